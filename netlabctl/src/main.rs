@@ -1,0 +1,2 @@
+//! netlabctl
+fn main() {}

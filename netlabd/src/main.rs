@@ -1,0 +1,2 @@
+//! netlabd
+fn main() {}
