@@ -1,2 +1,4 @@
-//! netlabd
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The `netlabd` binary.
+
 fn main() {}
