@@ -1,2 +1,30 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! netlab-api
+//! What netlab's programs say to each other: objects, names, validation, manifests, and the client.
+//!
+//! Objects have Kubernetes' names and field names. Nothing here touches a kernel, a store or a
+//! socket, except [`client`], which speaks to a daemon's unix socket.
+
+pub mod error;
+pub mod event;
+pub mod exec;
+pub mod fields;
+pub mod ipam;
+pub mod labels;
+pub mod meta;
+pub mod namespace;
+pub mod node;
+pub mod pod;
+pub mod quantity;
+pub mod resource;
+pub mod time;
+pub mod wire;
+
+pub use error::{ApiError, Reason};
+pub use event::Event;
+pub use ipam::IpamBlock;
+pub use meta::ObjectMeta;
+pub use namespace::Namespace;
+pub use node::Node;
+pub use pod::Pod;
+pub use resource::{List, Object, Resource};
+pub use time::Time;

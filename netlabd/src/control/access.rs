@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the server asks of the node that runs a pod, besides objects: sessions and logs.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use netlab_api::exec::Frame;
+use netlab_api::wire::DoctorCheck;
+use netlab_api::{ApiError, Pod};
+use tokio::sync::mpsc;
+
+/// A command to run in a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecRequest {
+    /// The program and its arguments; never empty.
+    pub command: Vec<String>,
+    /// Whether the client sends input.
+    pub stdin: bool,
+    /// The window of the client's terminal, as columns and rows; `None` without a terminal.
+    pub terminal: Option<(u16, u16)>,
+}
+
+/// A running command. Dropping `input` tells it that the client is gone: it is killed.
+#[derive(Debug)]
+pub struct ExecSession {
+    /// From the client: stdin, its end, resizes.
+    pub input: mpsc::Sender<Frame>,
+    /// To the client: stdout, stderr, and at last the exit code.
+    pub output: mpsc::Receiver<Frame>,
+}
+
+/// Which lines of a pod's log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogRequest {
+    /// Go on as lines come, until the pod is gone or the client is.
+    pub follow: bool,
+    /// Only the last lines.
+    pub tail: Option<usize>,
+    /// Only lines younger than this.
+    pub since: Option<Duration>,
+    /// Put the time before each line.
+    pub timestamps: bool,
+    /// The lines of the run before the last restart.
+    pub previous: bool,
+}
+
+/// The node side of exec and logs. One implementation serves this machine's pods; another will
+/// forward to the node that runs the pod.
+#[async_trait]
+pub trait PodAccess: Send + Sync {
+    /// Starts a command in a pod.
+    ///
+    /// # Errors
+    /// `Conflict` when the pod's processes are not running.
+    async fn exec(&self, pod: &Pod, request: ExecRequest) -> Result<ExecSession, ApiError>;
+
+    /// Streams a pod's log in pieces of whole lines. The stream ends when the receiver is dropped.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such log, `BadRequest` when there was no earlier run.
+    async fn logs(&self, pod: &Pod, request: LogRequest)
+    -> Result<mpsc::Receiver<Bytes>, ApiError>;
+
+    /// What this node finds when it compares its kernel with the objects.
+    async fn doctor(&self) -> Vec<DoctorCheck>;
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The cluster as the server and the nodes see it: objects, and what may be done to them.
+//!
+//! One implementation decides over the store of this process; a joined node will have another that
+//! asks its server. Nothing here knows which.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use netlab_api::fields::FieldSelector;
+use netlab_api::labels::Selector;
+use netlab_api::node::NodeStatus;
+use netlab_api::pod::PodStatus;
+use netlab_api::resource::{Kind, Object};
+use netlab_api::wire::{ApplyResponse, DeleteResponse, Programmed, WatchEvent};
+use netlab_api::{ApiError, Event};
+use serde_json::Value;
+
+use crate::store::Revision;
+
+/// Where in the cluster a call looks: all objects of a kind, or those of one namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The kind.
+    pub kind: Kind,
+    /// The namespace; `None` for all of them, and for kinds that have none.
+    pub namespace: Option<String>,
+}
+
+/// Names one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectKey {
+    /// The kind.
+    pub kind: Kind,
+    /// The namespace; `None` for kinds that have none.
+    pub namespace: Option<String>,
+    /// The name.
+    pub name: String,
+}
+
+/// Which objects of a scope; the default is all.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Filter {
+    /// Those whose labels match.
+    pub labels: Selector,
+    /// Those whose fields match.
+    pub fields: FieldSelector,
+}
+
+/// Objects as they were at one revision, with `metadata.resourceVersion` filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Objects {
+    /// The revision.
+    pub revision: Revision,
+    /// The objects, by namespace and name.
+    pub items: Vec<Object>,
+}
+
+/// A stream of changes.
+#[async_trait]
+pub trait ObjectWatch: Send {
+    /// The next changes, at least one, in order. Cancel-safe. An object that comes to match the
+    /// filter is `Added`, one that no longer does is `Deleted`. A `Bookmark` event tells that
+    /// nothing of interest happened up to its revision.
+    ///
+    /// # Errors
+    /// `Expired` when the watcher fell too far behind: list again.
+    async fn next(&mut self) -> Result<Vec<WatchEvent>, ApiError>;
+}
+
+/// How [`Cluster::apply`] treats what is there already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// Fail with `AlreadyExists` rather than change anything.
+    pub create: bool,
+    /// Answer what would be, and store nothing.
+    pub dry_run: bool,
+}
+
+/// How [`Cluster::delete`] goes about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// Seconds between SIGTERM and SIGKILL; the pod's own unless given.
+    pub grace_period_seconds: Option<u64>,
+    /// Fail with `Conflict` unless the object is at this revision.
+    pub resource_version: Option<Revision>,
+    /// Answer what would be, and delete nothing.
+    pub dry_run: bool,
+}
+
+/// Objects, and what may be done to them. Every write is on disk when it returns.
+#[async_trait]
+pub trait Cluster: Send + Sync {
+    /// One object.
+    async fn get(&self, key: &ObjectKey) -> Result<Object, ApiError>;
+
+    /// The objects of a scope that match.
+    async fn list(&self, scope: &Scope, filter: &Filter) -> Result<Objects, ApiError>;
+
+    /// Changes after `from`.
+    ///
+    /// # Errors
+    /// `Expired` when `from` is no longer kept.
+    async fn watch(
+        &self,
+        scope: &Scope,
+        filter: Filter,
+        from: Revision,
+    ) -> Result<Box<dyn ObjectWatch>, ApiError>;
+
+    /// Creates what is missing and changes what differs, all or nothing.
+    async fn apply(
+        &self,
+        objects: Vec<Object>,
+        options: WriteOptions,
+    ) -> Result<ApplyResponse, ApiError>;
+
+    /// Replaces an object whole. With `metadata.resourceVersion` set it must be at that revision.
+    async fn replace(&self, object: Object, dry_run: bool) -> Result<Object, ApiError>;
+
+    /// Changes an object by a JSON merge patch (RFC 7386).
+    async fn patch(&self, key: &ObjectKey, patch: Value, dry_run: bool)
+    -> Result<Object, ApiError>;
+
+    /// Asks for an object's deletion; answers the object as it is on its way out.
+    async fn delete(&self, key: &ObjectKey, options: &DeleteOptions) -> Result<Object, ApiError>;
+
+    /// Asks for the deletion of these objects of a scope, all or nothing: the named ones, or with
+    /// no names all that match the filter.
+    async fn delete_many(
+        &self,
+        scope: &Scope,
+        names: &[String],
+        filter: &Filter,
+        options: &DeleteOptions,
+    ) -> Result<DeleteResponse, ApiError>;
+
+    /// The revision of the newest write.
+    async fn revision(&self) -> Result<Revision, ApiError>;
+
+    /// Waits until every ready node's kernel reflects `revision`.
+    ///
+    /// # Errors
+    /// `Timeout`, naming the nodes that lag.
+    async fn programmed(
+        &self,
+        revision: Revision,
+        timeout: Duration,
+    ) -> Result<Programmed, ApiError>;
+
+    /// From a node: it is there, and this is what it says of itself.
+    async fn register_node(&self, name: &str, status: NodeStatus) -> Result<(), ApiError>;
+
+    /// From a node: its kernel reflects `revision`, except for `failures`.
+    async fn report_programmed(&self, node: &str, revision: Revision, failures: Vec<String>);
+
+    /// From a node: what became of a pod. `uid` guards against a later pod of the same name; a pod
+    /// that is gone is no error. All entries in one transaction.
+    async fn update_pod_statuses(&self, updates: Vec<PodStatusUpdate>) -> Result<(), ApiError>;
+
+    /// From a node: these pods' processes and networks are gone; they and their addresses may go.
+    async fn finalize_pods(&self, pods: Vec<PodIdentity>) -> Result<(), ApiError>;
+
+    /// Notes that something happened. Equal events are counted. Never fails the caller: an event
+    /// that cannot be stored is logged.
+    async fn record_events(&self, events: Vec<Event>);
+}
+
+/// Names one pod at one point of its life.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodIdentity {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// What became of a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodStatusUpdate {
+    /// Which pod.
+    pub pod: PodIdentity,
+    /// Its status; addresses in it are ignored, they are the cluster's to say.
+    pub status: PodStatus,
+}
