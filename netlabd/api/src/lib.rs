@@ -11,6 +11,7 @@ pub mod fields;
 pub mod ipam;
 pub mod labels;
 pub mod meta;
+pub mod names;
 pub mod namespace;
 pub mod node;
 pub mod pod;
