@@ -19,6 +19,8 @@ pub mod quantity;
 pub mod resource;
 pub mod time;
 pub mod wire;
+pub mod patch;
+pub mod validate;
 
 pub use error::{ApiError, Reason};
 pub use event::Event;

@@ -30,7 +30,10 @@ impl<'a> Draft<'a> {
     pub(super) async fn get(&mut self, key: &ObjectKey) -> Result<Option<Object>, ApiError> {
         let path = store_key(key);
         if let Some(written) = self.writes.get(&path) {
-            return written.as_deref().map(|bytes| decode_bytes(key.kind, &path, bytes)).transpose();
+            return written
+                .as_deref()
+                .map(|bytes| decode_bytes(key.kind, &path, bytes))
+                .transpose();
         }
         let entry = self.store.get(&path).await.map_err(read_failed)?;
         let expected = entry.as_ref().map_or(Expected::Absent, |e| Expected::At(e.modified));

@@ -96,8 +96,7 @@ mod tests {
 
     fn event(reason: &str, last: &str) -> Event {
         let pod = Object::Pod(netlab_api::Pod::default());
-        let mut event =
-            event_about(&pod, EventKind::Normal, reason, String::new(), "node", "n1");
+        let mut event = event_about(&pod, EventKind::Normal, reason, String::new(), "node", "n1");
         name_event(&mut event, at(last));
         event
     }
@@ -116,10 +115,8 @@ mod tests {
 
     #[test]
     fn old_events_go_and_young_ones_stay() {
-        let events = vec![
-            event("Old", "2026-11-22T08:00:00Z"),
-            event("Young", "2026-11-22T09:30:00Z"),
-        ];
+        let events =
+            vec![event("Old", "2026-11-22T08:00:00Z"), event("Young", "2026-11-22T09:30:00Z")];
         let old = events[0].metadata.name.clone();
         let gone = outlived(events, at("2026-11-22T10:00:00Z"));
         assert_eq!(gone.into_iter().map(|key| key.name).collect::<Vec<_>>(), [old]);

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlab_api::ipam::{AddressHolder, IpamBlock, IpamBlockSpec};
@@ -34,26 +35,27 @@ pub enum IpamError {
 /// Blocks as they are being changed by one transaction.
 #[derive(Debug, Clone, Default)]
 pub struct Blocks {
-    blocks: BTreeMap<IpNet, IpamBlock>,
+    /// Shared with whoever keeps decoded blocks; a block is copied when it changes.
+    blocks: BTreeMap<IpNet, Arc<IpamBlock>>,
     /// Prefixes of blocks that differ from what was read.
     changed: Vec<IpNet>,
 }
 
 impl Blocks {
     /// The blocks as they stand in the store.
-    pub fn new(blocks: impl IntoIterator<Item = IpamBlock>) -> Blocks {
+    pub fn new(blocks: impl IntoIterator<Item = Arc<IpamBlock>>) -> Blocks {
         let blocks = blocks.into_iter().map(|block| (block.spec.cidr, block)).collect();
         Blocks { blocks, changed: Vec::new() }
     }
 
     /// The blocks that differ from what was read.
     pub fn changed(&self) -> impl Iterator<Item = &IpamBlock> {
-        self.changed.iter().map(|cidr| &self.blocks[cidr])
+        self.changed.iter().map(|cidr| &*self.blocks[cidr])
     }
 
     /// Blocks that `node` owns, lowest first.
     pub fn of_node<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a IpamBlock> {
-        self.blocks.values().filter(move |block| block.spec.node == node)
+        self.blocks.values().map(|block| &**block).filter(move |block| block.spec.node == node)
     }
 
     /// How many addresses of `network` pods of `node` hold: with one address a pod and family, the
@@ -91,6 +93,7 @@ impl Blocks {
             None => return Err(IpamError::Exhausted { network, node: node.to_owned() }),
         };
         let block = self.blocks.get_mut(&cidr).expect("found or claimed just above");
+        let block = Arc::make_mut(block);
         let offset = block.spec.free.remove(0);
         let address = address_at(cidr, offset);
         block.spec.allocated.insert(address, holder.clone());
@@ -109,6 +112,7 @@ impl Blocks {
             if block.spec.allocated.get(&address).is_none_or(|holder| holder.uid != uid) {
                 continue;
             }
+            let block = Arc::make_mut(block);
             block.spec.allocated.remove(&address);
             block.spec.free.push(offset_of(block.spec.cidr, address));
             let cidr = block.spec.cidr;
@@ -135,7 +139,7 @@ impl Blocks {
             },
             spec: IpamBlockSpec { cidr, node: node.to_owned(), allocated: BTreeMap::new(), free },
         };
-        self.blocks.insert(cidr, block);
+        self.blocks.insert(cidr, Arc::new(block));
         Some(cidr)
     }
 
