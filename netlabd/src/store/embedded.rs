@@ -57,10 +57,19 @@ pub struct SledStore {
 }
 
 /// How to open a [`SledStore`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// How many changes are kept for watchers.
     pub history: HistoryLimits,
+    /// When the database takes so many bytes, and a multiple of what is in it, it is made anew:
+    /// sled does not give all space back that overwritten values took.
+    pub rebuild_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { history: HistoryLimits::default(), rebuild_bytes: 32 << 20 }
+    }
 }
 
 impl SledStore {
@@ -69,19 +78,13 @@ impl SledStore {
     /// Blocks while the records are read. Nothing is deleted or repaired when something is wrong.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
         let folder = Folder::take(path, true)?;
-        let loaded = load::load(&folder)?;
-        let state = Arc::new(State::new(loaded.head.revision, loaded.entries, options.history));
+        let (loaded, entries) = load::load(&folder)?;
+        let state = Arc::new(State::new(loaded.head.revision, entries, options.history));
         let (queue, requests) = mpsc::channel(QUEUE_LENGTH);
         let (announce, announced) = watch::channel(loaded.head.revision);
         let (closing, closed) = std_mpsc::channel();
-        let writer = Writer::new(
-            folder,
-            loaded.disk,
-            loaded.generation,
-            loaded.head,
-            Arc::clone(&state),
-            announce,
-        );
+        let writer =
+            Writer::new(folder, loaded, Arc::clone(&state), announce, options.rebuild_bytes);
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {

@@ -5,6 +5,7 @@
 //!   metadata nor the drive's cache are written. So we call fdatasync(2) on its file ourselves.
 //! - Values too large for its segments go to files of their own, which it never syncs. We do.
 //! - After an I/O error it refuses all further work until it is opened again.
+//! - When it is dropped, its threads may hold its file, and the lock on it, for a moment more.
 //! - Some errors are panics, even when it is opened or dropped. They stop here and become errors.
 
 use std::any::Any;
@@ -13,9 +14,17 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 /// sled's cache of its own pages, in bytes. Reads never come here, so it serves writes alone.
 const CACHE_BYTES: u64 = 2 << 20;
+
+/// How long a dropped database may keep its lock; it takes microseconds unless sled hangs.
+const UNLOCK_TIMEOUT: Duration = Duration::from_secs(2);
+const UNLOCK_POLL: Duration = Duration::from_millis(1);
 
 /// An open database.
 pub(super) struct Disk {
@@ -49,6 +58,7 @@ impl Disk {
             .cache_capacity(CACHE_BYTES)
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(None);
+        wait_until_unlocked(&path.join("db"))?;
         let db = guard(|| config.open())?;
         let file = File::open(path.join("db"));
         let mut disk = Self { db: Some(db), file: File::open("/dev/null")?, path: path.to_owned() };
@@ -118,6 +128,25 @@ impl Drop for Disk {
         }) {
             tracing::warn!(%error, path = %self.path.display(), "failed to close the database");
         }
+    }
+}
+
+/// Waits for sled's own lock: `path` may have been open in this process a moment ago. Other processes
+/// are kept away by the folder's lock.
+fn wait_until_unlocked(path: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + UNLOCK_TIMEOUT;
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(_unlocks_when_dropped) => return Ok(()),
+            Err((back, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file = back,
+            Err((_, errno)) => return Err(errno.into()),
+        }
+        std::thread::sleep(UNLOCK_POLL);
     }
 }
 

@@ -13,24 +13,26 @@ use super::record::{self, Head};
 use super::{Finding, OpenError};
 use crate::store::Entry;
 
-/// A database and what is in it.
+/// The database that counts.
 pub(super) struct Loaded {
     pub(super) disk: Disk,
     pub(super) generation: u64,
     pub(super) head: Head,
-    pub(super) entries: BTreeMap<Arc<str>, Entry>,
 }
+
+/// Everything in a database.
+type Entries = BTreeMap<Arc<str>, Entry>;
 
 /// What a look at every record found.
 #[derive(Default)]
 pub(super) struct Scan {
     pub(super) head: Option<Head>,
-    pub(super) entries: BTreeMap<Arc<str>, Entry>,
+    pub(super) entries: Entries,
     pub(super) findings: Vec<Finding>,
 }
 
 /// Opens the folder's database, or makes the first one.
-pub(super) fn load(folder: &Folder) -> Result<Loaded, OpenError> {
+pub(super) fn load(folder: &Folder) -> Result<(Loaded, Entries), OpenError> {
     let generations = folder.generations()?;
     let Some((&generation, older)) = generations.split_last() else {
         return create(folder);
@@ -48,7 +50,7 @@ pub(super) fn load(folder: &Folder) -> Result<Loaded, OpenError> {
         remove(&folder.data(generation));
     }
     remove(&folder.building());
-    Ok(Loaded { disk, generation, head, entries: scan.entries })
+    Ok((Loaded { disk, generation, head }, scan.entries))
 }
 
 /// Makes a database under a name that does not count, and gives it one that does when it is whole.
@@ -125,7 +127,7 @@ impl Scan {
     }
 }
 
-fn create(folder: &Folder) -> Result<Loaded, OpenError> {
+fn create(folder: &Folder) -> Result<(Loaded, Entries), OpenError> {
     let generation = 1;
     let head = Head::default();
     let mut content = Group::default();
@@ -135,7 +137,7 @@ fn create(folder: &Folder) -> Result<Loaded, OpenError> {
         .and_then(|()| folder.sync())
         .and_then(|()| Disk::open(&path))
         .map_err(|source| OpenError::Database { path, source })?;
-    Ok(Loaded { disk, generation, head, entries: BTreeMap::new() })
+    Ok((Loaded { disk, generation, head }, Entries::new()))
 }
 
 /// What stays costs space and nothing else, so a failure is no reason to stop.

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::disk::{Disk, Group};
 use super::folder::Folder;
-use super::load;
+use super::load::{self, Loaded};
 use super::record::{self, Head};
 use crate::store::state::{Committed, State};
 use crate::store::{Change, CommitError, Entry, Revision, Transaction, Write};
@@ -32,9 +32,7 @@ const MAX_VALUE: usize = 1 << 20;
 /// A group ends at so many bytes of values, so that one flush stays short.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// The database is made anew when it has grown over this and over a multiple of its content...
-const REBUILD_BYTES: u64 = 32 << 20;
-/// ...because sled frees space only when it is lucky.
+/// A database is large when it takes so many times the bytes of what is in it.
 const REBUILD_FACTOR: u64 = 4;
 
 /// A transaction and who waits for it.
@@ -69,13 +67,12 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         folder: Folder,
-        disk: Disk,
-        generation: u64,
-        head: Head,
+        loaded: Loaded,
         state: Arc<State>,
         announce: watch::Sender<Revision>,
+        rebuild_bytes: u64,
     ) -> Self {
-        let rebuild_bytes = REBUILD_BYTES;
+        let Loaded { disk, generation, head } = loaded;
         Self { folder, disk: Some(disk), generation, head, state, announce, rebuild_bytes }
     }
 
