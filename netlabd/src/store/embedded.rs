@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::state::{HistoryLimits, State};
 use super::{
     CommitError, Entry, Listing, ReadError, Revision, Store, Transaction, Watch, WatchError,
+    is_disk_full,
 };
 use folder::Folder;
 use writer::{Request, Writer};
@@ -212,7 +213,11 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The database cannot be opened or read.
-    #[error("failed to read the database `{}`: is the disk healthy?", path.display())]
+    #[error(
+        "failed to open the database `{}`: {}",
+        path.display(),
+        if is_disk_full(source) { "free some disk space" } else { "is the disk healthy?" }
+    )]
     Database {
         /// The database's folder.
         path: PathBuf,

@@ -5,6 +5,8 @@
 //!   metadata nor the drive's cache are written. So we call fdatasync(2) on its file ourselves.
 //! - Values too large for its segments go to files of their own, which it never syncs. We do.
 //! - After an I/O error it refuses all further work until it is opened again.
+//! - When it is opened it writes a snapshot of its page table. When that is cut short, by a crash or
+//!   a full disk, no later open succeeds before the half file is removed.
 //! - When it is dropped, its threads may hold its file, and the lock on it, for a moment more.
 //! - Some errors are panics, even when it is opened or dropped. They stop here and become errors.
 
@@ -59,6 +61,7 @@ impl Disk {
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(None);
         wait_until_unlocked(&path.join("db"))?;
+        remove_half_snapshots(path)?;
         let db = guard(|| config.open())?;
         let file = File::open(path.join("db"));
         let mut disk = Self { db: Some(db), file: File::open("/dev/null")?, path: path.to_owned() };
@@ -131,6 +134,20 @@ impl Drop for Disk {
     }
 }
 
+/// Removes the snapshots that sled began to write. It would take one for whole and call the database
+/// corrupt; the one before it is still there.
+fn remove_half_snapshots(path: &Path) -> io::Result<()> {
+    for item in fs::read_dir(path)? {
+        let item = item?;
+        let name = item.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(item.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Waits for sled's own lock: `path` may have been open in this process a moment ago. Other processes
 /// are kept away by the folder's lock.
 fn wait_until_unlocked(path: &Path) -> io::Result<()> {
@@ -167,4 +184,28 @@ fn guard<T>(run: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("(no message)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error() {
+        let error = guard(|| -> sled::Result<()> { panic!("page {} is gone", 7) }).unwrap_err();
+        assert_eq!(error.to_string(), "the database panicked: page 7 is gone");
+    }
+
+    #[test]
+    fn a_half_snapshot_is_no_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut group = Group::default();
+        group.put(b"a", vec![1]);
+        Disk::open(folder.path()).unwrap().write(group).unwrap();
+        fs::write(folder.path().join("snap.FFFFFFFFFFFFFFF0.generating"), "half").unwrap();
+        let disk = Disk::open(folder.path()).unwrap();
+        let mut found = Vec::new();
+        disk.scan(|key, value| found.push((key.to_vec(), value.to_vec()))).unwrap();
+        assert_eq!(found, [(b"a".to_vec(), vec![1])]);
+    }
 }

@@ -24,7 +24,7 @@ use super::folder::Folder;
 use super::load::{self, Loaded};
 use super::record::{self, Head};
 use crate::store::state::{Committed, State};
-use crate::store::{Change, CommitError, Entry, Revision, Transaction, Write};
+use crate::store::{Change, CommitError, Entry, Revision, Transaction, Write, is_disk_full};
 
 /// The largest value. What is larger than sled's segment costs it a file and us a sync for each.
 const MAX_VALUE: usize = 1 << 20;
@@ -148,7 +148,7 @@ impl Writer {
     /// have reached it all the same.
     fn reopen(&mut self) -> io::Result<Disk> {
         match self.repair() {
-            Err(error) if !is_full(&error) => {
+            Err(error) if !is_disk_full(&error) => {
                 tracing::warn!(%error, "failed to open the database again: making a new one");
                 self.rebuild()
             }
@@ -331,8 +331,4 @@ fn check_form(transaction: &Transaction) -> Result<(), CommitError> {
         }
     }
     Ok(())
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

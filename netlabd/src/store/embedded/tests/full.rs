@@ -28,13 +28,15 @@ fn a_full_disk_is_told_and_gotten_over() {
     mount_small(folder);
     let state = folder.join("state");
     for round in 0..ROUNDS {
-        run(async { fill_and_free(&folder.join("filler"), &state, round).await });
+        // Every other round the daemon is restarted before there is space again.
+        let restart = round % 2 == 1;
+        run(async { fill_and_free(&folder.join("filler"), &state, round, restart).await });
     }
     eprintln!("child done");
 }
 
-async fn fill_and_free(filler: &Path, state: &Path, round: usize) {
-    let store = open(state);
+async fn fill_and_free(filler: &Path, state: &Path, round: usize, restart: bool) {
+    let mut store = open(state);
     for n in 0..20 {
         put(&store, &format!("small/{n}"), &format!("{round}")).await;
     }
@@ -67,7 +69,18 @@ async fn fill_and_free(filler: &Path, state: &Path, round: usize) {
     assert_eq!(watch.try_batch().unwrap().changes, []);
     assert_eq!(store.revision().await.unwrap(), truth.revision);
 
-    fs::remove_file(filler).unwrap();
+    if restart {
+        drop(store);
+        for _ in 0..3 {
+            let error = SledStore::open(state, Options::default()).unwrap_err();
+            assert!(error.to_string().ends_with("free some disk space"), "{error:?}");
+        }
+        fs::remove_file(filler).unwrap();
+        store = open(state);
+        assert_eq!(store.list("").await.unwrap(), truth, "round {round}");
+    } else {
+        fs::remove_file(filler).unwrap();
+    }
     let revision = put(&store, "after", "space").await;
     assert_eq!(revision, truth.revision.next());
     let expected = store.list("").await.unwrap();
