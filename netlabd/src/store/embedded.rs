@@ -34,6 +34,7 @@ mod folder;
 mod inspect;
 mod load;
 mod record;
+mod witness;
 mod writer;
 
 /// How many transactions may wait for the writer; more wait outside of the queue.
@@ -237,6 +238,22 @@ pub enum OpenError {
         key: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// The database is older than what was acknowledged.
+    #[error(
+        "the database `{}` is at revision {observed}, though revision {acknowledged} was written: \
+         restore the folder from a backup, or remove `{}` to go on with what is left",
+        path.display(), witness.display()
+    )]
+    RolledBack {
+        /// The database's folder.
+        path: PathBuf,
+        /// Its newest revision.
+        observed: Revision,
+        /// The newest revision that a caller heard of.
+        acknowledged: Revision,
+        /// The file that says so.
+        witness: PathBuf,
     },
     /// The export cannot be written.
     #[error("failed to write the export")]

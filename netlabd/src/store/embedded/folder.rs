@@ -4,6 +4,7 @@
 //! ```text
 //!   lock      flock'd while a daemon runs; holds its pid
 //!   format    the version of everything else
+//!   newest    the newest revision that was acknowledged, to notice that the database lost some
 //!   data.N    the database; the highest N counts
 //!   building  a database in the making, of no worth before it is renamed to data.N
 //! ```
@@ -75,6 +76,11 @@ impl Folder {
     /// The database of one generation.
     pub(super) fn data(&self, generation: u64) -> PathBuf {
         self.path.join(format!("data.{generation}"))
+    }
+
+    /// The newest revision.
+    pub(super) fn newest(&self) -> PathBuf {
+        self.path.join("newest")
     }
 
     /// Where a new database is made.

@@ -11,6 +11,7 @@ use super::OpenError;
 use super::disk::Disk;
 use super::folder::Folder;
 use super::load::{self, Scan};
+use super::record;
 
 /// Something wrong in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +75,15 @@ fn scan(path: &Path) -> Result<Scan, OpenError> {
     let data = folder.data(generation);
     let failed = |source| OpenError::Database { path: data.clone(), source };
     let disk = Disk::open(&data).map_err(failed)?;
-    load::scan(&disk).map_err(failed)
+    let mut scan = load::scan(&disk).map_err(failed)?;
+    if let Some(head) = scan.head
+        && let Some(acknowledged) = load::rolled_back(&folder, head.revision)?
+    {
+        let problem =
+            format!("is at revision {}, though {acknowledged} was written", head.revision);
+        scan.findings.push(Finding { key: record::display_key(record::HEAD_KEY), problem });
+    }
+    Ok(scan)
 }
 
 fn hex(bytes: &[u8]) -> String {

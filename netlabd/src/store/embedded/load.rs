@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::disk::{Disk, Group};
 use super::folder::Folder;
 use super::record::{self, Head};
-use super::{Finding, OpenError};
-use crate::store::Entry;
+use super::{Finding, OpenError, witness};
+use crate::store::{Entry, Revision};
 
 /// The database that counts.
 pub(super) struct Loaded {
@@ -45,12 +45,28 @@ pub(super) fn load(folder: &Folder) -> Result<(Loaded, Entries), OpenError> {
         return Err(OpenError::Corrupt { path, key: finding.key, problem: finding.problem });
     }
     let head = scan.head.unwrap_or_default();
+    if let Some(acknowledged) = rolled_back(folder, head.revision)? {
+        let (observed, witness) = (head.revision, folder.newest());
+        return Err(OpenError::RolledBack { path, observed, acknowledged, witness });
+    }
     // Only now, with a newer one that is whole: these are what a rebuild left behind.
     for &generation in older {
         remove(&folder.data(generation));
     }
     remove(&folder.building());
     Ok((Loaded { disk, generation, head }, scan.entries))
+}
+
+/// The newest acknowledged revision, if it is newer than `observed`.
+pub(super) fn rolled_back(
+    folder: &Folder,
+    observed: Revision,
+) -> Result<Option<Revision>, OpenError> {
+    let path = folder.newest();
+    match witness::read(&path) {
+        Ok(acknowledged) => Ok(acknowledged.filter(|acknowledged| *acknowledged > observed)),
+        Err(source) => Err(OpenError::Folder { path, source }),
+    }
 }
 
 /// Makes a database under a name that does not count, and gives it one that does when it is whole.

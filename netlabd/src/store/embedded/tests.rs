@@ -10,6 +10,7 @@ use crate::store::conformance::{Subject, conformance, put, run};
 use crate::store::{Revision, Store, Transaction};
 
 mod crash;
+mod damage;
 mod folder;
 mod full;
 mod growth;

@@ -23,6 +23,7 @@ use super::disk::{Disk, Group};
 use super::folder::Folder;
 use super::load::{self, Loaded};
 use super::record::{self, Head};
+use super::witness::Witness;
 use crate::store::state::{Committed, State};
 use crate::store::{Change, CommitError, Entry, Revision, Transaction, Write, is_disk_full};
 
@@ -58,6 +59,7 @@ pub(super) struct Writer {
     disk: Option<Disk>,
     generation: u64,
     head: Head,
+    witness: Witness,
     state: Arc<State>,
     announce: watch::Sender<Revision>,
     /// The size at which a rebuild is thought of.
@@ -73,7 +75,8 @@ impl Writer {
         rebuild_bytes: u64,
     ) -> Self {
         let Loaded { disk, generation, head } = loaded;
-        Self { folder, disk: Some(disk), generation, head, state, announce, rebuild_bytes }
+        let witness = Witness::open(&folder.newest());
+        Self { folder, disk: Some(disk), generation, head, witness, state, announce, rebuild_bytes }
     }
 
     /// Writes until the store is dropped and the queue is empty.
@@ -110,6 +113,7 @@ impl Writer {
         }
         self.head = staged.head;
         if !staged.committed.is_empty() {
+            self.witness.note(self.head.revision);
             let revision = state.apply(staged.committed);
             self.announce.send_replace(revision);
         }
