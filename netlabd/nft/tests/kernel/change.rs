@@ -31,9 +31,17 @@ fn draft() -> impl Strategy<Value = ChainDraft> {
         .prop_map(|(comment, base, rules)| ChainDraft { comment, base, rules })
 }
 
-fn ruleset() -> impl Strategy<Value = Transaction> {
-    proptest::collection::vec(proptest::option::weighted(0.8, draft()), CHAINS)
-        .prop_map(|drafts| write_out(&drafts))
+/// Two rulesets that have some chains in common: what stays the same matters as much.
+fn rulesets() -> impl Strategy<Value = (Transaction, Transaction)> {
+    let chain = || proptest::option::weighted(0.8, draft());
+    proptest::collection::vec((chain(), chain(), any::<bool>()), CHAINS).prop_map(|drafts| {
+        let first: Vec<_> = drafts.iter().map(|(first, _, _)| first.clone()).collect();
+        let second: Vec<_> = drafts
+            .into_iter()
+            .map(|(first, second, same)| if same { first } else { second })
+            .collect();
+        (write_out(&first), write_out(&second))
+    })
 }
 
 fn write_out(drafts: &[Option<ChainDraft>]) -> Transaction {
@@ -90,10 +98,10 @@ fn listing(namespace: &Namespace) -> BTreeMap<String, Vec<Value>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn any_ruleset_becomes_any_other(first in ruleset(), second in ruleset()) {
+    fn any_ruleset_becomes_any_other((first, second) in rulesets()) {
         let (changed, fresh) = (Namespace::new(), Namespace::new());
         let mut socket = socket(&changed);
         socket.commit(&first).unwrap();
