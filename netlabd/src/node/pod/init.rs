@@ -71,6 +71,7 @@ pub(super) enum InitError {
 
 /// Runs `pod-init` with the arguments after its name.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    sys::close_inherited();
     let result = match (args.next(), args.next()) {
         (Some(dir), None) => run(Path::new(&dir)),
         _ => Err(InitError::Usage),
@@ -112,7 +113,7 @@ fn run(dir: &Path) -> Result<ExitCode, InitError> {
         .create(&config.log.dir)
         .file("make the log folder", &config.log.dir)?;
     let log_dir = open_dir(&config.log.dir)?;
-    let supervisor = Supervisor::new(config.clone(), status_dir, log_dir)?;
+    let mut supervisor = Supervisor::new(config.clone(), status_dir, log_dir)?;
     // Without CAP_SYS_RESOURCE the score stays, which is no reason to have no pod.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE_OF_INIT);
 
@@ -135,7 +136,7 @@ fn run(dir: &Path) -> Result<ExitCode, InitError> {
         }
         ForkResult::Child => {
             drop((go_write, ready_read));
-            let error = match become_init(dir, &config, go_read, ready_write) {
+            let error = match become_init(dir, &mut supervisor, &config, go_read, ready_write) {
                 Ok(()) => supervisor.run(lock),
                 Err(error) => error,
             };
@@ -166,6 +167,7 @@ fn introduce(dir: &Path, child: Pid, go: OwnedFd, ready: OwnedFd) -> Result<Exit
 
 fn become_init(
     dir: &Path,
+    supervisor: &mut Supervisor,
     config: &InitConfig,
     go: OwnedFd,
     ready: OwnedFd,
@@ -187,6 +189,7 @@ fn become_init(
     let null = null.file("open", Path::new("/dev/null"))?;
     chdir("/").system("enter the root")?;
     command::set_standard_streams(&null, &null, &null).system("close the standard streams")?;
+    supervisor.announce();
     // Nobody listens any more if the intermediate was killed, which changes nothing for the pod.
     let _ = nix::unistd::write(ready.as_fd(), b"r");
     Ok(())

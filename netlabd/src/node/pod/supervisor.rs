@@ -107,6 +107,12 @@ impl Supervisor {
         })
     }
 
+    /// Says that the command is about to be started, so that nobody takes an older status for
+    /// this one.
+    pub(super) fn announce(&mut self) {
+        self.write_status();
+    }
+
     /// Runs until the pod is told to end. `lock` is what makes the pod count as alive.
     pub(super) fn run(mut self, lock: File) -> ! {
         if self.argv.is_empty() {

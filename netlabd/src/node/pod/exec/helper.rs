@@ -64,6 +64,7 @@ struct Arguments {
 
 /// Runs `pod-exec` with the arguments after its name.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    sys::close_inherited();
     match parse(args).ok_or(HelperError::Usage).and_then(|arguments| run(&arguments)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The pod's processes, from the built binary in real namespaces. Needs root.
+
+mod exec;
+mod lab;
+mod lifecycle;
+mod sandbox;
