@@ -13,10 +13,12 @@
 //! PID 1 ends. Signals count only when they come from outside the pod; one from inside is passed
 //! on to the command, which believes to be the pod's main process.
 
+mod oom;
+mod run;
+
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -27,17 +29,19 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, pipe2, read, setsid, write};
+use nix::unistd::{Pid, read};
 
-use super::command::{self, Prepared, StartFailure};
+use super::command::{Prepared, StartFailure};
 use super::config::InitConfig;
 use super::log::{LogWriter, Stream};
 use super::restart::{End, Restarts};
 use super::status::{
-    ContainerState, REASON_COMPLETED, REASON_CRASH_LOOP, REASON_CREATING, REASON_ERROR,
-    REASON_OOM_KILLED, RuntimeStatus,
+    ContainerState, REASON_CRASH_LOOP, REASON_CREATING, REASON_ERROR, RuntimeStatus,
 };
 use super::{paths, sys};
+
+use oom::OomCounter;
+use run::{Run, spawn, terminated_by};
 
 /// How much of a command's output is taken before signals and timers are looked at again.
 const READ_SIZE: usize = 16 << 10;
@@ -63,23 +67,6 @@ pub(super) struct Supervisor {
     /// When the command is to be started next.
     wake: Option<Instant>,
     terminating: bool,
-}
-
-/// One life of the command.
-struct Run {
-    pid: Pid,
-    started: Instant,
-    started_at: Timestamp,
-    ooms_before: u64,
-    output: Option<OwnedFd>,
-    error: Option<OwnedFd>,
-    /// Closed by the exec; until then it may carry why there is none.
-    exec: Option<OwnedFd>,
-    failure: Vec<u8>,
-    /// Set when the command has been told to end: when it will be killed.
-    kill_at: Option<Instant>,
-    unhealthy: bool,
-    ended: Option<WaitStatus>,
 }
 
 impl Supervisor {
@@ -302,8 +289,7 @@ impl Supervisor {
 
     /// The command has ended: clean up after it and decide what is next.
     fn finish(&mut self) {
-        let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-        while waitpid(Pid::from_raw(-1), None) != Err(Errno::ECHILD) {}
+        kill_rest();
         while self.run.as_ref().is_some_and(|run| run.exec.is_some()) {
             let before = self.run.as_ref().map_or(0, |run| run.failure.len());
             self.take_exec();
@@ -364,99 +350,6 @@ impl Supervisor {
     }
 }
 
-impl Run {
-    fn into_state(self, ooms_now: u64) -> (ContainerState, End) {
-        if let Ok(failure) = serde_json::from_slice::<StartFailure>(&self.failure) {
-            return (terminated_by(failure, self.started_at), End::Failure);
-        }
-        let (exit_code, signal) = match self.ended {
-            Some(WaitStatus::Exited(_, code)) => (code, None),
-            Some(WaitStatus::Signaled(_, signal, _)) => (128 + signal as i32, Some(signal as i32)),
-            _ => (255, None),
-        };
-        let out_of_memory = signal == Some(Signal::SIGKILL as i32) && ooms_now > self.ooms_before;
-        let (reason, end) = match exit_code {
-            _ if out_of_memory => (REASON_OOM_KILLED, End::Failure),
-            0 => (REASON_COMPLETED, End::Success),
-            _ => (REASON_ERROR, End::Failure),
-        };
-        let state = ContainerState::Terminated {
-            exit_code,
-            signal,
-            reason: reason.to_owned(),
-            message: String::new(),
-            started_at: self.started_at,
-            finished_at: Timestamp::now(),
-        };
-        (state, if self.unhealthy { End::Unhealthy } else { end })
-    }
-}
-
-/// A forked child, and our ends of its pipes.
-struct Spawned {
-    pid: Pid,
-    output: OwnedFd,
-    error: OwnedFd,
-    exec: OwnedFd,
-}
-
-impl Spawned {
-    fn into_run(self, started_at: Timestamp, ooms_before: u64) -> Run {
-        Run {
-            pid: self.pid,
-            started: Instant::now(),
-            started_at,
-            ooms_before,
-            output: Some(self.output),
-            error: Some(self.error),
-            exec: Some(self.exec),
-            failure: Vec::new(),
-            kill_at: None,
-            unhealthy: false,
-            ended: None,
-        }
-    }
-}
-
-fn spawn(prepared: &Prepared) -> Result<Spawned, Errno> {
-    let input = File::open("/dev/null").map_err(|_| Errno::last())?;
-    let (output, output_end) = pipe2(OFlag::O_CLOEXEC)?;
-    let (error, error_end) = pipe2(OFlag::O_CLOEXEC)?;
-    let (exec, exec_end) = pipe2(OFlag::O_CLOEXEC)?;
-    match sys::fork()? {
-        ForkResult::Parent { child } => {
-            for fd in [&output, &error, &exec] {
-                set_nonblocking(fd.as_fd())?;
-            }
-            Ok(Spawned { pid: child, output, error, exec })
-        }
-        ForkResult::Child => {
-            let failure = match prepare_child(&input, &output_end, &error_end) {
-                Ok(()) => prepared.exec(),
-                Err(error) => StartFailure::system("prepare a process", error),
-            };
-            if let Ok(text) = serde_json::to_vec(&failure) {
-                let _ = write(&exec_end, &text);
-            }
-            sys::exit_now(failure.exit_code)
-        }
-    }
-}
-
-/// A session of its own, so that a terminal's or shell's signals never reach PID 1.
-fn prepare_child(input: &File, output: &OwnedFd, error: &OwnedFd) -> Result<(), Errno> {
-    setsid()?;
-    command::set_standard_streams(input, output, error)?;
-    // PID 1's protection is not for the command.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
-    command::reset_signals()
-}
-
-fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    use nix::fcntl::{FcntlArg, fcntl};
-    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(drop)
-}
-
 fn has_output(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
@@ -476,14 +369,20 @@ fn copy_output(fd: BorrowedFd<'_>, stream: Stream, log: &mut LogWriter) -> bool 
     }
 }
 
-fn terminated_by(failure: StartFailure, started_at: Timestamp) -> ContainerState {
-    ContainerState::Terminated {
-        exit_code: failure.exit_code,
-        signal: None,
-        reason: failure.reason,
-        message: failure.message,
-        started_at,
-        finished_at: Timestamp::now(),
+/// Kills everything else in the pod and reaps it. Again and again, because a command that is just
+/// being run beside ours may join the pod and leave an orphan between any two looks.
+fn kill_rest() {
+    const LOOK_AGAIN_MILLIS: u8 = 1;
+    loop {
+        let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+        loop {
+            match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+                Err(Errno::ECHILD) => return,
+                Ok(WaitStatus::StillAlive) => break,
+                _ => {}
+            }
+        }
+        let _ = poll(&mut [], PollTimeout::from(LOOK_AGAIN_MILLIS));
     }
 }
 
@@ -536,28 +435,6 @@ fn resumed_status(before: Option<RuntimeStatus>) -> RuntimeStatus {
         last_state,
         restart_count: before.restart_count + 1,
         ..RuntimeStatus::creating()
-    }
-}
-
-/// The kernel's count of processes that the OOM killer ended in the pod's cgroup.
-struct OomCounter(File);
-
-impl OomCounter {
-    fn open(procs: &Path) -> Option<Self> {
-        ["memory.events", "memory.oom_control"]
-            .iter()
-            .find_map(|name| File::open(procs.with_file_name(name)).ok())
-            .map(OomCounter)
-    }
-
-    fn read(&mut self) -> u64 {
-        let mut text = String::new();
-        if self.0.seek(SeekFrom::Start(0)).is_err() || self.0.read_to_string(&mut text).is_err() {
-            return 0;
-        }
-        text.lines()
-            .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
-            .unwrap_or(0)
     }
 }
 
