@@ -62,13 +62,8 @@ pub fn ensure_forwarding(netns: &Netns, uplinks: &[IfName]) -> Result<Vec<Change
 
 fn ensure_forwarding_here(uplinks: &[IfName]) -> Result<Vec<Changed>, SysctlError> {
     let mut changed = Vec::new();
-    let mut ensure = |name: String, value: &str| -> Result<(), SysctlError> {
-        let previous = ensure_here(&name, value)?;
-        changed.extend(previous.map(|previous| Changed { name, previous }));
-        Ok(())
-    };
     for uplink in uplinks {
-        ensure(format!("net/ipv4/conf/{uplink}/forwarding"), "1")?;
+        note(&mut changed, format!("net/ipv4/conf/{uplink}/forwarding"), "1")?;
     }
     if !path("net/ipv6").exists() {
         // Booted with `ipv6.disable=1`, or built without.
@@ -76,20 +71,31 @@ fn ensure_forwarding_here(uplinks: &[IfName]) -> Result<Vec<Changed>, SysctlErro
     }
     if path("net/ipv6/conf/all/force_forwarding").exists() {
         for uplink in uplinks {
-            ensure(format!("net/ipv6/conf/{uplink}/force_forwarding"), "1")?;
+            note(&mut changed, format!("net/ipv6/conf/{uplink}/force_forwarding"), "1")?;
         }
-        return Ok(changed);
+    } else {
+        ensure_all_forwarding(&mut changed)?;
     }
+    Ok(changed)
+}
+
+/// The way of kernels before 6.17: all interfaces become a router's.
+fn ensure_all_forwarding(changed: &mut Vec<Changed>) -> Result<(), SysctlError> {
     if read_here("net/ipv6/conf/all/forwarding")? != "1" {
         for interface in interfaces()? {
             let name = format!("net/ipv6/conf/{interface}/accept_ra");
             if read_here(&name).is_ok_and(|value| value == "1") {
-                ensure(name, "2")?;
+                note(changed, name, "2")?;
             }
         }
     }
-    ensure("net/ipv6/conf/all/forwarding".to_owned(), "1")?;
-    Ok(changed)
+    note(changed, "net/ipv6/conf/all/forwarding".to_owned(), "1")
+}
+
+fn note(changed: &mut Vec<Changed>, name: String, value: &str) -> Result<(), SysctlError> {
+    let previous = ensure_here(&name, value)?;
+    changed.extend(previous.map(|previous| Changed { name, previous }));
+    Ok(())
 }
 
 /// The interfaces that have IPv6 settings.

@@ -24,6 +24,14 @@ use crate::{Batch, IfIndex, Netns, NetnsError, RouteSocket, SocketError, sysctl}
 /// How long the pool waits after a link could not be made before it tries again unasked.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How long the pool waits after a claim before it makes another link, as long as it is not short
+/// of them: making one holds the lock that the claim's own requests are about to need, and makes
+/// them take four times as long. Pods come in bursts, so the next claim is likely near.
+const QUIET_AFTER_CLAIM: Duration = Duration::from_millis(5);
+
+/// Below one part in this many of its size the pool is short of links and rests no more.
+const LOW_WATER: usize = 4;
+
 /// How often another number or name is tried when one is taken.
 const ATTEMPTS: u32 = 16;
 
@@ -50,13 +58,17 @@ pub struct PodLinkPoolOptions {
 #[derive(Debug)]
 pub struct PodLinkPool {
     shared: Arc<Shared>,
+    size: usize,
     thread: Option<JoinHandle<Maker>>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    changed: Condvar,
+    /// A link or a failure was added, or the pool closed: for claims.
+    made: Condvar,
+    /// A link is missing, or the pool closes: for the thread that makes them.
+    wanted: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -66,15 +78,25 @@ struct State {
     waiting: usize,
     /// Why links could not be made, for the claims that wait.
     failures: VecDeque<PodLinkError>,
+    /// Until when no link is made that no claim waits for.
+    rest_until: Option<Instant>,
+    /// The thread waits for word and not for a time.
+    idle: bool,
     closing: bool,
 }
 
 impl State {
-    /// Whether another link is to be made. While the pool rests after a failure, only for
-    /// claims that wait.
-    fn wants(&self, size: usize, resting: bool) -> bool {
-        let answers = self.ready.len() + self.failures.len();
-        answers < self.waiting || !resting && answers < size + self.waiting
+    /// Whether a claim waits for a link that is not there.
+    fn is_short(&self) -> bool {
+        self.ready.len() + self.failures.len() < self.waiting
+    }
+
+    fn is_full(&self, size: usize) -> bool {
+        self.ready.len() + self.failures.len() >= size + self.waiting
+    }
+
+    fn rest(&mut self, time: Duration) {
+        self.rest_until = Some(Instant::now() + time);
     }
 }
 
@@ -105,7 +127,7 @@ impl PodLinkPool {
                 }
             })
             .map_err(|error| failed(Box::new(error)))?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, size, thread: Some(thread) })
     }
 
     /// Takes a link out of the pool, which makes another. Blocks while there is none.
@@ -130,15 +152,20 @@ impl PodLinkPool {
                 // A failure was for a claim that waited; none may meet a later one.
                 let waiting = state.waiting;
                 state.failures.truncate(waiting);
-                self.shared.changed.notify_all();
+                if state.ready.len() * LOW_WATER > self.size {
+                    state.rest(QUIET_AFTER_CLAIM);
+                }
+                if state.idle {
+                    self.shared.wanted.notify_one();
+                }
                 return claimed;
             }
             if !waiting {
                 waiting = true;
                 state.waiting += 1;
-                self.shared.changed.notify_all();
+                self.shared.wanted.notify_one();
             }
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.shared.made.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -158,7 +185,8 @@ impl PodLinkPool {
     fn stop(&mut self) -> Result<(), Vec<PodLinkError>> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
         self.shared.lock().closing = true;
-        self.shared.changed.notify_all();
+        self.shared.wanted.notify_one();
+        self.shared.made.notify_all();
         // It does not panic; if it did, it has said so and its links are left to the next start.
         let Ok(mut maker) = thread.join() else { return Ok(()) };
         let unclaimed = std::mem::take(&mut self.shared.lock().ready);
@@ -234,37 +262,57 @@ fn fill(shared: &Shared, maker: &mut Maker, size: usize) {
     if let Err(error) = maker.node.enter_for_good() {
         tracing::error!(%error, "the pool of pod links cannot enter the node's namespace");
     }
-    let mut rest_until = None;
     loop {
-        let mut state = shared.lock();
-        loop {
-            let now = Instant::now();
-            let rest = rest_until.and_then(|end: Instant| end.checked_duration_since(now));
-            if state.closing {
-                return;
-            }
-            if state.wants(size, rest.is_some()) {
-                break;
-            }
-            state = match rest {
-                Some(rest) => {
-                    let woken = shared.changed.wait_timeout(state, rest);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+        if !wait_until_wanted(shared, size) {
+            return;
         }
-        drop(state);
         let made = maker.make();
         let mut state = shared.lock();
-        rest_until = made.is_err().then(|| Instant::now() + RETRY_AFTER);
         match made {
-            Ok(link) => state.ready.push_back(link),
-            Err(error) if state.waiting > state.failures.len() => state.failures.push_back(error),
-            Err(error) => tracing::warn!(%error, "a pod link could not be made ahead"),
+            Ok(link) => {
+                state.ready.push_back(link);
+                if state.waiting == 0 {
+                    continue;
+                }
+            }
+            Err(error) => {
+                state.rest(RETRY_AFTER);
+                if state.is_short() {
+                    state.failures.push_back(error);
+                } else {
+                    tracing::warn!(%error, "a pod link could not be made ahead");
+                }
+            }
         }
-        drop(state);
-        shared.changed.notify_all();
+        shared.made.notify_all();
+    }
+}
+
+/// False when the pool closes.
+fn wait_until_wanted(shared: &Shared, size: usize) -> bool {
+    let mut state = shared.lock();
+    loop {
+        if state.closing {
+            return false;
+        }
+        if state.is_short() {
+            return true;
+        }
+        let now = Instant::now();
+        let rest = state.rest_until.and_then(|end| end.checked_duration_since(now));
+        state = match rest {
+            _ if state.is_full(size) => {
+                state.idle = true;
+                let mut state = shared.wanted.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.idle = false;
+                state
+            }
+            None => return true,
+            Some(rest) => {
+                let woken = shared.wanted.wait_timeout(state, rest);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
     }
 }
 
@@ -359,7 +407,7 @@ impl Maker {
     }
 
     /// Where the kernel can forward for one link alone (6.17 and later), it is told so for this
-    /// one; see [`sysctl::ensure_ipv6_forwarding`].
+    /// one; see [`sysctl::ensure_forwarding`].
     fn force_ipv6_forwarding(&self, id: PodLinkId) -> Result<(), PodLinkError> {
         if !self.families.v6 {
             return Ok(());
