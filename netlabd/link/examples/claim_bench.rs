@@ -12,8 +12,8 @@ use std::{
 };
 
 use netlab_link::{
-    Batch, Families, Netns, PodAddresses, PodLinkPool, PodLinkPoolOptions, PreparedLink,
-    RouteSocket, netns, observe_node, remove_pod_links,
+    Address, Batch, Families, Netns, PodAddresses, PodLinkPool, PodLinkPoolOptions, PreparedLink,
+    Request, RouteSocket, mark::LOOPBACK_INDEX, netns, observe_node, remove_pod_links,
 };
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -34,6 +34,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     netns::prepare_pin_dir(&dir)?;
     let node = Netns::create()?;
     let mut socket = RouteSocket::open_in(&node)?;
+    // As every real node has: for a route over a link without an address of its own the kernel
+    // looks for a source address on all links, and stops at the first that has one.
+    let address = Address { dev: LOOPBACK_INDEX, address: "192.0.2.1/32".parse()? };
+    socket.request(Request::AddAddress(address))?;
     let start = |size| {
         let options = PodLinkPoolOptions {
             node: node.try_clone()?,
@@ -132,7 +136,7 @@ fn claim(
     let mut pod = pool.claim()?;
     pod.assign(addresses)?;
     let mut batch = Batch::new();
-    pod.plan_node_claim(addresses, &format!("default/pod-{n}"), &mut batch);
+    pod.plan_node_claim(addresses, Some(&format!("default/pod-{n}")), &mut batch);
     socket.send_all(&batch)?;
     let took = began.elapsed();
     claimed.push(pod);

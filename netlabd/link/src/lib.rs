@@ -52,7 +52,7 @@ pub use pod_link::{
 pub use request::{Batch, Request};
 pub use route::{Route, RouteKind};
 pub use socket::{BatchError, KernelError, Outcome, RouteFilter, RouteSocket, SocketError};
-pub use uplink::{Uplink, uplink};
+pub use uplink::{Uplink, observe_uplink};
 
 #[cfg(test)]
 mod testing;

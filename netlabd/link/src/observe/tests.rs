@@ -93,7 +93,7 @@ fn mend(node: &mut Node, pod: &mut PreparedLink) {
         mtu: Some(MTU),
         ..LinkChange::of(plan.host_index)
     });
-    plan.plan_node_claim(addresses(1), "default/pod-1", &mut outside);
+    plan.plan_node_claim(addresses(1), Some("default/pod-1"), &mut outside);
     node.socket.send_all(&outside).unwrap();
     pod.socket().send_all(&inside).unwrap();
 }

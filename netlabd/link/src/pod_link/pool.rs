@@ -247,7 +247,7 @@ impl PreparedLink {
     }
 
     /// Appends to `batch` what the node needs for the pod; see [`PodLink::plan_node_claim`].
-    pub fn plan_node_claim(&self, addresses: PodAddresses, alias: &str, batch: &mut Batch) {
+    pub fn plan_node_claim(&self, addresses: PodAddresses, alias: Option<&str>, batch: &mut Batch) {
         self.link.plan_node_claim(addresses, alias, batch);
     }
 
