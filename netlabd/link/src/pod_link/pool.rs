@@ -249,10 +249,22 @@ impl PreparedLink {
     }
 }
 
+struct CloseOnDrop<'a>(&'a Shared);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.lock().closing = true;
+        self.0.made.notify_all();
+    }
+}
+
 /// Keeps the pool full until it is closed.
 fn fill(shared: &Shared, maker: &mut Maker, size: usize) {
+    // Also when the thread panics: a claim must not wait for a thread that is gone.
+    let _closed = CloseOnDrop(shared);
     if let Err(error) = maker.node.enter_for_good() {
         tracing::error!(%error, "the pool of pod links cannot enter the node's namespace");
+        return;
     }
     loop {
         if !wait_until_wanted(shared, size) {
