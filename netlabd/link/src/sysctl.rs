@@ -57,14 +57,7 @@ pub fn ensure(netns: &Netns, name: &str, value: &str) -> Result<Option<String>, 
 /// # Errors
 /// [`SysctlError`] when `/proc/sys` is read-only or an uplink is not there.
 pub fn ensure_forwarding(netns: &Netns, uplinks: &[IfName]) -> Result<Vec<Changed>, SysctlError> {
-    let ensure = || {
-        let mut changed = Vec::new();
-        for Wanted { name, wanted, .. } in plan_forwarding_here(uplinks)? {
-            let previous = ensure_here(&name, wanted)?;
-            changed.extend(previous.map(|previous| Changed { name, previous }));
-        }
-        Ok(changed)
-    };
+    let ensure = || write_plan(plan_forwarding_here(uplinks)?);
     netns.run(ensure).map_err(|source| SysctlError::Enter { source })?
 }
 
@@ -89,15 +82,8 @@ pub fn plan_forwarding(netns: &Netns, uplinks: &[IfName]) -> Result<Vec<Wanted>,
 
 fn plan_forwarding_here(uplinks: &[IfName]) -> Result<Vec<Wanted>, SysctlError> {
     let mut plan = Vec::new();
-    let mut want = |name: String, wanted: &'static str| -> Result<(), SysctlError> {
-        let previous = read_here(&name)?;
-        if previous != wanted {
-            plan.push(Wanted { name, previous, wanted });
-        }
-        Ok(())
-    };
     for uplink in uplinks {
-        want(format!("net/ipv4/conf/{uplink}/forwarding"), "1")?;
+        want(&mut plan, format!("net/ipv4/conf/{uplink}/forwarding"), "1")?;
     }
     if !path("net/ipv6").exists() {
         // Booted with `ipv6.disable=1`, or built without.
@@ -105,20 +91,42 @@ fn plan_forwarding_here(uplinks: &[IfName]) -> Result<Vec<Wanted>, SysctlError> 
     }
     if path("net/ipv6/conf/all/force_forwarding").exists() {
         for uplink in uplinks {
-            want(format!("net/ipv6/conf/{uplink}/force_forwarding"), "1")?;
+            want(&mut plan, format!("net/ipv6/conf/{uplink}/force_forwarding"), "1")?;
         }
-        return Ok(plan);
+    } else {
+        plan_all_forwarding(&mut plan)?;
     }
+    Ok(plan)
+}
+
+/// The way of kernels before 6.17: all interfaces become a router's.
+fn plan_all_forwarding(plan: &mut Vec<Wanted>) -> Result<(), SysctlError> {
     if read_here("net/ipv6/conf/all/forwarding")? != "1" {
         for interface in interfaces()? {
             let name = format!("net/ipv6/conf/{interface}/accept_ra");
             if read_here(&name).is_ok_and(|value| value == "1") {
-                want(name, "2")?;
+                want(plan, name, "2")?;
             }
         }
     }
-    want("net/ipv6/conf/all/forwarding".to_owned(), "1")?;
-    Ok(plan)
+    want(plan, "net/ipv6/conf/all/forwarding".to_owned(), "1")
+}
+
+fn want(plan: &mut Vec<Wanted>, name: String, wanted: &'static str) -> Result<(), SysctlError> {
+    let previous = read_here(&name)?;
+    if previous != wanted {
+        plan.push(Wanted { name, previous, wanted });
+    }
+    Ok(())
+}
+
+fn write_plan(plan: Vec<Wanted>) -> Result<Vec<Changed>, SysctlError> {
+    let mut changed = Vec::new();
+    for Wanted { name, wanted, .. } in plan {
+        let previous = ensure_here(&name, wanted)?;
+        changed.extend(previous.map(|previous| Changed { name, previous }));
+    }
+    Ok(changed)
 }
 
 /// The interfaces that have IPv6 settings.

@@ -2,6 +2,7 @@
 //! Sessions and logs of this node's pods: descriptors on one side, frames on the other.
 
 use std::io;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,7 +154,8 @@ impl PodAccess for NodeAccess {
                 ApiError::new(Reason::InternalError, format!("cannot make the log folder: {error}"))
             })?;
         }
-        let opened = tokio::task::spawn_blocking(move || LogReader::open(&dir, query)).await;
+        let log = dir.clone();
+        let opened = tokio::task::spawn_blocking(move || LogReader::open(&log, query)).await;
         let reader = match opened {
             Ok(Ok(reader)) => reader,
             Ok(Err(LogError::NoPrevious { .. })) => return Err(no_previous(&name)),
@@ -163,7 +165,7 @@ impl PodAccess for NodeAccess {
             }
             Err(error) => return Err(ApiError::new(Reason::InternalError, error.to_string())),
         };
-        tokio::task::spawn_blocking(move || send_log(reader, request.follow, &lines_tx));
+        tokio::task::spawn_blocking(move || send_log(reader, &dir, request.follow, &lines_tx));
         Ok(lines_rx)
     }
 
@@ -280,7 +282,7 @@ async fn pump(
 
 /// Sends what there is, and with `follow` what comes, until the log's folder or the client is
 /// gone. Blocking.
-fn send_log(mut reader: LogReader, follow: bool, lines: &mpsc::Sender<Bytes>) {
+fn send_log(mut reader: LogReader, dir: &Path, follow: bool, lines: &mpsc::Sender<Bytes>) {
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
@@ -288,7 +290,7 @@ fn send_log(mut reader: LogReader, follow: bool, lines: &mpsc::Sender<Bytes>) {
             Ok(0) if !follow => return,
             Ok(0) => {
                 let woken = reader.wait(LOG_PATIENCE).unwrap_or(false);
-                if lines.is_closed() || (!woken && !reader.dir_exists()) {
+                if lines.is_closed() || (!woken && !dir.is_dir()) {
                     return;
                 }
             }

@@ -110,7 +110,7 @@ impl Machine {
         let look = |source: Box<dyn std::error::Error + Send + Sync>| MachineError::Look { source };
         let netns = Netns::current().map_err(|e| look(e.into()))?;
         let mut socket = RouteSocket::open_in(&netns).map_err(|e| look(e.into()))?;
-        let uplink = netlab_link::uplink(&mut socket).map_err(|e| look(e.into()))?;
+        let uplink = netlab_link::observe_uplink(&mut socket).map_err(|e| look(e.into()))?;
         let mtu = options.mtu.or(uplink.map(|uplink| uplink.link.mtu)).unwrap_or(DEFAULT_MTU);
         let networks = &options.cluster.pod_networks;
         let families = Families {
@@ -220,7 +220,7 @@ impl Machine {
 /// that are not pods'; no loopback, no link-local ones.
 fn own_addresses(socket: &mut RouteSocket) -> Result<Vec<IpAddr>, netlab_link::SocketError> {
     let links = socket.list_links()?;
-    let uplink = netlab_link::uplink(socket)?.map(|uplink| uplink.link.index);
+    let uplink = netlab_link::observe_uplink(socket)?.map(|uplink| uplink.link.index);
     let is_foreign = |address: &netlab_link::Address| {
         links.iter().any(|link| {
             link.index == address.dev

@@ -10,7 +10,7 @@
 //! `<restartCount>.log.1`, that one `.2`, and so on. The files of the run before are kept, older
 //! ones are not. PID 1 writes ([`LogWriter`]), the daemon reads ([`LogReader`]).
 
-mod reader;
+pub mod reader;
 mod writer;
 
 pub use reader::{LogError, LogQuery, LogReader};
