@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 
 use netlabd::node::pod::exec::{ExecRequest, resize, wait_ready};
 
-use crate::lab::{Lab, wait_until};
+use crate::lab::{Lab, TIMEOUT, wait_until};
 
 fn holding(lab: &Lab, uid: &str) {
     lab.runtime.start(&lab.config(uid, &[])).unwrap();
@@ -129,6 +129,33 @@ fn a_helper_that_is_killed_takes_the_command_along() {
         || lab.runtime.cgroups().processes("p").unwrap().len() == 1,
         || format!("{:?}", lab.runtime.cgroups().processes("p")),
     );
+}
+
+#[test]
+fn commands_end_with_their_pod() {
+    let lab = Lab::new();
+    holding(&lab, "p");
+    let mut session = lab.runtime.exec("p", &request(&["sleep", "1000"])).unwrap();
+    let mut child = session.command.stdin(Stdio::null()).spawn().unwrap();
+    wait_ready(&session.control).unwrap();
+    lab.runtime.remove("p", TIMEOUT).unwrap();
+    assert!(!child.wait().unwrap().success());
+}
+
+#[test]
+fn many_commands_run_at_once_and_none_holds_anothers_descriptors() {
+    let lab = Lab::new();
+    holding(&lab, "p");
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                let script = "for f in /proc/self/fd/*; do readlink $f; done | grep -v '^/' | \
+                              grep -v '^pipe:'; echo end";
+                let output = run(&lab, "p", &["sh", "-c", script]);
+                assert_eq!(String::from_utf8(output.stdout).unwrap(), "end\n");
+            });
+        }
+    });
 }
 
 #[test]

@@ -10,6 +10,8 @@ use netlabd::node::pod::cgroup::Limits;
 use netlabd::node::pod::config::{BackOff, RestartPolicy};
 use netlabd::node::pod::log::LogQuery;
 use netlabd::node::pod::{ContainerState, InitConfig, Runtime, RuntimeStatus};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -361,11 +363,35 @@ fn removing_is_idempotent_and_ends_everything() {
 }
 
 #[test]
+fn a_full_log_disk_neither_stops_nor_ends_the_command() {
+    // The small disk is in a mount namespace of this thread; what it spawns sees it too.
+    std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        let lab = Lab::new();
+        let mut config = sh(&lab, "chatty", "seq 100000; exit 3");
+        std::fs::create_dir_all(&config.log.dir).unwrap();
+        mount(Some("disk"), &config.log.dir, Some("tmpfs"), MsFlags::empty(), Some("size=128k"))
+            .unwrap();
+        config.log.max_bytes = 1 << 20;
+        lab.runtime.start(&config).unwrap();
+        let status = lab.wait_for("chatty", is_terminated);
+        assert_eq!(end(&status.state), (3, None, "Error", ""));
+        let kept = lab.log("chatty", LogQuery::default()).lines().count() as u64;
+        assert!(kept > 0 && status.log_records_dropped > 0, "{kept} {status:?}");
+        assert_eq!(kept + status.log_records_dropped, 100_000);
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
 fn memory_and_process_limits_hold() {
     let lab = Lab::new();
     let cgroups = lab.runtime.cgroups();
     let limits = Limits { memory_bytes: Some(32 << 20), ..Limits::default() };
-    // Pages of a tmpfs count, and need no program that allocates.
+    // A shell that doubles a string allocates fast enough.
     let mut config = lab.config("fat", &["/bin/sh", "-c", "a=x; while :; do a=$a$a; done"]);
     config.cgroups = cgroups.ensure("fat", &limits).unwrap();
     lab.runtime.start(&config).unwrap();

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use netlabd::node::pod::config::Root;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 
 use crate::lab::{Lab, entries, wait_until};
 
@@ -159,6 +161,28 @@ fn mounts_of_the_node_are_carried_over_read_only() {
     config.command[2] =
         "grep -c . /proc/self/mountinfo; touch /usr/netlab-x 2>/dev/null || echo refused".into();
     assert_eq!(lab.output(&config), format!("{}\nrefused\n", without + 1));
+}
+
+#[test]
+fn nothing_a_pod_mounts_shows_on_a_node_that_shares_its_mounts() {
+    // As systemd sets nodes up, in a mount namespace of this thread.
+    std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none).unwrap();
+        let mounts = || std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let before = mounts();
+        assert!(before.lines().all(|line| line.contains(" shared:")), "{before}");
+        let lab = Lab::new();
+        let output = lab.script("grep -c shared: /proc/self/mountinfo");
+        assert_eq!(output, "0\n");
+        assert_eq!(mounts(), before);
+        lab.runtime.remove("script", crate::lab::TIMEOUT).unwrap();
+        assert_eq!(mounts(), before);
+    })
+    .join()
+    .unwrap();
 }
 
 #[test]

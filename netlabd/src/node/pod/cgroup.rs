@@ -57,6 +57,19 @@ enum Version {
     Two,
 }
 
+impl Version {
+    /// The file a single-threaded process writes `0` into to join. Moving a thread group takes a
+    /// lock that waits for an RCU grace period, 10 to 20 ms on each start of a pod; a thread that
+    /// moves itself does not (`cgroup_procs_write_start` of the kernel). Version 2 moves single
+    /// threads in threaded cgroups only.
+    fn entrance(self) -> &'static str {
+        match self {
+            Version::One => "tasks",
+            Version::Two => "cgroup.procs",
+        }
+    }
+}
+
 /// What can go wrong with cgroups.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
@@ -171,8 +184,8 @@ impl Cgroups {
         Ok(Cgroups { hierarchies, folder: folder_name(run_dir) })
     }
 
-    /// Makes a pod's folders, sets its limits, and returns the `cgroup.procs` files that its PID
-    /// 1 has to join.
+    /// Makes a pod's folders, sets its limits, and returns the files into which its PID 1
+    /// writes `0` to join, as a process of one thread.
     ///
     /// # Errors
     /// When a controller is missing or a limit cannot be set; folders made until then stay, and
@@ -202,9 +215,9 @@ impl Cgroups {
                     _ => {}
                 }
             }
-            let procs = pod.join("cgroup.procs");
-            if !joined.contains(&procs) {
-                joined.push(procs);
+            let entrance = pod.join(hierarchy.version.entrance());
+            if !joined.contains(&entrance) {
+                joined.push(entrance);
             }
         }
         Ok(joined)

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, execve};
 use serde::{Deserialize, Serialize};
@@ -189,9 +189,8 @@ impl fmt::Display for StartFailure {
 
 /// Undoes what a forked child inherits and a command must not: blocked and ignored signals.
 pub(super) fn reset_signals() -> Result<(), Errno> {
-    #![allow(unsafe_code, reason = "nix marks signal() unsafe for the sake of handlers")]
-    // SAFETY: the default action runs no code of ours. Rust's runtime ignores SIGPIPE.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+    // Rust's runtime ignores it.
+    sys::set_default_action(Signal::SIGPIPE)?;
     SigSet::all().thread_unblock()
 }
 

@@ -14,7 +14,7 @@
 
 mod helper;
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -22,7 +22,6 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 pub use helper::main;
 
@@ -74,29 +73,11 @@ impl ExecSession {
 /// # Errors
 /// When the helper ended before; its exit code and standard error say why.
 pub fn wait_ready(control: &UnixStream) -> io::Result<Option<OwnedFd>> {
-    #![allow(unsafe_code, reason = "a received descriptor arrives as a plain number")]
-    use std::os::fd::FromRawFd;
-    let mut letter = [0];
-    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
-    let mut parts = [IoSliceMut::new(&mut letter)];
-    let message = recvmsg::<()>(
-        control.as_raw_fd(),
-        &mut parts,
-        Some(&mut space),
-        MsgFlags::MSG_CMSG_CLOEXEC,
-    )?;
-    if message.bytes == 0 {
+    let (count, terminal) = sys::receive_fd(control.as_fd())?;
+    if count == 0 {
         return Err(Errno::EPIPE.into());
     }
-    for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(descriptors) = part
-            && let Some(&descriptor) = descriptors.first()
-        {
-            // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
-            return Ok(Some(unsafe { OwnedFd::from_raw_fd(descriptor) }));
-        }
-    }
-    Ok(None)
+    Ok(terminal)
 }
 
 /// Sets the size of a command's terminal, given its master side.

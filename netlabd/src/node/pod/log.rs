@@ -8,7 +8,7 @@
 //!
 //! One file for one run of the command, `<restartCount>.log`; a file that grew too large becomes
 //! `<restartCount>.log.1`, that one `.2`, and so on. The files of the run before are kept, older
-//! ones are not. PID 1 writes ([`LogWriter`]), the daemon reads ([`LogReader`]).
+//! ones are not. PID 1 writes, the daemon reads ([`LogReader`]).
 
 pub mod reader;
 mod writer;

@@ -48,7 +48,10 @@ pub enum LogError {
         dir: PathBuf,
     },
     /// The folder cannot be watched.
-    #[error("failed to watch the log folder `{dir}`: is fs.inotify.max_user_instances reached?")]
+    #[error(
+        "failed to watch the log folder `{dir}`: has the pod been started, and is \
+             fs.inotify.max_user_instances reached?"
+    )]
     Watch {
         /// The folder.
         dir: PathBuf,
@@ -65,6 +68,18 @@ pub enum LogError {
         #[source]
         source: io::Error,
     },
+}
+
+impl LogError {
+    /// Whether there is no log: the pod has not been started, or has had no run before.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            LogError::NoPrevious { .. } => true,
+            LogError::Watch { source, .. } => *source == Errno::ENOENT,
+            LogError::Read { source, .. } => source.kind() == io::ErrorKind::NotFound,
+        }
+    }
 }
 
 /// A place in a pod's log.

@@ -153,6 +153,8 @@ fn the_run_before_is_kept_and_older_ones_are_not() {
         LogReader::open(dir.path(), previous.clone()),
         Err(LogError::NoPrevious { .. })
     ));
+    let missing = LogReader::open(&dir.path().join("missing"), LogQuery::default());
+    assert!(missing.unwrap_err().is_not_found());
     let reader = LogReader::open(dir.path(), LogQuery::default()).unwrap();
     for run in 0..4 {
         log.begin(run);
