@@ -24,5 +24,6 @@ pub mod queue;
 pub mod reconciler;
 mod removal;
 
-pub use machine::{Machine, MachineOptions};
+pub use machine::{Machine, MachineError, MachineOptions};
+pub use network::NetworkError;
 pub use reconciler::Reconciler;

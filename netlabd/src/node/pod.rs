@@ -18,6 +18,7 @@ pub mod config;
 pub mod exec;
 pub mod init;
 pub mod log;
+pub mod mounts;
 pub mod paths;
 pub mod report;
 pub mod resolv;
