@@ -10,6 +10,7 @@ pub mod exec;
 pub mod fields;
 pub mod ipam;
 pub mod labels;
+pub mod manifest;
 pub mod meta;
 pub mod names;
 pub mod namespace;
@@ -17,7 +18,9 @@ pub mod node;
 pub mod pod;
 pub mod quantity;
 pub mod resource;
+pub mod schema;
 pub mod time;
+pub mod validate;
 pub mod wire;
 
 pub use error::{ApiError, Reason};
