@@ -3,6 +3,8 @@
 //!
 //! All faults are told, not only the first. Fields that are null are left out, as in Kubernetes.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value as Json};
 
 use super::Format;
@@ -45,7 +47,10 @@ impl Reader<'_, '_> {
         match &node.value {
             Value::Null => Json::Null,
             Value::Bool(flag) => Json::Bool(*flag),
-            Value::Text(text) => Json::String(text.clone()),
+            Value::Text(text) => {
+                self.check_address(node, text, expected, path);
+                Json::String(text.clone())
+            }
             Value::Number(number) => {
                 self.check_range(node, number, expected, path);
                 // `8080.0` is a whole number to the schema, and none to serde.
@@ -209,6 +214,16 @@ impl Reader<'_, '_> {
         self.report.error(node.span.clone(), message).field(path.to_string());
     }
 
+    fn check_address(&mut self, node: &Node, text: &str, expected: &Resolved<'_>, path: &Path) {
+        let wanted = expected.schema.get("format").is_some_and(|format| format == "ip");
+        if wanted && text.parse::<IpAddr>().is_err() {
+            let place = self.place_name(path);
+            let message = format!("{place} must be an IP address, not {}", node.describe());
+            let diagnostic = self.report.error(node.span.clone(), message);
+            diagnostic.field(path.to_string()).label("for example `10.43.0.10` or `fd43::a`");
+        }
+    }
+
     fn unsupported(
         &mut self,
         key: &str,
@@ -224,8 +239,11 @@ impl Reader<'_, '_> {
         };
         diagnostic.field(path.to_string());
         match (field.instead, self.ignore_unsupported) {
-            (Some(instead), _) => diagnostic.label(instead),
-            (None, false) => diagnostic.label("remove it, or pass --ignore-unsupported"),
+            (Some(instead), true) => diagnostic.label(instead),
+            (Some(instead), false) => {
+                diagnostic.label(format!("{instead}; --ignore-unsupported goes on without it"))
+            }
+            (None, false) => diagnostic.label("--ignore-unsupported goes on without it"),
             (None, true) => diagnostic,
         };
     }
@@ -398,7 +416,6 @@ fn example(field: &str) -> Option<Json> {
         "httpHeaders" => json!([{ "name": "Accept", "value": "text/plain" }]),
         "port" | "containerPort" => json!(8080),
         "metadata" => json!({ "name": "web" }),
-        "name" => json!("web"),
         _ => return None,
     })
 }

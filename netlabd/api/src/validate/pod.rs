@@ -102,13 +102,13 @@ fn ports(errors: &mut Vec<FieldError>, ports: &[ContainerPort]) {
                 errors.push(FieldError::name(&field, error));
             }
             if let Some(first) = names.insert(name, index) {
-                let message = format!("`{name}` is the name of `ports[{first}]` already");
+                let message = format!("is `{name}`, which is the name of `ports[{first}]` already");
                 errors.push(FieldError::new(field, message).hint("give each port its own name"));
             }
         }
         if let Some(first) = numbers.insert((port.container_port, port.protocol), index) {
             let number = port.container_port;
-            let message = format!("{number} stands in `ports[{first}]` already");
+            let message = format!("is {number}, which stands in `ports[{first}]` already");
             let error = FieldError::new(format!("{field}.containerPort"), message);
             errors.push(error.hint("remove one of the two"));
         }
@@ -208,7 +208,7 @@ fn port_ref(errors: &mut Vec<FieldError>, field: &str, port: &PortRef, ports: &[
     } else {
         format!("named are {}", known.join(", "))
     };
-    let message = format!("`{name}` is not the name of one of the pod's `ports`");
+    let message = format!("is `{name}`, which is not the name of one of the pod's `ports`");
     errors.push(FieldError::new(field, message).hint(hint));
 }
 
@@ -233,12 +233,14 @@ fn limits(errors: &mut Vec<FieldError>, limits: &Limits) {
                 let written = memory.0.trim();
                 let number = written.trim_end_matches(|c: char| c.is_ascii_alphabetic());
                 let (message, hint) = if written.ends_with('m') {
-                    let message =
-                        format!("`{written}` is {number} thousandths of a byte: `m` means milli");
+                    let message = format!(
+                        "is `{written}`, which is {number} thousandths of a byte: `m` means milli"
+                    );
                     (message, format!("write `{number}Mi`"))
                 } else {
-                    let message =
-                        format!("`{written}` is {bytes} bytes, too few for any process to start");
+                    let message = format!(
+                        "is `{written}`, which is {bytes} bytes: too few for any process to start"
+                    );
                     let hint = "write at least `4Mi`, and for most programs `64Mi` or more";
                     (message, hint.to_owned())
                 };
@@ -257,7 +259,7 @@ fn folders(errors: &mut Vec<FieldError>, spec: &PodSpec) {
     for (field, folder) in [("spec.workingDir", &spec.working_dir), ("spec.rootfs", &spec.rootfs)] {
         let Some(folder) = folder else { continue };
         if !folder.starts_with('/') {
-            let message = format!("`{}` must be an absolute path", folder.escape_debug());
+            let message = format!("must be an absolute path, not `{}`", folder.escape_debug());
             errors.push(FieldError::new(field, message).hint("start it with `/`"));
         }
         no_nul(errors, field, folder);
