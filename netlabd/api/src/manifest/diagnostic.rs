@@ -215,6 +215,11 @@ impl<'a> Report<'a> {
         self.lines.partition_point(|start| *start <= at).max(1)
     }
 
+    /// The text of a place.
+    pub(super) fn text(&self, span: &Range<usize>) -> &'a str {
+        self.source.text.get(span.clone()).unwrap_or_default().trim()
+    }
+
     fn place(&self, span: &Range<usize>) -> Place {
         let text = &self.source.text;
         let at = |byte: usize| text.floor_char_boundary(byte);

@@ -89,6 +89,65 @@ fn an_alias_of_an_alias_is_what_it_names() {
     assert_eq!(manifest.objects[0].value.metadata().labels["b"], "web");
 }
 
+#[test]
+fn every_example_that_a_message_gives_is_good_in_each_format() {
+    let fields = ["command", "args", "env", "ports", "readinessProbe", "livenessProbe"];
+    for field in fields.into_iter().chain(["resources", "dnsConfig"]) {
+        let value = example::example(field).expect("the field has an example");
+        let written = |format| example::assignment(field, &value, format);
+        // Arguments alone are no command.
+        let (toml, yaml, json) = match field {
+            "args" => ("command = [\"a\"]\n", "  command: [a]\n", "\"command\": [\"a\"], "),
+            _ => ("", "", ""),
+        };
+        let texts = [
+            (Format::Toml, format!("[[pod]]\nname = \"a\"\n{toml}{}\n", written(Format::Toml))),
+            (
+                Format::Yaml,
+                format!(
+                    "kind: Pod\nmetadata: {{name: a}}\nspec:\n{yaml}  {}\n",
+                    written(Format::Yaml)
+                ),
+            ),
+            (
+                Format::Json,
+                format!(
+                    "{{\"kind\": \"Pod\", \"metadata\": {{\"name\": \"a\"}}, \"spec\": {{{json}{}}}}}",
+                    written(Format::Json)
+                ),
+            ),
+        ];
+        for (format, text) in texts {
+            let options = Options { format: Some(format), ..Options::default() };
+            let manifest = parse(&source("a", &text), &options);
+            let manifest = manifest.unwrap_or_else(|found| panic!("{text}\n{found}"));
+            let json = serde_json::to_value(&manifest.objects[0].value).expect("serialises");
+            assert!(!json["spec"][field].is_null(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_is_supported_is_not_called_unsupported() {
+    for (name, definition) in crate::schema::definitions() {
+        let properties = definition.get("properties").and_then(|fields| fields.as_object());
+        for field in properties.into_iter().flat_map(|fields| fields.keys()) {
+            assert_eq!(unsupported::field(name, field), None, "{name}.{field}");
+        }
+    }
+    for kind in Kind::ALL {
+        assert!(!unsupported::is_kubernetes_kind(kind.name()), "{}", kind.name());
+    }
+}
+
+#[test]
+fn a_container_has_no_field_that_a_pod_lacks() {
+    let spec = &crate::schema::definitions()["PodSpec"]["properties"];
+    for field in CONTAINER_FIELDS {
+        assert!(spec.get(field).is_some(), "{field}");
+    }
+}
+
 /// Good files, as seeds of bad ones.
 const SEEDS: [(&str, &str); 3] = [
     ("a.toml", include_str!("../../tests/manifests/good/lab.toml")),

@@ -92,7 +92,7 @@ fn env(errors: &mut Vec<FieldError>, env: &[EnvVar]) {
 
 fn ports(errors: &mut Vec<FieldError>, ports: &[ContainerPort]) {
     let mut names = HashMap::new();
-    let mut numbers = HashMap::new();
+    let mut unnamed = HashMap::new();
     for (index, port) in ports.iter().enumerate() {
         let field = format!("spec.ports[{index}]");
         port_number(errors, &format!("{field}.containerPort"), port.container_port);
@@ -106,7 +106,10 @@ fn ports(errors: &mut Vec<FieldError>, ports: &[ContainerPort]) {
                 errors.push(FieldError::new(field, message).hint("give each port its own name"));
             }
         }
-        if let Some(first) = numbers.insert((port.container_port, port.protocol), index) {
+        // One port may have two names, as in Kubernetes; without names the second says nothing.
+        if port.name.is_none()
+            && let Some(first) = unnamed.insert((port.container_port, port.protocol), index)
+        {
             let number = port.container_port;
             let message = format!("is {number}, which stands in `ports[{first}]` already");
             let error = FieldError::new(format!("{field}.containerPort"), message);

@@ -47,17 +47,20 @@ fn the_empty_pod_and_a_full_one_are_good() {
 }
 
 #[test]
-fn ports_differ_in_number_or_protocol_and_in_name() {
+fn ports_differ_in_their_names_and_else_in_number_or_protocol() {
     check(
         json!({ "ports": [
             { "name": "a", "containerPort": 0 },
             { "name": "a", "containerPort": 80 },
+            { "name": "b", "containerPort": 80 },
+            { "containerPort": 80 },
+            { "containerPort": 80, "protocol": "UDP" },
             { "containerPort": 80 },
         ]}),
         &[
             ("spec.ports[0].containerPort", "must be between 1 and 65535, inclusive"),
             ("spec.ports[1].name", "is `a`, which is the name of `ports[0]` already"),
-            ("spec.ports[2].containerPort", "is 80, which stands in `ports[1]` already"),
+            ("spec.ports[5].containerPort", "is 80, which stands in `ports[3]` already"),
         ],
     );
 }
