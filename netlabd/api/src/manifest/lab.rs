@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::container;
 use super::document::{Draft, Found};
 use super::suggest::{closest, either};
 use super::tree::{Entry, Node, Value};
@@ -47,7 +48,11 @@ impl Found<'_, '_> {
     }
 
     fn unknown_section(&mut self, key: &str, span: Range<usize>) {
+        let is_field = METADATA.contains(&key) || container::is_pod_field(key);
         let label = match closest(key, known_sections().chain(LATER)) {
+            None if is_field && self.format == Format::Toml => {
+                "a field of a pod: write `[[pod]]` above it".to_owned()
+            }
             Some(meant) => format!("did you mean `{meant}`?"),
             None => {
                 format!(

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::FieldError;
 use crate::names;
 use crate::pod::{ContainerPort, DnsConfig, DnsPolicy, EnvVar, Limits, PodSpec, PortRef, Probe};
+use crate::quantity::Quantity;
 
 /// Below this a process does not even start under its cgroup: the kernel kills it in `execve`.
 const LEAST_MEMORY: u64 = 4 * 1024 * 1024;
@@ -231,7 +232,11 @@ fn limits(errors: &mut Vec<FieldError>, limits: &Limits) {
     if let Some(memory) = &limits.memory {
         let field = format!("{FIELD}.memory");
         match memory.value() {
-            Err(error) => errors.push(FieldError::new(field, format!("is not valid: {error}"))),
+            Err(error) => {
+                let mut error = FieldError::new(field, format!("is not valid: {error}"));
+                error.hint = meant_memory(&memory.0).map(|meant| format!("write `{meant}`"));
+                errors.push(error);
+            }
             Ok(bytes) if bytes < LEAST_MEMORY => {
                 let written = memory.0.trim();
                 let number = written.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -256,6 +261,22 @@ fn limits(errors: &mut Vec<FieldError>, limits: &Limits) {
         let error = FieldError::new(format!("{FIELD}.pids"), "must be at least 1");
         errors.push(error.hint("the command itself is one"));
     }
+}
+
+/// What `64MB`, `64mb` and `64 MiB` are in the units there are.
+fn meant_memory(text: &str) -> Option<String> {
+    let text = text.trim();
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[number.len()..].to_ascii_lowercase().as_str() {
+        "b" => "",
+        "k" | "kb" | "kib" | "ki" => "Ki",
+        "mb" | "mib" | "mi" => "Mi",
+        "g" | "gb" | "gib" | "gi" => "Gi",
+        "t" | "tb" | "tib" | "ti" => "Ti",
+        _ => return None,
+    };
+    let meant = Quantity(format!("{}{unit}", number.trim()));
+    meant.value().ok().map(|_| meant.0)
 }
 
 fn folders(errors: &mut Vec<FieldError>, spec: &PodSpec) {

@@ -109,6 +109,8 @@ fn memory_that_no_process_fits_in_is_refused_with_what_was_meant() {
     };
     assert_eq!(hint("64m"), "write `64Mi`");
     assert!(hint("4194303").starts_with("write at least `4Mi`"));
+    assert_eq!(hint("64MB"), "write `64Mi`");
+    assert_eq!(hint("1.5 gb"), "write `1.5Gi`");
     check(json!({ "resources": { "limits": { "memory": "4194304" } } }), &[]);
 }
 
