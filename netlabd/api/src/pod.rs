@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::meta::ObjectMeta;
 use crate::quantity::Quantity;
+use crate::schema::IpText;
 use crate::time::Time;
 
 /// A process, and what it needs, in network, mount, pid, uts and ipc namespaces of its own.
@@ -101,6 +102,7 @@ pub struct ContainerPort {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The port's number.
+    #[schemars(range(min = 1))]
     pub container_port: u16,
     /// Transport protocol; TCP unless given.
     #[serde(default)]
@@ -125,7 +127,7 @@ pub enum Protocol {
 #[serde(untagged, expecting = "a port number or the name of a port")]
 pub enum PortRef {
     /// 1 to 65535.
-    Number(u16),
+    Number(#[schemars(range(min = 1))] u16),
     /// A name of the pod's `ports`.
     Name(String),
 }
@@ -263,7 +265,7 @@ pub enum DnsPolicy {
 pub struct DnsConfig {
     /// At most three addresses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<IpText>")]
     pub nameservers: Vec<IpAddr>,
     /// Search domains, at most 32.
     #[serde(skip_serializing_if = "Vec::is_empty")]
