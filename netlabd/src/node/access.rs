@@ -59,17 +59,17 @@ impl PodAccess for NodeAccess {
     async fn exec(&self, pod: &Pod, request: ExecRequest) -> Result<ExecSession, ApiError> {
         let name = &pod.metadata.name;
         let failed = |error: &dyn std::error::Error| {
-            ApiError::new(Reason::Conflict, format!("cannot exec in pod \"{name}\": {}", chain(error)))
-                .with_object(format!("pod/{name}"))
-                .with_hint(format!("look at it: netlabctl describe pod {name}"))
+            ApiError::new(
+                Reason::Conflict,
+                format!("cannot exec in pod \"{name}\": {}", chain(error)),
+            )
+            .with_object(format!("pod/{name}"))
+            .with_hint(format!("look at it: netlabctl describe pod {name}"))
         };
         let machine = self.machine.clone();
         let uid = pod.metadata.uid.clone();
-        let spawn = Spawn {
-            command: request.command.clone(),
-            tty: request.terminal.is_some(),
-            term: None,
-        };
+        let spawn =
+            Spawn { command: request.command.clone(), tty: request.terminal.is_some(), term: None };
         let session = tokio::task::spawn_blocking(move || machine.runtime.exec(&uid, &spawn))
             .await
             .map_err(|error| failed(&error))?
@@ -134,9 +134,9 @@ impl PodAccess for NodeAccess {
         let query = LogQuery {
             previous: request.previous,
             tail: request.tail,
-            since: request.since.map(|since| {
-                Timestamp::now().checked_sub(since).unwrap_or(Timestamp::MIN)
-            }),
+            since: request
+                .since
+                .map(|since| Timestamp::now().checked_sub(since).unwrap_or(Timestamp::MIN)),
             timestamps: request.timestamps,
             stream: None,
         };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use netlab_api::node::{NodeAddress, NodeAddressKind, NodeInfo, NodeStatus};
 use netlab_api::pod::{Condition, ConditionStatus};
-use netlab_api::{Event, Pod};
+use netlab_api::Pod;
 use netlab_link::{Families, Netns, RouteSocket, mark};
 use nix::unistd::gethostname;
 
@@ -165,8 +165,7 @@ impl Machine {
     ) {
         let host = &self.options.name;
         let about = pod.clone().into();
-        let event =
-            crate::control::event::event_about(&about, kind, reason, message, "node", host);
+        let event = crate::control::event::event_about(&about, kind, reason, message, "node", host);
         self.reports.event(event);
     }
 
@@ -175,14 +174,8 @@ impl Machine {
         let mut node = netlab_api::Node::default();
         node.metadata.name.clone_from(&self.options.name);
         let host = &self.options.name;
-        let event = crate::control::event::event_about(
-            &node.into(),
-            kind,
-            reason,
-            message,
-            "node",
-            host,
-        );
+        let event =
+            crate::control::event::event_about(&node.into(), kind, reason, message, "node", host);
         self.reports.event(event);
     }
 
@@ -230,7 +223,8 @@ fn own_addresses(socket: &mut RouteSocket) -> Result<Vec<IpAddr>, netlab_link::S
     };
     let mut addresses = socket.list_addresses()?;
     addresses.retain(is_foreign);
-    addresses.sort_by_key(|address| (Some(address.dev) != uplink, address.address.addr().is_ipv6()));
+    addresses
+        .sort_by_key(|address| (Some(address.dev) != uplink, address.address.addr().is_ipv6()));
     let reachable = |ip: &IpAddr| match ip {
         IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
         IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),

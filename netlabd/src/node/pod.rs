@@ -20,6 +20,7 @@ pub mod init;
 pub mod log;
 pub mod mounts;
 pub mod paths;
+pub mod probe;
 pub mod report;
 pub mod resolv;
 pub mod runtime;

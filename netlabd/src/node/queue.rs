@@ -68,12 +68,7 @@ impl ReportQueue {
                     .collect();
                 if let Err(error) = cluster.update_pod_statuses(updates).await {
                     tracing::warn!(%error, "failed to report the status of pods: trying again");
-                    let mut waiting = self.lock();
-                    for (pod, status) in statuses {
-                        waiting.statuses.entry(pod).or_insert(status);
-                    }
-                    drop(waiting);
-                    self.filled.notify_one();
+                    self.put_back(statuses);
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
             }
@@ -81,6 +76,16 @@ impl ReportQueue {
                 cluster.record_events(events).await;
             }
         }
+    }
+
+    /// Statuses wait again, unless newer ones do.
+    fn put_back(&self, statuses: BTreeMap<PodIdentity, PodStatus>) {
+        let mut waiting = self.lock();
+        for (pod, status) in statuses {
+            waiting.statuses.entry(pod).or_insert(status);
+        }
+        drop(waiting);
+        self.filled.notify_one();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {

@@ -59,7 +59,7 @@ const ROUND: usize = 1024;
 
 /// What happened.
 #[derive(Debug)]
-pub(crate) enum Input {
+pub(super) enum Input {
     /// All pods of the cluster, as of a revision.
     Snapshot(Objects),
     /// Changes of pods.
@@ -165,10 +165,7 @@ impl Reconciler {
         self.listen_for_drift()?;
         self.ensure_rules(true).await?;
         tokio::spawn(follow_pods(self.machine.clone(), self.input.clone()));
-        let mut resync = tokio::time::interval_at(
-            tokio::time::Instant::now() + RESYNC,
-            RESYNC,
-        );
+        let mut resync = tokio::time::interval_at(tokio::time::Instant::now() + RESYNC, RESYNC);
         resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut next_full_look = Instant::now() + RESYNC;
         let mut round = Vec::new();

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use netlab_link::netns::prepare_pin_dir;
 use netlab_link::pod_link::list_pod_links;
 use netlab_link::{
-    Batch, Families, IfIndex, KernelError, LinkChange, Netns, NetnsError, NodeLinks, PodAddresses, PodLink,
-    PodLinkError, PodLinkId, PodLinkPool, PodLinkPoolOptions, PodNetwork, RouteSocket, SocketError,
-    observe_node, observe_pod, remove_pod_links,
+    Batch, Families, IfIndex, KernelError, LinkChange, Netns, NetnsError, NodeLinks, PodAddresses,
+    PodLink, PodLinkError, PodLinkId, PodLinkPool, PodLinkPoolOptions, PodNetwork, RouteSocket,
+    SocketError, observe_node, observe_pod, remove_pod_links,
 };
 
 use super::plan::{Difference, ObservedPod, diff};

@@ -32,8 +32,11 @@ impl Reconciler {
         tokio::spawn(async move {
             loop {
                 match links.next().await {
-                    Ok(event) if input.send(Input::Drift(event)).is_ok() => {}
-                    Ok(_) => return,
+                    Ok(event) => {
+                        if input.send(Input::Drift(event)).is_err() {
+                            return;
+                        }
+                    }
                     Err(error) => {
                         tracing::error!(error = %chain(&error), "drift of links goes unheard");
                         return;
@@ -43,14 +46,18 @@ impl Reconciler {
         });
         let masquerade = Masquerade::open(&self.machine.options.cluster.pod_networks)
             .map_err(|e| look(e.into()))?;
-        let mut rules = netlab_nft::Monitor::open(&[masquerade.port()]).map_err(|e| look(e.into()))?;
+        let mut rules =
+            netlab_nft::Monitor::open(&[masquerade.port()]).map_err(|e| look(e.into()))?;
         self.masquerade = Some(masquerade);
         let input = self.input.clone();
         tokio::spawn(async move {
             loop {
                 match rules.next().await {
-                    Ok(event) if input.send(Input::Rules(event)).is_ok() => {}
-                    Ok(_) => return,
+                    Ok(event) => {
+                        if input.send(Input::Rules(event)).is_err() {
+                            return;
+                        }
+                    }
                     Err(error) => {
                         tracing::error!(error = %chain(&error), "drift of rules goes unheard");
                         return;
@@ -107,9 +114,7 @@ impl Reconciler {
                         .by_index
                         .get(&index)
                         .filter(|_| !up || mtu != self.machine.network().mtu()),
-                    What::RouteDeleted(route) => {
-                        route.dev.and_then(|dev| self.by_index.get(&dev))
-                    }
+                    What::RouteDeleted(route) => route.dev.and_then(|dev| self.by_index.get(&dev)),
                     What::NeighbourDeleted { dev, .. } => self.by_index.get(&dev),
                     What::AddressDeleted(_) => None,
                 };

@@ -58,8 +58,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(pod: Pod, now: Time) -> Entry {
-        let facts =
-            Facts { start_time: pod.status.start_time.or(Some(now)), ..Facts::default() };
+        let facts = Facts { start_time: pod.status.start_time.or(Some(now)), ..Facts::default() };
         Entry {
             pod,
             link: None,

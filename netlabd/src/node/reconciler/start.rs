@@ -134,8 +134,8 @@ impl Reconciler {
             Ok(())
         };
         if first {
-            entry.stop_probes();
             let message = format!("Stopping pod {}", metadata.name);
+            entry.stop_probes();
             self.machine.pod_event(&entry.pod, EventKind::Normal, "Killing", message);
         }
         if let Err(error) = done {
@@ -312,7 +312,8 @@ fn news(
                 let message = format!("Command of pod {name} ended with exit code 0");
                 news.push((EventKind::Normal, "Completed", message));
             } else {
-                let mut text = format!("Command of pod {name} ended: {reason}, exit code {exit_code}");
+                let mut text =
+                    format!("Command of pod {name} ended: {reason}, exit code {exit_code}");
                 if !message.is_empty() {
                     text.push_str(&format!(": {message}"));
                 }
@@ -324,7 +325,8 @@ fn news(
                 &now.last_state
                 && before.is_none_or(|b| !matches!(b.state, ContainerState::Terminated { .. }))
             {
-                let mut text = format!("Command of pod {name} ended: {reason}, exit code {exit_code}");
+                let mut text =
+                    format!("Command of pod {name} ended: {reason}, exit code {exit_code}");
                 if !message.is_empty() {
                     text.push_str(&format!(": {message}"));
                 }
