@@ -43,6 +43,7 @@ struct Desired<'a> {
 impl<'a> Desired<'a> {
     fn of(transaction: &'a Transaction) -> Self {
         let mut desired = Self::default();
+        let mut known = BTreeSet::new();
         for step in &transaction.steps {
             match step {
                 Step::AddTable(table) => {
@@ -50,7 +51,7 @@ impl<'a> Desired<'a> {
                 }
                 Step::AddChain(chain) => {
                     // Planners that share a chain each add it.
-                    if !desired.chains.iter().any(|known| known.name == chain.name) {
+                    if known.insert(&chain.name) {
                         desired.chains.push(chain);
                     }
                 }

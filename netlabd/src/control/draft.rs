@@ -57,18 +57,6 @@ impl<'a> Draft<'a> {
         entry.map(|entry| decode_entry(&entry)).transpose()
     }
 
-    /// Whether an object is there, and holds the decision to that.
-    pub(super) async fn exists(&mut self, key: &ObjectKey) -> Result<bool, ApiError> {
-        let path = store_key(key);
-        if let Some(written) = self.writes.get(&path) {
-            return Ok(written.is_some());
-        }
-        let there = self.store.get(&path).await.map_err(read_failed)?.is_some();
-        let expected = if there { Expected::Exists } else { Expected::Absent };
-        self.checks.entry(path).or_insert(expected);
-        Ok(there)
-    }
-
     /// Holds the decision to an object that was read elsewhere, as of `revision`.
     pub(super) fn depend_on(&mut self, key: &ObjectKey, revision: Option<Revision>) {
         let expected = revision.map_or(Expected::Absent, Expected::At);
@@ -201,7 +189,10 @@ pub(super) fn commit_failed(error: CommitError) -> ApiError {
     let reason = match &error {
         CommitError::Conflict { .. } => Reason::Conflict,
         CommitError::Storage { .. } if disk_full => Reason::InsufficientStorage,
-        CommitError::Storage { .. } | CommitError::Closed => Reason::ServiceUnavailable,
+        CommitError::Storage { .. } | CommitError::Unanswered { .. } | CommitError::Closed => {
+            Reason::ServiceUnavailable
+        }
+        CommitError::TooLarge { .. } => Reason::Invalid,
         CommitError::Malformed { .. } => Reason::InternalError,
     };
     let api_error = ApiError::new(reason, describe(&error));

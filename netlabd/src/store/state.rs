@@ -33,7 +33,7 @@ pub struct HistoryLimits {
 }
 
 impl Default for HistoryLimits {
-    /// A watcher may miss two rollouts of 1,000 pods (a few changes each) before it must list.
+    /// A watcher may miss a rollout of 1,000 pods (3 changes of 2 KB each) before it must list.
     fn default() -> Self {
         Self { changes: 8192, bytes: 6 << 20 }
     }

@@ -13,6 +13,9 @@ use super::record::{self, Head};
 use super::{Finding, OpenError, witness};
 use crate::store::{Entry, Revision};
 
+/// How many entries are written at once into a new database.
+const BUILD_PART: usize = 256;
+
 /// The database that counts.
 pub(super) struct Loaded {
     pub(super) disk: Disk,
@@ -72,14 +75,29 @@ pub(super) fn rolled_back(
 /// Makes a database under a name that does not count, and gives it one that does when it is whole.
 ///
 /// When this fails, the generation is not there. The new name is not durable yet.
-pub(super) fn build(folder: &Folder, generation: u64, content: Group) -> io::Result<()> {
+pub(super) fn build(
+    folder: &Folder,
+    generation: u64,
+    head: Head,
+    entries: &[Entry],
+) -> io::Result<()> {
     let building = folder.building();
     match fs::remove_dir_all(&building) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let disk = Disk::open(&building)?;
-    disk.write(content)?;
+    // In parts, which is safe while the name does not count, and does not take the memory twice.
+    for part in entries.chunks(BUILD_PART) {
+        let mut group = Group::default();
+        for entry in part {
+            group.put(&record::entry_key(&entry.key), record::encode(entry));
+        }
+        disk.write(group)?;
+    }
+    let mut last = Group::default();
+    last.put(record::HEAD_KEY, head.encode());
+    disk.write(last)?;
     disk.sync_names()?;
     // Closed, because sled keeps the path it was opened with.
     drop(disk);
@@ -146,10 +164,8 @@ impl Scan {
 fn create(folder: &Folder) -> Result<(Loaded, Entries), OpenError> {
     let generation = 1;
     let head = Head::default();
-    let mut content = Group::default();
-    content.put(record::HEAD_KEY, head.encode());
     let path = folder.data(generation);
-    let disk = build(folder, generation, content)
+    let disk = build(folder, generation, head, &[])
         .and_then(|()| folder.sync())
         .and_then(|()| Disk::open(&path))
         .map_err(|source| OpenError::Database { path, source })?;

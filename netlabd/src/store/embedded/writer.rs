@@ -195,12 +195,8 @@ impl Writer {
 
     /// Makes the database anew from memory, and forgets the old one.
     fn rebuild(&mut self) -> io::Result<Disk> {
-        let mut content = Group::default();
-        for entry in self.state.list("").entries {
-            content.put(&record::entry_key(&entry.key), record::encode(&entry));
-        }
-        content.put(record::HEAD_KEY, self.head.encode());
-        load::build(&self.folder, self.generation + 1, content)?;
+        let entries = self.state.list("").entries;
+        load::build(&self.folder, self.generation + 1, self.head, &entries)?;
         // From here on the new one is what a restart would find: whatever else fails, no write
         // may go to the old one.
         let old = self.folder.data(self.generation);

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
 
@@ -30,13 +30,14 @@ fn acknowledged_writes_survive_kill() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let first = lines.next().expect("the child ends before it writes").unwrap();
         // The instant is arbitrary on purpose; no outcome depends on it being any one.
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
-        std::thread::sleep(Duration::from_micros(u64::from(nanos % 60_000)));
+        let count = 1 + (nanos / 1000 % 300) as usize;
+        let before: Vec<_> = lines.by_ref().take(count).map(Result::unwrap).collect();
+        assert_eq!(before.len(), count, "the child ended before it was killed");
         process.kill().unwrap();
         let mut acknowledged = known;
-        for line in std::iter::once(first).chain(lines.map(Result::unwrap)) {
+        for line in before.into_iter().chain(lines.map(Result::unwrap)) {
             // The last line may be cut off by the kill.
             let Some(line) = line.strip_suffix('.') else { continue };
             let numbers: Vec<u64> = line.split(' ').map(|n| n.parse().unwrap()).collect();

@@ -30,6 +30,29 @@ fn what_was_written_is_there_after_reopening() {
 }
 
 #[test]
+fn a_large_value_survives_and_a_larger_one_is_refused() {
+    const LIMIT: usize = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let store = open(folder.path());
+        let value: Vec<u8> = (0..LIMIT).map(|n| (n % 251) as u8).collect();
+        for key in ["a", "b", "c"] {
+            store.commit(Transaction::new().put(key, value.clone())).await.unwrap();
+        }
+        let error =
+            store.commit(Transaction::new().put("d", vec![0; LIMIT + 1])).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "failed to write `d`: it has 1048577 bytes, the store takes 1048576: make it smaller"
+        );
+        let before = store.list("").await.unwrap();
+        drop(store);
+        assert_eq!(open(folder.path()).list("").await.unwrap(), before);
+        assert_eq!(before.entries[2].value, value);
+    });
+}
+
+#[test]
 fn a_folder_in_use_names_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let _store = open(folder.path());
