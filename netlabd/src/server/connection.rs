@@ -20,8 +20,8 @@ use super::answer::Failure;
 use super::peer::Peer;
 use super::router::{App, Phase, router};
 
-/// Headers and what of a body is read ahead. A request line is at most 64 KiB (the limit of the
-/// `http` crate), and an exec has its command there.
+/// Headers of a request, and what of a body is read ahead. A request line is at most 64 KiB (the
+/// limit of the `http` crate), and an exec has its command there.
 const READ_BUFFER: usize = 128 * 1024;
 /// Refused peers are told why, but so many of them at a time and no more.
 const REFUSALS: usize = 16;
@@ -144,6 +144,7 @@ async fn serve_connection(stream: UnixStream, app: &App, router: Router) {
         .timer(TokioTimer::new())
         .header_read_timeout(app.state.limits.arrival)
         .max_buf_size(READ_BUFFER)
+        .max_header_size(READ_BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .with_upgrades();
     tokio::pin!(connection);

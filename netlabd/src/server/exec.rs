@@ -6,7 +6,8 @@
 //!   socket ◄── encode ◄── ExecSession::output    a full socket stops the taking
 //! ```
 //!
-//! When the client is gone `input` is dropped, which tells the other side to kill the command.
+//! When the client is gone both channels are dropped, which tells the other side to kill the
+//! command: whichever of the two it waits for, it hears of it.
 
 use aide::transform::TransformOperation;
 use axum::body::Body;
@@ -124,12 +125,11 @@ async fn pump(upgraded: Upgraded, session: ExecSession) {
     let (reader, writer) = parts.io.into_inner().into_split();
     let from_client = receive(reader, BytesMut::from(&parts.read_buf[..]), session.input);
     let to_client = send(writer, session.output);
-    tokio::pin!(from_client, to_client);
     tokio::select! {
-        // The command ended, or the client takes no more: `input` is dropped with the other half.
-        () = &mut to_client => {}
-        // The client is gone, `input` is dropped, and what the command still says can only fail.
-        () = &mut from_client => to_client.await,
+        // The command ended, or the client takes no more.
+        () = to_client => {}
+        // The client is gone: what the command still says reaches nobody.
+        () = from_client => {}
     }
 }
 

@@ -283,6 +283,12 @@ fn near_path(path: &str, paths: &[String]) -> Option<String> {
     // kubectl's habit, and a slash too many.
     let given = path.strip_prefix("/api").filter(|rest| rest.starts_with('/')).unwrap_or(path);
     let given: Vec<&str> = given.split('/').filter(|word| !word.is_empty()).collect();
+    // The namespace is missing, where another kind's path would look alike.
+    if let ["v1", plural, name] = given.as_slice()
+        && Kind::ALL.iter().any(|kind| kind.is_namespaced() && kind.plural() == *plural)
+    {
+        return Some(format!("/v1/namespaces/default/{plural}/{name}"));
+    }
     let mut best: Option<(f64, String)> = None;
     for template in paths {
         let words: Vec<&str> = template.split('/').filter(|word| !word.is_empty()).collect();
@@ -298,18 +304,9 @@ fn near_path(path: &str, paths: &[String]) -> Option<String> {
     if let Some((_, near)) = best {
         return Some(near);
     }
-    // `/v1/pods/web`: the namespace is missing.
-    match given.as_slice() {
-        ["v1", plural, name]
-            if *plural == Kind::Pod.plural() || *plural == Kind::Event.plural() =>
-        {
-            Some(format!("/v1/namespaces/default/{plural}/{name}"))
-        }
-        // `/pods`: the version is missing.
-        words if words.first() != Some(&"v1") && !words.is_empty() => {
-            let with_version = format!("/v1/{}", words.join("/"));
-            near_path(&with_version, paths)
-        }
+    // `/pods`: the version is missing.
+    match given.first() {
+        Some(word) if *word != "v1" => near_path(&format!("/v1/{}", given.join("/")), paths),
         _ => None,
     }
 }

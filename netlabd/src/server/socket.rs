@@ -207,7 +207,7 @@ fn inherited() -> Result<Option<UnixListener>, SocketError> {
 }
 
 /// Makes sure that a foreign descriptor is what we serve, and makes it so that tokio can.
-fn take_over(descriptor: OwnedFd) -> io::Result<UnixListener> {
+pub(super) fn take_over(descriptor: OwnedFd) -> io::Result<UnixListener> {
     getsockname::<UnixAddr>(descriptor.as_raw_fd())
         .map_err(|_| io::Error::other("it is no unix socket"))?;
     if getsockopt(&descriptor, SockTypeOption)? != SockType::Stream {
