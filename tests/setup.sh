@@ -11,7 +11,7 @@ requirements() {
     cat <<'EOF'
 gcc                           cc                                       links Rust programs
 libc6-dev                     /usr/include/stdio.h                     headers that bindgen reads
-libclang-dev                  /usr/lib/llvm-*/lib/libclang.so*         bindgen, which rustables builds with
+libclang-dev                  /usr/lib/llvm-*/lib/libclang.so          bindgen, which rustables builds with
 make                          make                                     the steps in the Makefile
 iproute2                      ip                                       builds and observes networks in tests
 nftables                      nft                                      observes nf_tables in tests

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! This machine: turns decisions into kernel state.
 
+pub mod hosts;
+pub mod network;
 pub mod pod;

@@ -14,13 +14,13 @@ pub mod meta;
 pub mod names;
 pub mod namespace;
 pub mod node;
+pub mod patch;
 pub mod pod;
 pub mod quantity;
 pub mod resource;
 pub mod time;
-pub mod wire;
-pub mod patch;
 pub mod validate;
+pub mod wire;
 
 pub use error::{ApiError, Reason};
 pub use event::Event;

@@ -3,4 +3,6 @@
 #![allow(missing_docs)]
 use serde_json::Value;
 pub fn merge_patch(_target: &mut Value, _patch: &Value) {}
-pub fn apply_merge(_live: &Value, _last: Option<&Value>, wanted: &Value) -> Value { wanted.clone() }
+pub fn apply_merge(_live: &Value, _last: Option<&Value>, wanted: &Value) -> Value {
+    wanted.clone()
+}

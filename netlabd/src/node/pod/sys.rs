@@ -19,6 +19,13 @@ pub(super) fn fork() -> Result<ForkResult, Errno> {
     unsafe { nix::unistd::fork() }
 }
 
+/// Closes every descriptor but the standard streams: whatever a careless library or parent left
+/// open would stay open as long as the pod. Only for the first line of a program.
+pub(super) fn close_inherited() {
+    // SAFETY: no descriptor of this program has an owner yet.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+}
+
 /// A file descriptor for the process `pid`; `pidfd_open(2)`. It also opens zombies.
 pub(super) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: no pointers; a successful call returns a new descriptor that is ours alone.
