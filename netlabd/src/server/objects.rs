@@ -2,7 +2,7 @@
 //! Objects of every kind: get, list, watch, create, replace, patch, delete, apply.
 //!
 //! One set of handlers serves all kinds. Writes run in a task of their own: a client that hangs up
-//! midway does not stop one between two of its steps.
+//! midway does not stop one between two of its steps, and a server that stops waits for it.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -66,7 +66,7 @@ pub(super) async fn create<T: Resource + Into<Object>>(
     let options = WriteOptions { create: true, dry_run: params.dry_run };
     let cluster = app.state.cluster.clone();
     let applied =
-        unhurried(async move { cluster.apply(vec![object.into()], options).await }).await?;
+        unhurried(&app, async move { cluster.apply(vec![object.into()], options).await }).await?;
     let created = applied.items.first().ok_or_else(|| defect("an apply of one answered none"))?;
     Ok(answer(&created.object))
 }
@@ -81,7 +81,7 @@ pub(super) async fn replace<T: Resource + Into<Object>>(
     agree(object.metadata_mut(), key.namespace.as_deref(), Some(&key.name))?;
     let cluster = app.state.cluster.clone();
     let replace = async move { cluster.replace(object.into(), params.dry_run).await };
-    Ok(answer(&unhurried(replace).await?))
+    Ok(answer(&unhurried(&app, replace).await?))
 }
 
 /// `PATCH` of one object.
@@ -103,7 +103,7 @@ pub(super) async fn patch<T: Resource>(
     }
     let cluster = app.state.cluster.clone();
     let patching = async move { cluster.patch(&key, Value::Object(patch), params.dry_run).await };
-    Ok(answer(&unhurried(patching).await?))
+    Ok(answer(&unhurried(&app, patching).await?))
 }
 
 /// `DELETE` of one object.
@@ -114,7 +114,7 @@ pub(super) async fn delete<T: Resource>(
 ) -> Result<Answer<T>, Failure> {
     let options = params.options();
     let cluster = app.state.cluster.clone();
-    Ok(answer(&unhurried(async move { cluster.delete(&key, &options).await }).await?))
+    Ok(answer(&unhurried(&app, async move { cluster.delete(&key, &options).await }).await?))
 }
 
 /// `DELETE` of a collection: the named objects, or all that match.
@@ -146,7 +146,7 @@ pub(super) async fn delete_many<T: Resource>(
     };
     let cluster = app.state.cluster.clone();
     let deletion = async move { cluster.delete_many(&scope, &names, &filter, &options).await };
-    let deleted = unhurried(deletion).await?;
+    let deleted = unhurried(&app, deletion).await?;
     Ok(Answer::new(&deleted).at(Revision(deleted.revision)))
 }
 
@@ -158,15 +158,22 @@ pub(super) async fn apply(
 ) -> Result<Answer<ApplyResponse>, Failure> {
     let options = WriteOptions { create: params.create, dry_run: params.dry_run };
     let cluster = app.state.cluster.clone();
-    let applied = unhurried(async move { cluster.apply(objects, options).await }).await?;
+    let applied = unhurried(&app, async move { cluster.apply(objects, options).await }).await?;
     Ok(Answer::new(&applied).at(Revision(applied.revision)))
 }
 
 /// Runs `work` to its end, also when nobody waits for it any more.
 async fn unhurried<T: Send + 'static>(
+    app: &App,
     work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::spawn(work).await {
+    let app = app.clone();
+    let task = tokio::spawn(async move {
+        let result = work.await;
+        drop(app);
+        result
+    });
+    match task.await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

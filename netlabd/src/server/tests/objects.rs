@@ -4,6 +4,8 @@
 use serde_json::json;
 
 use super::*;
+use crate::control::cluster::Cluster;
+use crate::store::Revision;
 
 const PATCH: (&str, &str) = ("content-type", "application/merge-patch+json");
 
@@ -230,11 +232,57 @@ async fn programmed_waits_and_then_names_who_lags() {
     let lab = Lab::new().await;
     let reply = lab.get("/v1/programmed?revision=1&timeoutSeconds=0").await;
     assert_eq!(reply.status, 200, "without nodes there is nobody to wait for: {reply:?}");
+    register(&lab, "n1").await;
+    lab.pod("web", json!({})).await;
+    let at = lab.get("/v1/version").await.json()["revision"].as_u64().expect("a number");
+    let path = format!("/v1/programmed?revision={at}&timeoutSeconds=0");
+    lab.get(&path).await.refused(Reason::Timeout, &["lagging: n1", "netlabctl status"]);
+    lab.control.report_programmed("n1", Revision(at), vec!["pod/default/web: no".into()]).await;
+    let reply = lab.get(&path).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(reply.json()["nodes"][0]["failures"], json!(["pod/default/web: no"]));
     lab.get("/v1/programmed").await.refused(Reason::BadRequest, &["`revision`"]);
     lab.get("/v1/programmed?revision=x").await.refused(Reason::BadRequest, &["`x`", "a revision"]);
     lab.get("/v1/programmed?revision=1&timeoutSeconds=99999")
         .await
         .refused(Reason::BadRequest, &["3600"]);
+}
+
+#[tokio::test]
+async fn a_wait_for_kernels_ends_with_the_server() {
+    let mut lab = Lab::new().await;
+    register(&lab, "n1").await;
+    lab.pod("web", json!({})).await;
+    let at = lab.get("/v1/version").await.json()["revision"].as_u64().expect("a number");
+    let mut waiting = lab.connect().await;
+    let request = format!("GET /v1/programmed?revision={at} HTTP/1.1\r\nhost: n\r\n\r\n");
+    waiting.write_all(request.as_bytes()).await.expect("sent");
+    lab.metric_becomes("netlab_api_connections", 2).await;
+    lab.stop();
+    let mut answer = String::new();
+    within(waiting.read_to_string(&mut answer)).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("netlabd is stopping"), "{answer}");
+    within(&mut lab.server).await.expect("the server ends");
+}
+
+#[tokio::test]
+async fn a_node_is_cordoned_and_not_created() {
+    let lab = Lab::new().await;
+    register(&lab, "n1").await;
+    let patch = json!({ "spec": { "unschedulable": true } }).to_string();
+    let reply = lab.send("PATCH", "/v1/nodes/n1", &[PATCH], patch).await;
+    assert_eq!((reply.status, &reply.json()["spec"]["unschedulable"]), (200, &json!(true)));
+    assert_eq!(lab.get("/v1/nodes").await.json()["items"][0]["kind"], "Node");
+    let node = json!({ "metadata": { "name": "n2" } });
+    lab.post("/v1/nodes", &node).await.refused(Reason::MethodNotAllowed, &["POST"]);
+}
+
+/// Makes a node that takes pods.
+async fn register(lab: &Lab, name: &str) {
+    let status = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
+    let status = serde_json::from_value(status).expect("a status");
+    lab.control.register_node(name, status).await.expect("registered");
 }
 
 #[tokio::test]
