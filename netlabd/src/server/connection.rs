@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderValue, header};
+use axum::response::IntoResponse;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -98,19 +98,22 @@ impl Server {
                 return;
             }
         };
-        if let Err(error) = peer.check(self.app.state.group) {
-            tracing::warn!(?peer, "refusing a connection: {}", error.message);
+        let group = self.app.state.group;
+        if !peer.is_allowed(group) {
+            tracing::warn!(?peer, "refusing a connection of a peer that is not in the group");
             self.app.state.metrics.refused.inc();
-            self.refuse(stream, error);
+            self.refuse(stream, move || peer.refusal(group));
             return;
         }
         let Ok(permit) = self.connections.clone().try_acquire_owned() else {
-            let error = ApiError::new(
-                Reason::TooManyRequests,
-                format!("{} connections are open already", self.app.state.limits.connections),
-            )
-            .with_hint("close some: watches, execs and followed logs hold one each");
-            self.refuse(stream, error);
+            let limit = self.app.state.limits.connections;
+            self.refuse(stream, move || {
+                ApiError::new(
+                    Reason::TooManyRequests,
+                    format!("{limit} connections are open already"),
+                )
+                .with_hint("close some: watches, execs and followed logs hold one each")
+            });
             return;
         };
         let (app, router) = (self.app.clone(), self.router.clone());
@@ -121,17 +124,18 @@ impl Server {
         });
     }
 
-    /// Answers the first request on `stream` with `error`.
-    fn refuse(&self, stream: UnixStream, error: ApiError) {
+    /// Answers the first request on `stream` with an error, which may take its time to be made.
+    fn refuse(&self, stream: UnixStream, error: impl FnOnce() -> ApiError + Send + 'static) {
         let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
         let app = self.app.clone();
-        let router = Router::new().fallback(move |_: Request| {
-            let mut response: Response = Failure(error.clone()).into_response();
-            let close = axum::http::HeaderValue::from_static("close");
-            response.headers_mut().insert(axum::http::header::CONNECTION, close);
-            async move { response }
-        });
         tokio::spawn(async move {
+            let Ok(error) = tokio::task::spawn_blocking(error).await else { return };
+            let router = Router::new().fallback(move || async move {
+                let mut response = Failure(error).into_response();
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+                response
+            });
             let arrival = app.state.limits.arrival;
             let _ = tokio::time::timeout(arrival, serve_connection(stream, &app, router)).await;
             drop(permit);

@@ -41,41 +41,35 @@ impl Peer {
         })
     }
 
-    /// Root may, and members of `group` may.
-    ///
-    /// # Errors
-    /// `Forbidden`, for the peer to read.
-    pub(super) fn check(&self, group: Option<u32>) -> Result<(), ApiError> {
+    /// Whether it may use the API: root may, and members of `group` may.
+    pub(super) fn is_allowed(&self, group: Option<u32>) -> bool {
         let member = |group| self.gid == group || self.groups.contains(&group);
-        if self.uid == 0 || group.is_some_and(member) {
-            return Ok(());
-        }
+        self.uid == 0 || group.is_some_and(member)
+    }
+
+    /// What to tell a peer that may not. Blocks while names are looked up, which may ask a network.
+    pub(super) fn refusal(&self, group: Option<u32>) -> ApiError {
         let user = match User::from_uid(Uid::from_raw(self.uid)) {
             Ok(Some(user)) => user.name,
             _ => format!("#{}", self.uid),
         };
-        let error = match group {
-            None => ApiError::new(
+        let Some(group) = group.map(group_name) else {
+            return ApiError::new(
                 Reason::Forbidden,
                 format!("user `{user}` is not root, and there is no group `netlab` to be in"),
             )
             .with_hint(format!(
                 "sudo groupadd netlab && sudo usermod -aG netlab {user}, restart netlabd, then log \
                  in again; or use sudo",
-            )),
-            Some(group) => {
-                let group = group_name(group);
-                ApiError::new(
-                    Reason::Forbidden,
-                    format!("user `{user}` is neither root nor in group `{group}`"),
-                )
-                .with_hint(format!(
-                    "sudo usermod -aG {group} {user}, then log in again (the group is as good as \
-                     root)",
-                ))
-            }
+            ));
         };
-        Err(error)
+        ApiError::new(
+            Reason::Forbidden,
+            format!("user `{user}` is neither root nor in group `{group}`"),
+        )
+        .with_hint(format!(
+            "sudo usermod -aG {group} {user}, then log in again (the group is as good as root)",
+        ))
     }
 }
 

@@ -118,8 +118,8 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
             let length = body.len();
             let headers = headers.concat();
             format!(
-                "{method} {path} HTTP/1.1\r\nhost: n\r\ncontent-length: {length}\r\n{headers}\r\n\
-                 {body}"
+                "{method} {path} HTTP/1.1\r\nhost: n\r\nconnection: close\r\n\
+                 content-length: {length}\r\n{headers}\r\n{body}"
             )
             .into_bytes()
         },
@@ -150,15 +150,25 @@ fn the_daemon_survives_anything() {
         .expect("a runtime");
     let limits = Limits { arrival: Duration::from_millis(200), ..Limits::default() };
     let lab = runtime.block_on(Lab::with(Setting { limits, ..Setting::default() }));
-    let mut runner = TestRunner::new(ProptestConfig { cases: 600, ..ProptestConfig::default() });
+    // PROPTEST_CASES asks for more.
+    let mut config = ProptestConfig::default();
+    config.cases = config.cases.max(600);
+    let (cases, answered) = (config.cases, std::cell::Cell::new(0));
+    let mut runner = TestRunner::new(config);
     let input = prop_oneof![4 => requests(), 1 => prop::collection::vec(any::<u8>(), 0..200)];
     let outcome = runner.run(&input, |bytes| {
         runtime.block_on(async {
             let mut stream = lab.connect().await;
             let _ = stream.write_all(&bytes).await;
-            let _ = stream.shutdown().await;
             let mut answer = Vec::new();
-            let _ = within(stream.read_to_end(&mut answer)).await;
+            // What is no whole request, or became an exec, ends when the client ends it.
+            let patience = Duration::from_millis(30);
+            let reading = stream.read_to_end(&mut answer);
+            if tokio::time::timeout(patience, reading).await.is_err() {
+                let _ = stream.shutdown().await;
+                let _ = within(stream.read_to_end(&mut answer)).await;
+            }
+            answered.set(answered.get() + usize::from(!answer.is_empty()));
             prop_assert!(
                 answer.is_empty() || answer.starts_with(b"HTTP/1."),
                 "{}",
@@ -170,6 +180,7 @@ fn the_daemon_survives_anything() {
         })
     });
     outcome.expect("no input is answered with a defect");
+    assert!(answered.get() > cases as usize / 2, "only {} were answered", answered.get());
     runtime.block_on(async {
         assert_eq!(lab.get("/livez").await.status, 200);
         lab.metric_becomes("netlab_api_connections", 1).await;
