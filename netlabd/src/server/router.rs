@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Paths and methods, what wraps every answer, and the document that describes them all.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use aide::axum::ApiRouter;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::answer::{Failure, panic_response};
+use super::answer::{Answer, Failure, panic_response};
 use super::{ServerState, exec, health, log, objects};
 
 /// What every handler has at hand.
@@ -29,6 +29,8 @@ pub(super) struct App {
     pub(super) state: Arc<ServerState>,
     pub(super) watches: Arc<Semaphore>,
     phase: watch::Receiver<Phase>,
+    /// `/openapi.json`, once all routes are known.
+    document: Arc<OnceLock<Bytes>>,
 }
 
 /// Where the server is in its life.
@@ -45,7 +47,7 @@ pub(super) enum Phase {
 impl App {
     pub(super) fn new(state: ServerState, phase: watch::Receiver<Phase>) -> App {
         let watches = Arc::new(Semaphore::new(state.limits.watches));
-        App { state: Arc::new(state), watches, phase }
+        App { state: Arc::new(state), watches, phase, document: Arc::default() }
     }
 
     /// Waits until the server is told to stop.
@@ -81,9 +83,8 @@ pub(super) fn router(app: App) -> Router {
     let described = routes().finish_api(&mut api);
     let paths: Arc<[String]> =
         api.paths.iter().flat_map(|paths| paths.paths.keys().cloned()).collect();
-    let document = Bytes::from(document(api).to_string());
+    app.document.get_or_init(|| Bytes::from(document(api).to_string()));
     described
-        .route("/openapi.json", axum::routing::get(async move || openapi(document)))
         .fallback(move |uri: Uri| async move { not_found(&uri, &paths) })
         .with_state(app.clone())
         // From the inside out: a panic becomes an answer, the answer gets its shape, and is counted.
@@ -99,10 +100,11 @@ fn routes() -> ApiRouter<App> {
             "/readyz",
             get_with(health::readyz, |op| {
                 op.summary("Whether the daemon is ready, and what it waits for")
-                    .response::<503, super::answer::Answer<netlab_api::wire::Readiness>>()
+                    .response::<503, Answer<netlab_api::wire::Readiness>>()
             }),
         )
         .api_route("/metrics", get_with(health::metrics, |op| plain(op, "Metrics (OpenMetrics)")))
+        .api_route("/openapi.json", get_with(openapi, summary("This description")))
         .api_route("/v1/version", get_with(health::version, summary("Versions")))
         .api_route("/v1/doctor", get_with(health::doctor, summary("Checks of this node")))
         .api_route(
@@ -179,9 +181,11 @@ fn plain<'t>(operation: TransformOperation<'t>, summary: &str) -> TransformOpera
     operation.summary(summary).response::<200, String>()
 }
 
-fn openapi(document: Bytes) -> Response {
+/// `GET /openapi.json`.
+async fn openapi(State(app): State<App>) -> Answer<Value> {
+    let document = app.document.get().cloned().unwrap_or_default();
     let json = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, json)], document).into_response()
+    Answer::of(([(header::CONTENT_TYPE, json)], document).into_response())
 }
 
 /// The description as it is answered: what the handlers say, and what only the paths know.

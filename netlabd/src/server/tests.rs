@@ -152,7 +152,7 @@ impl Lab {
         reply.json()
     }
 
-    /// Sends these very bytes, closes that direction unless `open`, and reads to the end.
+    /// Sends these very bytes and reads to the end.
     async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.connect().await;
         // The server may answer and close before it has read everything.

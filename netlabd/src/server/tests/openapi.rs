@@ -6,11 +6,12 @@ use std::collections::HashSet;
 use super::*;
 
 /// The routes of `docs/api.md`.
-const ROUTES: [(&str, &str); 22] = [
+const ROUTES: [(&str, &str); 23] = [
     ("/livez", "get"),
     ("/healthz", "get"),
     ("/readyz", "get"),
     ("/metrics", "get"),
+    ("/openapi.json", "get"),
     ("/v1/version", "get"),
     ("/v1/doctor", "get"),
     ("/v1/programmed", "get"),
