@@ -4,7 +4,7 @@
 //! Reads the store, writes the store, touches no kernel. Data comes in from `server` (what users
 //! want) and from `node` (what became of it), and leaves as transactions.
 //!
-//! Every decision has the same form: read into a [`draft`], decide, commit on the condition that
+//! Every decision has the same form: read into a draft, decide, commit on the condition that
 //! what was read is unchanged; when it is not, decide again.
 
 use std::collections::{BTreeMap, HashMap};

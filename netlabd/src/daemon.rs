@@ -1,2 +1,214 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! wiring
+//! Wiring: opens the store, starts control, server and node, and stops them again. No logic.
+//!
+//! ```text
+//!   store ► control ► socket ► machine ► reconciler ► first snapshot programmed ► ready
+//! ```
+//!
+//! The store comes first because its lock says whether another daemon is at work; the socket
+//! comes before the kernel so that a second daemon of the same run directory changes nothing.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use netlab_api::Time;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{Uid, gethostname};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+
+use crate::control::Control;
+use crate::control::cluster::Cluster;
+use crate::node::access::NodeAccess;
+use crate::node::{Machine, MachineOptions, Reconciler};
+use crate::server::{Limits, Metrics, Readiness, ServerState, bind_socket, serve};
+use crate::store::{Options as StoreOptions, SledStore};
+use config::Config;
+
+pub mod config;
+pub mod teardown;
+
+/// How often old events are looked for, and the node looks at its own addresses.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+/// Name of the store's folder in the state folder.
+const STORE_DIR: &str = "store";
+
+/// Runs the daemon until it is told to stop. Blocking.
+///
+/// # Errors
+/// When it cannot start; the message says what to do.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    require_root()?;
+    raise_descriptor_limit();
+    make_dir(&config.state_dir, 0o700)?;
+    // Others may look up names in it: `netns`, and the socket, whose own mode decides.
+    make_dir(&config.run_dir, 0o755)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // The kernel's one lock for links makes more threads slower, not faster.
+        .worker_threads(2)
+        .thread_keep_alive(Duration::from_secs(2))
+        .enable_all()
+        .build()
+        .context("failed to start the threads of netlabd")?;
+    let done = runtime.block_on(serve_all(config));
+    // Threads that wait for a log or a process of a pod need not be waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+async fn serve_all(config: Config) -> anyhow::Result<()> {
+    // Before anything can be interrupted half way.
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen to SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen to SIGINT")?;
+    let name = node_name(&config)?;
+    let store = SledStore::open(&config.state_dir.join(STORE_DIR), StoreOptions::default())?;
+    let control = Arc::new(Control::open(Arc::new(store), config.cluster()?).await?);
+    let socket = bind_socket(&config.run_dir.join("netlabd.sock"), &config.socket_group)?;
+    let cluster: Arc<dyn Cluster> = control.clone();
+    let machine = Arc::new(Machine::open(machine_options(&config, &name)?, cluster.clone())?);
+    let readiness = Readiness::new();
+    let gate = readiness.gate("node: first look at all pods");
+    let (stop, stopped) = watch::channel(false);
+    let (synced, first_sync) = oneshot::channel();
+    let reconciler = Reconciler::new(machine.clone(), synced)?;
+    let mut node = tokio::spawn(reconciler.run(stopped.clone()));
+    let state = ServerState {
+        cluster: cluster.clone(),
+        pods: Arc::new(NodeAccess::new(machine.clone())),
+        readiness,
+        metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
+        group: socket.group,
+        limits: Limits::default(),
+        node: name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mut stop_server = stopped.clone();
+    let server = tokio::spawn(serve(socket.listener, state, async move {
+        // An error means that the sender is gone, and the daemon with it.
+        let _ = stop_server.wait_for(|stop| *stop).await;
+    }));
+    let ready = async {
+        if first_sync.await.is_ok() {
+            let status = machine.status()?;
+            cluster.register_node(&name, status).await?;
+            gate.open();
+            tracing::info!(node = name, "ready");
+            notify(&[sd_notify::NotifyState::Ready]);
+            tokio::spawn(keep_house(control.clone(), machine.clone()));
+        }
+        // From here on only a signal, or the node's end, ends the daemon.
+        std::future::pending::<anyhow::Result<()>>().await
+    };
+    let outcome = tokio::select! {
+        failed = ready => failed,
+        ended = &mut node => Err(match ended {
+            Ok(Ok(())) => anyhow::anyhow!("BUG: the node ended by itself"),
+            Ok(Err(error)) => error.into(),
+            Err(panic) => panic.into(),
+        }),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("stopping; pods live on");
+    stop.send_replace(true);
+    // The server drains for a bounded time of its own.
+    let _ = server.await;
+    if !node.is_finished() {
+        let _ = node.await;
+    }
+    drop(socket.file);
+    outcome
+}
+
+/// Forgets old events, and tells the cluster when the node's addresses change.
+async fn keep_house(control: Arc<Control>, machine: Arc<Machine>) {
+    let mut interval = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        interval.tick().await;
+        if let Err(error) = control.prune_events(Time::now()).await {
+            tracing::warn!(%error, "old events stay");
+        }
+        match machine.status() {
+            Ok(status) => {
+                if let Err(error) = control.register_node(&machine.options.name, status).await {
+                    tracing::warn!(%error, "the node's status is not told");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the node's status is not known"),
+        }
+    }
+}
+
+fn machine_options(config: &Config, name: &str) -> anyhow::Result<MachineOptions> {
+    Ok(MachineOptions {
+        name: name.to_owned(),
+        run_dir: config.run_dir.clone(),
+        state_dir: config.state_dir.clone(),
+        program: PathBuf::from("/proc/self/exe"),
+        cluster: config.cluster()?,
+        pool_size: config.pool_size,
+        mtu: config.mtu,
+        log_max_bytes: config.log_max_bytes,
+        log_max_files: config.log_max_files,
+        back_off: config.back_off(),
+    })
+}
+
+fn node_name(config: &Config) -> anyhow::Result<String> {
+    let name = match &config.node_name {
+        Some(name) => name.clone(),
+        None => gethostname()
+            .context("failed to read the machine's host name: give --node-name")?
+            .to_string_lossy()
+            .to_lowercase(),
+    };
+    netlab_api::names::dns_subdomain(&name).map_err(|error| {
+        anyhow::anyhow!(
+            "`{name}` cannot be a node's name: it {}{}: give another by --node-name",
+            error.message,
+            error.hint.map(|hint| format!(" ({hint})")).unwrap_or_default()
+        )
+    })?;
+    Ok(name)
+}
+
+fn require_root() -> anyhow::Result<()> {
+    anyhow::ensure!(
+        Uid::effective().is_root(),
+        "netlabd makes network namespaces and needs root: start it by `systemctl start netlabd` or \
+         `sudo netlabd`"
+    );
+    Ok(())
+}
+
+/// Each pod costs a descriptor or two, and systemd's default is 1024.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+fn make_dir(path: &Path, mode: u32) -> anyhow::Result<()> {
+    match DirBuilder::new().recursive(true).mode(mode).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("failed to make the folder `{}`", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells systemd, where there is one.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}

@@ -4,6 +4,7 @@
 
 pub mod control;
 pub mod daemon;
+pub mod memory;
 pub mod node;
 pub mod server;
 pub mod store;

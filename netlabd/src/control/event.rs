@@ -64,7 +64,7 @@ pub(super) fn name_event(event: &mut Event, now: Time) {
 
 /// Joins an event with the equal one that happened before.
 pub(super) fn count_event(before: &Event, mut event: Event) -> Event {
-    event.count = before.count + event.count;
+    event.count += before.count;
     event.first_timestamp = before.first_timestamp;
     event.metadata.creation_timestamp = before.metadata.creation_timestamp;
     event

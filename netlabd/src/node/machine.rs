@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use netlab_api::Pod;
 use netlab_api::node::{NodeAddress, NodeAddressKind, NodeInfo, NodeStatus};
 use netlab_api::pod::{Condition, ConditionStatus};
-use netlab_api::Pod;
 use netlab_link::{Families, Netns, RouteSocket, mark};
 use nix::unistd::gethostname;
 

@@ -39,7 +39,7 @@ use entry::{Entry, Process};
 use probes::ProbeResult;
 
 mod adopt;
-mod drift;
+pub(crate) mod drift;
 mod entry;
 mod probes;
 mod start;
@@ -189,7 +189,7 @@ impl Reconciler {
                 }
                 () = drift::pause(), if !self.drifted.is_empty() => self.mend_drift().await,
                 () = drift::leisure(), if !self.nameless.is_empty() => self.name_links().await,
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = told_to_stop(&mut stop) => return Ok(()),
             }
             self.settle().await;
         }
@@ -484,6 +484,11 @@ impl Reconciler {
             let _ = synced.send(());
         }
     }
+}
+
+/// Waits until the daemon stops; a sender that is gone says the same.
+async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 /// Names a pod at this point of its life.
