@@ -12,13 +12,17 @@ pub mod exec;
 pub mod fields;
 pub mod ipam;
 pub mod labels;
+pub mod manifest;
 pub mod meta;
+pub mod names;
 pub mod namespace;
 pub mod node;
 pub mod pod;
 pub mod quantity;
 pub mod resource;
+pub mod schema;
 pub mod time;
+pub mod validate;
 pub mod wire;
 
 pub use error::{ApiError, Reason};

@@ -101,6 +101,7 @@ pub struct ContainerPort {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The port's number.
+    #[schemars(range(min = 1))]
     pub container_port: u16,
     /// Transport protocol; TCP unless given.
     #[serde(default)]
@@ -125,7 +126,7 @@ pub enum Protocol {
 #[serde(untagged, expecting = "a port number or the name of a port")]
 pub enum PortRef {
     /// 1 to 65535.
-    Number(u16),
+    Number(#[schemars(range(min = 1))] u16),
     /// A name of the pod's `ports`.
     Name(String),
 }

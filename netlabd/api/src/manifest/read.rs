@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A tree against the schema of what it should be: what passes comes out as JSON.
+//!
+//! All faults are told, not only the first. Fields that are null are left out, as in Kubernetes.
+
+use serde_json::{Map, Value as Json};
+
+use super::Format;
+use super::diagnostic::Report;
+use super::lab::METADATA;
+use super::path::Path;
+use super::suggest::{closest, either};
+use super::tree::{Entry, Node, Value};
+use super::unsupported::{self, Unsupported};
+use crate::schema;
+
+/// Reads one object.
+pub(super) struct Reader<'a, 's> {
+    pub(super) report: &'a mut Report<'s>,
+    pub(super) format: Format,
+    pub(super) ignore_unsupported: bool,
+    /// The object, for messages: ``pod `web` ``.
+    pub(super) about: &'a str,
+    /// Whether the file has the fields of `metadata` and `spec` side by side, as lab files do.
+    pub(super) flat: bool,
+}
+
+impl Reader<'_, '_> {
+    /// Reads `node` as the definition `name`.
+    pub(super) fn definition(&mut self, node: &Node, name: &str, path: &Path) -> Json {
+        let definition = schema::definitions().get(name).unwrap_or(&Json::Null);
+        self.read(node, &Resolved { schema: definition, name: Some(name) }, path)
+    }
+
+    fn read(&mut self, node: &Node, expected: &Resolved<'_>, path: &Path) -> Json {
+        let choices = expected.choices();
+        if !choices.is_empty() {
+            return self.choice(node, &choices, path);
+        }
+        let alternatives = expected.alternatives();
+        let Some(expected) = alternatives.iter().find(|schema| schema.accepts(node)) else {
+            self.wrong_type(node, &alternatives, path);
+            return Json::Null;
+        };
+        match &node.value {
+            Value::Null => Json::Null,
+            Value::Bool(flag) => Json::Bool(*flag),
+            Value::Text(text) => Json::String(text.clone()),
+            Value::Number(number) => {
+                self.check_range(node, number, expected, path);
+                // `8080.0` is a whole number to the schema, and none to serde.
+                let whole = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 9e15);
+                match whole {
+                    Some(whole) if number.is_f64() && expected.has_type("integer") => {
+                        Json::from(whole as i64)
+                    }
+                    _ => Json::Number(number.clone()),
+                }
+            }
+            Value::Sequence(items) => {
+                let schema = expected.schema.get("items").unwrap_or(&Json::Null);
+                let inner = resolve(schema);
+                let read = |(i, item)| self.read(item, &inner, &path.index(i));
+                Json::Array(items.iter().enumerate().map(read).collect())
+            }
+            Value::Mapping(entries) => self.mapping(node, entries, expected, path),
+        }
+    }
+
+    fn mapping(
+        &mut self,
+        node: &Node,
+        entries: &[Entry],
+        expected: &Resolved<'_>,
+        path: &Path,
+    ) -> Json {
+        let mut fields = Map::new();
+        let properties = expected.schema.get("properties").and_then(Json::as_object);
+        let additional = expected.schema.get("additionalProperties").filter(|s| s.is_object());
+        for Entry { key, key_span, value } in entries {
+            let inner = path.key(key);
+            let known = properties.and_then(|properties| properties.get(key)).or(additional);
+            let Some(schema) = known else {
+                match expected.name.and_then(|name| unsupported::field(name, key)) {
+                    Some(field) => self.unsupported(key, key_span.clone(), &field, &inner),
+                    None => self.unknown(key, key_span.clone(), expected, path),
+                }
+                continue;
+            };
+            if value.value == Value::Null {
+                continue;
+            }
+            let read = self.read(value, &resolve(schema), &inner);
+            fields.insert(key.clone(), read);
+        }
+        let required = expected.schema.get("required").and_then(Json::as_array);
+        for field in required.into_iter().flatten().filter_map(Json::as_str) {
+            if node.entry(field).is_none() {
+                let field_path = path.key(field);
+                let message = format!("{} lacks `{field}`", self.place_name(path));
+                let diagnostic = self.report.error(node.span.clone(), message);
+                diagnostic.field(field_path.to_string());
+                if let Some(example) = example(field) {
+                    let example = assignment(field, &example, self.format);
+                    diagnostic.label(format!("for example `{example}`"));
+                }
+            }
+        }
+        Json::Object(fields)
+    }
+
+    fn choice(&mut self, node: &Node, choices: &[&str], path: &Path) -> Json {
+        if let Some(text) = node.as_text()
+            && choices.contains(&text)
+        {
+            return Json::String(text.to_owned());
+        }
+        let either = either(choices.iter().copied());
+        let message =
+            format!("{} must be {either}, not {}", self.place_name(path), node.describe());
+        let meant = node.as_text().and_then(|text| closest(text, choices.iter().copied()));
+        let diagnostic = self.report.error(node.span.clone(), message);
+        diagnostic.field(path.to_string());
+        if let Some(meant) = meant {
+            diagnostic.label(format!("did you mean `{meant}`?"));
+        }
+        Json::Null
+    }
+
+    fn wrong_type(&mut self, node: &Node, expected: &[Resolved<'_>], path: &Path) {
+        let mut words: Vec<&str> = Vec::new();
+        for name in expected.iter().flat_map(Resolved::types).filter(|name| *name != "null") {
+            words.push(match name {
+                "string" => "a text",
+                "integer" => "a whole number",
+                "number" => "a number",
+                "boolean" => "`true` or `false`",
+                "array" => "a list",
+                _ => "a table of fields",
+            });
+        }
+        let allows = |name: &str| expected.iter().any(|schema| schema.has_type(name));
+        let cure = match &node.value {
+            Value::Text(text) if allows("integer") && text.trim().parse::<i64>().is_ok() => {
+                Some(format!("write `{}` without quotes", text.trim()))
+            }
+            Value::Text(text) if allows("boolean") && matches!(text.as_str(), "true" | "false") => {
+                Some(format!("write `{text}` without quotes"))
+            }
+            Value::Number(number) if allows("string") => Some(format!("write `\"{number}\"`")),
+            Value::Bool(flag) if allows("string") => Some(format!("write `\"{flag}\"`")),
+            Value::Text(text) if allows("array") && text.len() <= 40 => {
+                path.last_key().filter(|key| matches!(*key, "command" | "args")).map(|_| {
+                    let words = text.split_whitespace().map(Json::from).collect();
+                    format!("write `{}`", rendered(&Json::Array(words), self.format))
+                })
+            }
+            _ => None,
+        };
+        let cure = cure.or_else(|| {
+            let key = path.last_key()?;
+            let mut example = example(key)?;
+            if path.to_string().ends_with(']') {
+                example = example.get(0)?.clone();
+                return Some(format!("for example `{}`", rendered(&example, self.format)));
+            }
+            Some(format!("for example `{}`", assignment(key, &example, self.format)))
+        });
+        let message = format!(
+            "{} must be {}, not {}",
+            self.place_name(path),
+            words.join(" or "),
+            node.describe()
+        );
+        let diagnostic = self.report.error(node.span.clone(), message);
+        diagnostic.field(path.to_string()).label = cure;
+    }
+
+    fn check_range(
+        &mut self,
+        node: &Node,
+        number: &serde_json::Number,
+        expected: &Resolved<'_>,
+        path: &Path,
+    ) {
+        let bound = |key| expected.schema.get(key).and_then(Json::as_f64);
+        let most = bound("maximum").or_else(|| {
+            match expected.schema.get("format").and_then(Json::as_str) {
+                Some("uint32") => Some(f64::from(u32::MAX)),
+                Some("int32") => Some(f64::from(i32::MAX)),
+                _ => None,
+            }
+        });
+        let Some(value) = number.as_f64() else { return };
+        let (least, most) = (bound("minimum"), most);
+        if least.is_none_or(|least| value >= least) && most.is_none_or(|most| value <= most) {
+            return;
+        }
+        let range = match (least, most) {
+            (Some(least), Some(most)) if most < f64::from(u32::MAX) => {
+                format!("from {least} to {most}")
+            }
+            (Some(least), _) if value < least => format!("of at least {least}"),
+            (_, Some(most)) => format!("of at most {most}"),
+            _ => "in range".to_owned(),
+        };
+        let place = self.place_name(path);
+        let message = format!("{place} must be a whole number {range}, not the number `{number}`");
+        self.report.error(node.span.clone(), message).field(path.to_string());
+    }
+
+    fn unsupported(
+        &mut self,
+        key: &str,
+        span: std::ops::Range<usize>,
+        field: &Unsupported,
+        path: &Path,
+    ) {
+        let message = format!("field `{key}` of {} is not supported by netlab", self.about);
+        let diagnostic = if self.ignore_unsupported {
+            self.report.warning(span, format!("{message} and is ignored"))
+        } else {
+            self.report.error(span, message)
+        };
+        diagnostic.field(path.to_string());
+        match (field.instead, self.ignore_unsupported) {
+            (Some(instead), _) => diagnostic.label(instead),
+            (None, false) => diagnostic.label("remove it, or pass --ignore-unsupported"),
+            (None, true) => diagnostic,
+        };
+    }
+
+    fn unknown(
+        &mut self,
+        key: &str,
+        span: std::ops::Range<usize>,
+        expected: &Resolved<'_>,
+        path: &Path,
+    ) {
+        let mut known: Vec<&str> = expected.properties().filter(|name| *name != "status").collect();
+        if self.flat && self.shown(path).is_none() {
+            known.retain(|name| !matches!(*name, "metadata" | "spec"));
+            known.extend(METADATA);
+            known.extend((expected.name == Some("PodSpec")).then_some("replicas"));
+        }
+        let elsewhere = |name: &str| {
+            let definition = schema::definitions().get(name);
+            definition.is_some_and(|d| d.pointer(&format!("/properties/{key}")).is_some())
+        };
+        let label = if let Some(meant) = closest(key, known.iter().copied()) {
+            Some(format!("did you mean `{meant}`?"))
+        } else if self.flat && matches!(key, "metadata" | "spec") {
+            Some("in a lab file its fields stand here, without it".to_owned())
+        } else if !self.flat && expected.name != Some("ObjectMeta") && elsewhere("ObjectMeta") {
+            Some("it belongs under `metadata`".to_owned())
+        } else if !self.flat && path.segments().is_empty() && elsewhere("PodSpec") {
+            Some("it belongs under `spec`".to_owned())
+        } else if known.len() <= 12 && !known.is_empty() {
+            Some(format!("here may stand {}", either(known)))
+        } else {
+            None
+        };
+        let key = key.escape_debug();
+        let message = match self.shown(path) {
+            Some(path) => format!("unknown field `{key}` in `{path}` of {}", self.about),
+            None => format!("unknown field `{key}` in {}", self.about),
+        };
+        let diagnostic = self.report.error(span, message);
+        diagnostic.field(path.key(&key.to_string()).to_string()).label = label;
+    }
+
+    /// ``` `ports[0]` of pod `web` ```, or only ``pod `web` ``.
+    fn place_name(&self, path: &Path) -> String {
+        match self.shown(path) {
+            Some(path) => format!("`{path}` of {}", self.about),
+            None => self.about.to_owned(),
+        }
+    }
+
+    /// The path as the file has it; `None` is the object itself.
+    fn shown(&self, path: &Path) -> Option<String> {
+        shown(path, self.flat)
+    }
+}
+
+/// `path` as the file has it; `None` is the object itself.
+pub(super) fn shown(path: &Path, flat: bool) -> Option<String> {
+    let shown = match flat {
+        true => path.without_first("spec").without_first("metadata"),
+        false => path.clone(),
+    };
+    (!shown.segments().is_empty()).then(|| shown.to_string())
+}
+
+/// A schema that is no reference, with the name under which it is defined.
+struct Resolved<'a> {
+    schema: &'a Json,
+    name: Option<&'a str>,
+}
+
+fn resolve(schema: &Json) -> Resolved<'_> {
+    let mut resolved = Resolved { schema, name: None };
+    loop {
+        let schema = resolved.schema;
+        if let Some(reference) = schema.get("$ref").and_then(Json::as_str) {
+            let name = reference.rsplit('/').next().unwrap_or(reference);
+            let definition = schema::definitions().get(name).unwrap_or(&Json::Null);
+            resolved = Resolved { schema: definition, name: Some(name) };
+        } else if let [only] = not_null(schema).as_slice() {
+            resolved = Resolved { schema: only, name: None };
+        } else {
+            return resolved;
+        }
+    }
+}
+
+/// The alternatives of an `anyOf` that are not null.
+fn not_null(schema: &Json) -> Vec<&Json> {
+    let alternatives = schema.get("anyOf").and_then(Json::as_array);
+    let is_null = |schema: &&Json| schema.get("type").is_some_and(|name| name == "null");
+    alternatives.into_iter().flatten().filter(|schema| !is_null(schema)).collect()
+}
+
+impl<'a> Resolved<'a> {
+    /// Itself, or what it may be.
+    fn alternatives(&self) -> Vec<Resolved<'a>> {
+        let alternatives = not_null(self.schema);
+        if alternatives.is_empty() {
+            return vec![Resolved { schema: self.schema, name: self.name }];
+        }
+        alternatives.into_iter().map(resolve).collect()
+    }
+
+    /// The texts that it may be, when it is an enumeration.
+    fn choices(&self) -> Vec<&'a str> {
+        let constants = self.schema.get("oneOf").and_then(Json::as_array).into_iter().flatten();
+        let constants = constants.filter_map(|schema| schema.get("const"));
+        let listed = self.schema.get("enum").and_then(Json::as_array).into_iter().flatten();
+        constants.chain(listed).filter_map(Json::as_str).collect()
+    }
+
+    fn types(&self) -> Vec<&'a str> {
+        match self.schema.get("type") {
+            Some(Json::String(name)) => vec![name],
+            Some(Json::Array(names)) => names.iter().filter_map(Json::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn has_type(&self, name: &str) -> bool {
+        self.types().contains(&name)
+    }
+
+    fn properties(&self) -> impl Iterator<Item = &'a str> {
+        let properties = self.schema.get("properties").and_then(Json::as_object);
+        properties.into_iter().flat_map(Map::keys).map(String::as_str)
+    }
+
+    fn accepts(&self, node: &Node) -> bool {
+        let names = self.types();
+        let accepts = |name: &&str| match &node.value {
+            Value::Null => *name == "null",
+            Value::Bool(_) => *name == "boolean",
+            Value::Text(_) => *name == "string",
+            Value::Sequence(_) => *name == "array",
+            Value::Mapping(_) => *name == "object",
+            Value::Number(number) => {
+                let whole = number.as_f64().is_some_and(|number| number.fract() == 0.0);
+                *name == "number" || (*name == "integer" && whole)
+            }
+        };
+        names.is_empty() || names.iter().any(accepts)
+    }
+}
+
+/// What a field may look like.
+fn example(field: &str) -> Option<Json> {
+    use serde_json::json;
+    Some(match field {
+        "command" => json!(["sleep", "60"]),
+        "args" => json!(["--port", "8080"]),
+        "env" => json!([{ "name": "COLOR", "value": "red" }]),
+        "ports" => json!([{ "containerPort": 8080 }]),
+        "labels" => json!({ "app": "web" }),
+        "annotations" => json!({ "note": "text" }),
+        "readinessProbe" | "livenessProbe" => json!({ "httpGet": { "port": 8080 } }),
+        "httpGet" | "tcpSocket" => json!({ "port": 8080 }),
+        "exec" => json!({ "command": ["cat", "/tmp/ready"] }),
+        "resources" => json!({ "limits": { "memory": "64Mi" } }),
+        "limits" => json!({ "memory": "64Mi" }),
+        "cpu" => json!("500m"),
+        "memory" => json!("64Mi"),
+        "pids" => json!(100),
+        "dnsConfig" => json!({ "nameservers": ["10.43.0.10"] }),
+        "nameservers" => json!(["10.43.0.10"]),
+        "searches" => json!(["example.com"]),
+        "options" => json!([{ "name": "ndots", "value": "2" }]),
+        "httpHeaders" => json!([{ "name": "Accept", "value": "text/plain" }]),
+        "port" | "containerPort" => json!(8080),
+        "metadata" => json!({ "name": "web" }),
+        "name" => json!("web"),
+        _ => return None,
+    })
+}
+
+/// `field = value`, as the format writes it.
+fn assignment(field: &str, value: &Json, format: Format) -> String {
+    let value = rendered(value, format);
+    match format {
+        Format::Toml => format!("{field} = {value}"),
+        Format::Yaml => format!("{field}: {value}"),
+        Format::Json => format!("\"{field}\": {value}"),
+    }
+}
+
+fn rendered(value: &Json, format: Format) -> String {
+    match value {
+        Json::Array(items) => {
+            let items: Vec<String> = items.iter().map(|item| rendered(item, format)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Json::Object(fields) => {
+            let fields: Vec<String> =
+                fields.iter().map(|(key, value)| assignment(key, value, format)).collect();
+            format!("{{ {} }}", fields.join(", "))
+        }
+        other => other.to_string(),
+    }
+}

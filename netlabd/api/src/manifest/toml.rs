@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! TOML into a tree.
+
+use serde_json::Number;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Source;
+use super::diagnostic::Report;
+use super::tree::{Entry, Node, Value};
+
+pub(super) fn read(source: &Source, report: &mut Report<'_>) -> Vec<Node> {
+    let (table, errors) = DeTable::parse_recoverable(&source.text);
+    for error in errors {
+        let end = source.text.len();
+        let span = error.span().unwrap_or(end..end);
+        let duplicate = error.message() == "duplicate key";
+        let message = match source.text.get(span.clone()) {
+            Some(key) if duplicate => format!("key `{key}` stands here a second time"),
+            _ => format!("not valid TOML: {}", lower_first(error.message())),
+        };
+        report.error(span, message).label = duplicate.then(|| "remove one of the two".to_owned());
+    }
+    let span = table.span();
+    vec![mapping(table.get_ref(), span)]
+}
+
+fn lower_first(message: &str) -> String {
+    let message = message.replace('\n', ": ");
+    let mut chars = message.chars();
+    let first = chars.next().map(|c| c.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect()
+}
+
+fn mapping(table: &DeTable<'_>, span: std::ops::Range<usize>) -> Node {
+    let mut entries: Vec<Entry> = table
+        .iter()
+        .map(|(key, value)| Entry {
+            key: key.get_ref().to_string(),
+            key_span: key.span(),
+            value: node(value),
+        })
+        .collect();
+    // The parser keeps tables in the order of their keys; people read from the top.
+    entries.sort_by_key(|entry| entry.key_span.start);
+    Node::new(Value::Mapping(entries), span)
+}
+
+fn node(value: &Spanned<DeValue<'_>>) -> Node {
+    let span = value.span();
+    let value = match value.get_ref() {
+        DeValue::String(text) => Value::Text(text.to_string()),
+        DeValue::Boolean(flag) => Value::Bool(*flag),
+        DeValue::Datetime(time) => Value::Text(time.to_string()),
+        DeValue::Integer(number) => {
+            let whole = i64::from_str_radix(number.as_str(), number.radix());
+            // Larger numbers are no TOML (it has 64 bits), and no field wants one.
+            Value::Number(whole.map_or_else(|_| Number::from(i64::MAX), Number::from))
+        }
+        DeValue::Float(number) => match number.as_str().parse().ok().and_then(Number::from_f64) {
+            Some(number) => Value::Number(number),
+            None => Value::Text(number.as_str().to_owned()),
+        },
+        DeValue::Array(items) => Value::Sequence(items.iter().map(node).collect()),
+        DeValue::Table(table) => return mapping(table, span),
+    };
+    Node::new(value, span)
+}
