@@ -3,6 +3,348 @@
 //!
 //! Reads the store, writes the store, touches no kernel. Data comes in from `server` (what users
 //! want) and from `node` (what became of it), and leaves as transactions.
+//!
+//! Every decision has the same form: read into a [`draft`], decide, commit on the condition that
+//! what was read is unchanged; when it is not, decide again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use netlab_api::namespace::NamespacePhase;
+use netlab_api::resource::{Kind, Object};
+use netlab_api::wire::{Applied, ApplyResult, NodeRevision};
+use netlab_api::{ApiError, Event, IpamBlock, Namespace, Node, ObjectMeta, Pod, Reason, Time};
+use tokio::sync::watch as state;
+
+use admission::{Admission, Wish, check_deletable, not_found};
+use cluster::{Cluster, DeleteOptions, ObjectKey, WriteOptions};
+use config::ClusterConfig;
+use draft::{Draft, commit_failed, decode, decode_entry, read_failed, store_key};
+use ipam::Blocks;
+
+use crate::store::{CommitError, Entry, Revision, Store};
 
 pub mod access;
+mod admission;
 pub mod cluster;
+pub mod config;
+mod draft;
+pub mod event;
+pub mod ipam;
+mod local;
+mod pod;
+mod watch;
+
+/// How often a decision is made anew when others were faster, before the caller hears of it.
+/// Writers of one daemon queue up, so more than one round is rare.
+const MAX_ROUNDS: usize = 16;
+
+/// The cluster over the store of this process.
+pub struct Control {
+    store: Arc<dyn Store>,
+    config: ClusterConfig,
+    /// Held from reading the address blocks to their commit: everybody who makes a pod wants the
+    /// same blocks, and queueing costs less than deciding again.
+    placing: tokio::sync::Mutex<()>,
+    /// Decoded nodes and blocks by key: placement looks at all of them for each pod.
+    decoded: Mutex<HashMap<Arc<str>, (Revision, Decoded)>>,
+    /// How far each node is.
+    progress: state::Sender<BTreeMap<String, NodeRevision>>,
+    /// Revision of the newest write that nodes have to program.
+    wanted: AtomicU64,
+}
+
+#[derive(Clone)]
+enum Decoded {
+    Node(Arc<Node>),
+    Block(Arc<IpamBlock>),
+}
+
+/// What placement looks at and changes.
+struct Placement {
+    nodes: Vec<Arc<Node>>,
+    blocks: Blocks,
+    config: ClusterConfig,
+}
+
+impl Control {
+    /// Decides over `store`, which gets a namespace `default` if it has none.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn open(store: Arc<dyn Store>, config: ClusterConfig) -> Result<Control, ApiError> {
+        let revision = store.revision().await.map_err(read_failed)?;
+        let control = Control {
+            store,
+            config,
+            placing: tokio::sync::Mutex::new(()),
+            decoded: Mutex::default(),
+            progress: state::Sender::new(BTreeMap::new()),
+            wanted: AtomicU64::new(revision.0),
+        };
+        let default =
+            ObjectKey { kind: Kind::Namespace, namespace: None, name: "default".to_owned() };
+        if control.get(&default).await.is_err_and(|error| error.is_not_found()) {
+            let metadata = ObjectMeta { name: default.name, ..ObjectMeta::default() };
+            let namespace = Namespace { metadata, ..Namespace::default() };
+            control.apply(vec![namespace.into()], WriteOptions::default()).await?;
+        }
+        Ok(control)
+    }
+
+    /// The cluster's networks and names.
+    pub fn config(&self) -> &ClusterConfig {
+        &self.config
+    }
+
+    /// Forgets events that are old or too many. To be called now and then.
+    pub async fn prune_events(&self, now: Time) -> Result<usize, ApiError> {
+        let entries = self.entries(Kind::Event, None).await?;
+        let events: Vec<Event> =
+            entries.entries.iter().map(decode_entry).collect::<Result<_, _>>()?;
+        let outlived = event::outlived(events, now);
+        if outlived.is_empty() {
+            return Ok(0);
+        }
+        let mut draft = Draft::new(&*self.store);
+        for key in &outlived {
+            draft.delete(key);
+        }
+        draft.commit().await.map_err(commit_failed)?;
+        Ok(outlived.len())
+    }
+
+    async fn entries(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+    ) -> Result<crate::store::Listing, ApiError> {
+        let prefix = match namespace {
+            Some(namespace) => format!("{}/{namespace}/", kind.plural()),
+            None => format!("{}/", kind.plural()),
+        };
+        self.store.list(&prefix).await.map_err(read_failed)
+    }
+
+    async fn nodes(&self) -> Result<Vec<Arc<Node>>, ApiError> {
+        let listing = self.entries(Kind::Node, None).await?;
+        listing.entries.iter().map(|entry| self.decoded_node(entry)).collect()
+    }
+
+    async fn blocks(&self) -> Result<Vec<Arc<IpamBlock>>, ApiError> {
+        let listing = self.entries(Kind::IpamBlock, None).await?;
+        listing.entries.iter().map(|entry| self.decoded_block(entry)).collect()
+    }
+
+    fn decoded_node(&self, entry: &Entry) -> Result<Arc<Node>, ApiError> {
+        if let Some(Decoded::Node(node)) = self.remembered(entry) {
+            return Ok(node);
+        }
+        let node = Arc::new(decode_entry::<Node>(entry)?);
+        self.remember(entry, Decoded::Node(node.clone()));
+        Ok(node)
+    }
+
+    fn decoded_block(&self, entry: &Entry) -> Result<Arc<IpamBlock>, ApiError> {
+        if let Some(Decoded::Block(block)) = self.remembered(entry) {
+            return Ok(block);
+        }
+        let block = Arc::new(decode_entry::<IpamBlock>(entry)?);
+        self.remember(entry, Decoded::Block(block.clone()));
+        Ok(block)
+    }
+
+    fn remembered(&self, entry: &Entry) -> Option<Decoded> {
+        let decoded = self.decoded.lock().expect("no code panics while it holds this");
+        let (revision, object) = decoded.get(&entry.key)?;
+        (*revision == entry.modified).then(|| object.clone())
+    }
+
+    fn remember(&self, entry: &Entry, object: Decoded) {
+        let mut decoded = self.decoded.lock().expect("no code panics while it holds this");
+        decoded.insert(entry.key.clone(), (entry.modified, object));
+    }
+
+    async fn placement(&self) -> Result<Placement, ApiError> {
+        Ok(Placement {
+            nodes: self.nodes().await?,
+            blocks: Blocks::new(self.blocks().await?),
+            config: self.config.clone(),
+        })
+    }
+
+    /// Writes the blocks that a decision changed, on the condition that nobody else did.
+    fn put_blocks(draft: &mut Draft<'_>, blocks: &Blocks) {
+        for block in blocks.changed() {
+            let object = Object::IpamBlock(block.clone());
+            let read_at = block.metadata.resource_version.parse().ok();
+            draft.depend_on(&ObjectKey::of(&object), read_at);
+            draft.put(&object);
+        }
+    }
+
+    /// Notes that nodes have something to program.
+    fn want(&self, revision: Revision) {
+        self.wanted.fetch_max(revision.0, Ordering::SeqCst);
+    }
+
+    /// Makes a wish come true, all of it or nothing. Objects come back in the wish's order, with
+    /// the revision of the write.
+    async fn admit(
+        &self,
+        wish: &Wish,
+        dry_run: bool,
+    ) -> Result<(Revision, Vec<Applied>), ApiError> {
+        let _placing = self.placing.lock().await;
+        for _ in 0..MAX_ROUNDS {
+            let mut draft = Draft::new(&*self.store);
+            let mut placement = self.placement().await?;
+            let mut admission =
+                Admission { draft: &mut draft, placement: &mut placement, now: Time::now() };
+            let mut outcome = admission.grant(wish).await?;
+            if dry_run || draft.is_empty() {
+                return Ok((self.revision().await?, outcome));
+            }
+            Control::put_blocks(&mut draft, &placement.blocks);
+            match draft.commit().await {
+                Ok(revision) => {
+                    self.want(revision);
+                    for applied in &mut outcome {
+                        if applied.result != ApplyResult::Unchanged {
+                            let version = &mut applied.object.metadata_mut().resource_version;
+                            *version = revision.to_string();
+                        }
+                    }
+                    return Ok((revision, outcome));
+                }
+                Err(CommitError::Conflict { .. }) => continue,
+                Err(error) => return Err(commit_failed(error)),
+            }
+        }
+        Err(too_busy())
+    }
+
+    /// Marks objects as deleted, or removes those that nothing has to let go of.
+    async fn delete_keys(
+        &self,
+        keys: &[ObjectKey],
+        options: &DeleteOptions,
+    ) -> Result<(Revision, Vec<Object>), ApiError> {
+        for key in keys {
+            check_deletable(key)?;
+        }
+        for _ in 0..MAX_ROUNDS {
+            let mut draft = Draft::new(&*self.store);
+            let mut gone = Vec::with_capacity(keys.len());
+            for key in keys {
+                gone.push(self.delete_one(&mut draft, key, options).await?);
+            }
+            if options.dry_run || draft.is_empty() {
+                return Ok((self.revision().await?, gone));
+            }
+            match draft.commit().await {
+                Ok(revision) => {
+                    self.want(revision);
+                    return Ok((revision, gone));
+                }
+                Err(CommitError::Conflict { .. }) => continue,
+                Err(error) => return Err(commit_failed(error)),
+            }
+        }
+        Err(too_busy())
+    }
+
+    async fn delete_one(
+        &self,
+        draft: &mut Draft<'_>,
+        key: &ObjectKey,
+        options: &DeleteOptions,
+    ) -> Result<Object, ApiError> {
+        let mut object = draft.get(key).await?.ok_or_else(|| not_found(key))?;
+        if let Some(expected) = options.resource_version
+            && object.metadata().resource_version != expected.to_string()
+        {
+            return Err(ApiError::new(
+                Reason::Conflict,
+                format!(
+                    "{} \"{}\" is at revision {}, not {expected}",
+                    key.kind.plural(),
+                    key.name,
+                    object.metadata().resource_version
+                ),
+            )
+            .with_hint("look at it again before you delete it"));
+        }
+        let now = Time::now();
+        match &mut object {
+            // Nothing was ever made for a pod without a node.
+            Object::Pod(pod) if pod.spec.node_name.is_none() => remove(draft, key),
+            Object::Pod(pod) => {
+                let before = pod.clone();
+                pod::mark_deleted(pod, options.grace_period_seconds, now);
+                if *pod != before {
+                    draft.put(&object);
+                }
+            }
+            Object::Namespace(namespace) => {
+                let pods = self.entries(Kind::Pod, Some(&key.name)).await?;
+                if pods.entries.is_empty() {
+                    remove(draft, key);
+                    self.remove_events(draft, &key.name).await?;
+                } else {
+                    namespace.status.phase = NamespacePhase::Terminating;
+                    namespace.metadata.deletion_timestamp.get_or_insert(now);
+                    draft.put(&object);
+                    for entry in &pods.entries {
+                        let pod: Pod = decode_entry(entry)?;
+                        let pod_key = ObjectKey::of(&pod.into());
+                        Box::pin(self.delete_one(
+                            draft,
+                            &pod_key,
+                            &DeleteOptions {
+                                grace_period_seconds: options.grace_period_seconds,
+                                ..DeleteOptions::default()
+                            },
+                        ))
+                        .await?;
+                    }
+                }
+            }
+            _ => remove(draft, key),
+        }
+        Ok(object)
+    }
+
+    async fn remove_events(&self, draft: &mut Draft<'_>, namespace: &str) -> Result<(), ApiError> {
+        for entry in self.entries(Kind::Event, Some(namespace)).await?.entries {
+            draft.delete(&ObjectKey::of(&decode(Kind::Event, &entry)?));
+        }
+        Ok(())
+    }
+
+    /// Places pods that no node would have when they were made.
+    async fn place_pending(&self) -> Result<(), ApiError> {
+        let mut pending = Vec::new();
+        for entry in self.entries(Kind::Pod, None).await?.entries {
+            let pod: Pod = decode_entry(&entry)?;
+            if pod.spec.node_name.is_none() && pod.metadata.deletion_timestamp.is_none() {
+                pending.push(pod);
+            }
+        }
+        if pending.is_empty() {
+            return Ok(());
+        }
+        self.admit(&Wish::Place(pending), false).await.map(|_| ())
+    }
+}
+
+/// Removes an object and the memory of its last apply.
+fn remove(draft: &mut Draft<'_>, key: &ObjectKey) {
+    draft.delete(key);
+    draft.put_raw(format!("applied/{}", store_key(key)), None);
+}
+
+fn too_busy() -> ApiError {
+    ApiError::new(Reason::Conflict, "others kept changing the same objects").with_hint("try again")
+}

@@ -18,12 +18,17 @@ use std::io;
 use std::num::ParseIntError;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use embedded::{Exported, Finding, OpenError, Options, SledStore};
+pub use state::HistoryLimits;
 pub use watch::{Batch, ChangeSource, Watch};
 
+mod embedded;
+mod state;
 mod watch;
 
 /// An ordered, transactional, watchable map. Every implementation passes the same conformance suite.
@@ -281,12 +286,24 @@ pub enum CommitError {
         observed: Option<Revision>,
     },
     /// A key is empty, or is written twice.
-    #[error("BUG: transaction with a bad write of `{key}`: {reason}")]
+    #[error("BUG: transaction in which key `{key}` {reason}")]
     Malformed {
         /// The key.
         key: String,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// A value is larger than the store takes.
+    #[error(
+        "failed to write `{key}`: it has {size} bytes, the store takes {limit}: make it smaller"
+    )]
+    TooLarge {
+        /// The key.
+        key: String,
+        /// The value's length in bytes.
+        size: usize,
+        /// The longest value.
+        limit: usize,
     },
     /// The storage did not take the writes. Readers do not see them, and a later commit tries anew.
     #[error("failed to write to the store{}", if is_disk_full(source) { ": free some disk space" } else { "" })]
@@ -294,6 +311,12 @@ pub enum CommitError {
         /// What went wrong.
         #[source]
         source: io::Error,
+    },
+    /// The storage did not answer, and may still take the writes later.
+    #[error("no answer from the store after {} s: is its disk healthy?", after.as_secs())]
+    Unanswered {
+        /// How long it was waited for.
+        after: Duration,
     },
     /// The store was closed.
     #[error("failed to write to the store: it is closed")]
@@ -345,4 +368,4 @@ pub enum WatchError {
 }
 
 #[cfg(test)]
-pub mod conformance;
+pub(crate) mod conformance;

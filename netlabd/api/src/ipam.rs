@@ -37,11 +37,10 @@ pub struct IpamBlockSpec {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, AddressHolder>")]
     pub allocated: BTreeMap<IpAddr, AddressHolder>,
-    /// Addresses free to take, the next one first. A freed address goes to the end, so that what
-    /// was freed last is reused last.
+    /// Offsets from the prefix that are free to take, the next one first. A freed one goes to the
+    /// end, so that what was freed last is reused last.
     #[serde(default)]
-    #[schemars(with = "Vec<String>")]
-    pub free: Vec<IpAddr>,
+    pub free: Vec<u8>,
 }
 
 /// Who holds an address.

@@ -17,6 +17,7 @@ pub mod meta;
 pub mod names;
 pub mod namespace;
 pub mod node;
+pub mod patch;
 pub mod pod;
 pub mod quantity;
 pub mod resource;

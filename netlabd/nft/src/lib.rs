@@ -1,2 +1,46 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! netlab-nft
+//! nf_tables for netlab: desired rules as values, atomic transactions, and what the kernel has.
+//!
+//! ```text
+//!  masquerade::plan ──► Transaction (desired) ──┐
+//!                                               ├─► diff ──► Transaction ──► Socket::commit
+//!  Socket ──► observe ──► Observed ─────────────┘                                 │
+//!     ▲                                                                           ▼
+//!     └──────────── Monitor says that somebody else changed our tables ◄──── the kernel
+//! ```
+//!
+//! - [`transaction`]: what to do, step by step, as a value; it prints what `nft -f` accepts.
+//! - [`rule`]: tables, chains, rules and their expressions. Sets, maps and their elements will be
+//!   further objects there and further steps of a transaction.
+//! - [`masquerade`]: the desired rules for pods that leave the cluster.
+//! - [`socket`]: carries a transaction out, all of it or nothing.
+//! - [`mod@observe`], [`mod@diff`]: what is there, and what leads from there to what is desired.
+//! - [`monitor`]: who else changes our tables.
+//!
+//! This crate knows no pod and no service, only networks and rules. It touches the tables
+//! [`TABLE`] of the families `ip` and `ip6` and never lists or edits another one.
+
+pub mod diff;
+pub mod masquerade;
+pub mod monitor;
+pub mod observe;
+pub mod rule;
+pub mod socket;
+pub mod transaction;
+
+mod instruction;
+mod message;
+
+pub use diff::diff;
+pub use monitor::{Event, Monitor};
+pub use observe::{Observed, observe};
+pub use rule::{
+    Base, Chain, ChainName, ChainType, Comment, Expression, Family, Hook, Operator, Policy, Rule,
+    Side, Table, TableName, Verdict,
+};
+pub use socket::{Error, Socket};
+pub use transaction::{Step, Transaction, teardown};
+
+/// The name of netlab's tables. It is the mark by which netlab knows its own: whatever stands in
+/// `ip netlab` and `ip6 netlab` is netlab's to change and to delete.
+pub const TABLE: &str = "netlab";

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Targets carry the names of the CI steps: .ci/run runs what the README tells people to run.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+# The steps build upon each other and each uses all processors already.
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup build ## build, then show what netlab does (needs root)
+	examples/demo.sh
+
+# The tests drive the built daemon and command line in target/debug, so these are built first.
+# Nothing follows cargo test: its summary stays the last thing on the screen.
+.PHONY: test
+test: setup lint build ## every check: formatting, clippy, unit tests, rootful tests (needs root)
+	$(CARGO) test --workspace --locked --no-fail-fast
+
+.PHONY: lint
+lint: fmt clippy deny typos ## formatting, clippy and, where installed, cargo-deny and typos
+
+.PHONY: bench
+bench: setup ## measure an optimised build (needs root)
+	$(CARGO) build --workspace --locked --release
+	$(CARGO) run --locked --release -p netlab-tests --bin bench
+
+.PHONY: docs
+docs: ## the crates' documentation, in target/doc; a broken link is an error
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --locked --no-deps
+
+.PHONY: build
+build: ## netlabd and netlabctl, in target/debug
+	$(CARGO) build --workspace --locked
+
+.PHONY: setup
+setup: ## install the Debian packages that building and testing need, if any is missing
+	tests/setup.sh
+
+.PHONY: clean
+clean: ## remove what was built
+	$(CARGO) clean
+
+.PHONY: fmt
+fmt:
+	$(CARGO) fmt --all --check
+
+.PHONY: clippy
+clippy:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+# Advisories come and go without a change of ours, so they inform and do not block.
+.PHONY: deny
+deny:
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --locked check bans licenses sources && \
+		{ $(CARGO) deny --locked check advisories || echo "lint: advisories above are for information"; }; \
+	else \
+		echo "lint: skipped cargo-deny, it is not installed (cargo install --locked cargo-deny)"; \
+	fi
+
+.PHONY: typos
+typos:
+	@if command -v typos >/dev/null 2>&1; then typos; \
+	else echo "lint: skipped typos, it is not installed (cargo install --locked typos-cli)"; fi

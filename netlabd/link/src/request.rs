@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What is asked of the kernel, as values.
+//!
+//! A [`Request`] can be compared and printed as the `ip` command that would do the same, so that
+//! plans, logs and errors share one text. A [`Batch`] is a list of them for one system call.
+
+use std::fmt;
+
+use netlink_packet_core::{
+    Emitable, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkMessage},
+};
+
+use crate::{Address, LinkChange, Neighbour, Route, Veth, link::LinkRef};
+
+/// One change of a network namespace. `Add…` fails when the object is there, `Set…` does not,
+/// `Del…` fails when it is not there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// Makes a veth pair.
+    AddVeth(Veth),
+    /// Changes a link.
+    SetLink(LinkChange),
+    /// Deletes a link, and with a veth its other end. Costs an RCU grace period, about 20 ms.
+    DelLink(LinkRef),
+    /// Deletes all links of a group within one grace period. Fails when there is none.
+    DelLinkGroup(u32),
+    /// Adds an address.
+    AddAddress(Address),
+    /// Adds an address unless it is there.
+    SetAddress(Address),
+    /// Removes an address.
+    DelAddress(Address),
+    /// Adds a route.
+    AddRoute(Route),
+    /// Adds a route in place of that with the same destination, table and metric.
+    SetRoute(Route),
+    /// Removes a route.
+    DelRoute(Route),
+    /// Adds a permanent neighbour in place of that with the same address.
+    SetNeighbour(Neighbour),
+    /// Removes a neighbour.
+    DelNeighbour(Neighbour),
+}
+
+impl Request {
+    /// Appends the netlink message.
+    pub(crate) fn encode(&self, sequence_number: u32, extra_flags: u16, into: &mut Vec<u8>) {
+        let (message, flags) = self.to_message();
+        let mut header = NetlinkHeader::default();
+        header.message_type = message.message_type();
+        header.flags = NLM_F_REQUEST | flags | extra_flags;
+        header.sequence_number = sequence_number;
+        encode(header, &message, into);
+    }
+
+    fn to_message(&self) -> (RouteNetlinkMessage, u16) {
+        const ADD: u16 = NLM_F_CREATE | NLM_F_EXCL;
+        const SET: u16 = NLM_F_CREATE | NLM_F_REPLACE;
+        match self {
+            Self::AddVeth(veth) => (RouteNetlinkMessage::NewLink(veth.to_message()), ADD),
+            Self::SetLink(change) => (RouteNetlinkMessage::SetLink(change.to_message()), 0),
+            Self::DelLink(link) => (RouteNetlinkMessage::DelLink(link.to_message()), 0),
+            Self::DelLinkGroup(group) => {
+                let mut message = LinkMessage::default();
+                message.attributes.push(LinkAttribute::Group(*group));
+                (RouteNetlinkMessage::DelLink(message), 0)
+            }
+            Self::AddAddress(address) => {
+                (RouteNetlinkMessage::NewAddress(address.to_message()), ADD)
+            }
+            Self::SetAddress(address) => {
+                (RouteNetlinkMessage::NewAddress(address.to_message()), SET)
+            }
+            Self::DelAddress(address) => (RouteNetlinkMessage::DelAddress(address.to_message()), 0),
+            Self::AddRoute(route) => (RouteNetlinkMessage::NewRoute(route.to_message(false)), ADD),
+            Self::SetRoute(route) => (RouteNetlinkMessage::NewRoute(route.to_message(false)), SET),
+            Self::DelRoute(route) => (RouteNetlinkMessage::DelRoute(route.to_message(true)), 0),
+            Self::SetNeighbour(neighbour) => {
+                (RouteNetlinkMessage::NewNeighbour(neighbour.to_message()), SET)
+            }
+            Self::DelNeighbour(neighbour) => {
+                (RouteNetlinkMessage::DelNeighbour(neighbour.to_message()), 0)
+            }
+        }
+    }
+}
+
+/// Appends a message with its length filled in, padded to the next.
+pub(crate) fn encode(mut header: NetlinkHeader, message: &RouteNetlinkMessage, into: &mut Vec<u8>) {
+    let start = into.len();
+    let length = header.buffer_len() + message.buffer_len();
+    header.length = u32::try_from(length).expect("a request is far smaller than 4 GiB");
+    into.resize(start + length.next_multiple_of(4), 0);
+    header.emit(&mut into[start..]);
+    message.emit(&mut into[start + header.buffer_len()..start + length]);
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = match self {
+            Self::AddAddress(Address { address, .. })
+            | Self::SetAddress(Address { address, .. })
+            | Self::DelAddress(Address { address, .. })
+            | Self::AddRoute(Route { destination: address, .. })
+            | Self::SetRoute(Route { destination: address, .. })
+            | Self::DelRoute(Route { destination: address, .. }) => address.addr().is_ipv6(),
+            Self::SetNeighbour(Neighbour { address, .. })
+            | Self::DelNeighbour(Neighbour { address, .. }) => address.is_ipv6(),
+            _ => false,
+        };
+        let ip = if family { "ip -6" } else { "ip" };
+        match self {
+            Self::AddVeth(veth) => write!(f, "{ip} link add {veth}"),
+            Self::SetLink(change) => write!(f, "{ip} link set {change}"),
+            Self::DelLink(link) => write!(f, "{ip} link del dev {link}"),
+            Self::DelLinkGroup(group) => write!(f, "{ip} link del group {group}"),
+            Self::AddAddress(address) => write!(f, "{ip} address add {address}"),
+            Self::SetAddress(address) => write!(f, "{ip} address replace {address}"),
+            Self::DelAddress(address) => write!(f, "{ip} address del {address}"),
+            Self::AddRoute(route) => write!(f, "{ip} route add {route}"),
+            Self::SetRoute(route) => write!(f, "{ip} route replace {route}"),
+            Self::DelRoute(route) => write!(f, "{ip} route del {route}"),
+            Self::SetNeighbour(neighbour) => write!(f, "{ip} neigh replace {neighbour}"),
+            Self::DelNeighbour(Neighbour { dev, address, .. }) => {
+                write!(f, "{ip} neigh del {address} dev {dev}")
+            }
+        }
+    }
+}
+
+/// Requests that go to the kernel in one system call, in this order.
+///
+/// Not a transaction: a request that fails does not keep later ones from being carried out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    requests: Vec<Request>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a request.
+    pub fn push(&mut self, request: Request) {
+        self.requests.push(request);
+    }
+
+    /// What it asks for, in order.
+    pub fn requests(&self) -> &[Request] {
+        &self.requests
+    }
+
+    /// The number of requests.
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Appends [`Request::AddVeth`].
+    pub fn add_veth(&mut self, veth: Veth) {
+        self.push(Request::AddVeth(veth));
+    }
+
+    /// Appends [`Request::SetLink`].
+    pub fn set_link(&mut self, change: LinkChange) {
+        self.push(Request::SetLink(change));
+    }
+
+    /// Appends [`Request::DelLink`].
+    pub fn del_link(&mut self, link: impl Into<LinkRef>) {
+        self.push(Request::DelLink(link.into()));
+    }
+
+    /// Appends [`Request::DelLinkGroup`].
+    pub fn del_link_group(&mut self, group: u32) {
+        self.push(Request::DelLinkGroup(group));
+    }
+
+    /// Appends [`Request::AddAddress`].
+    pub fn add_address(&mut self, address: Address) {
+        self.push(Request::AddAddress(address));
+    }
+
+    /// Appends [`Request::SetAddress`].
+    pub fn set_address(&mut self, address: Address) {
+        self.push(Request::SetAddress(address));
+    }
+
+    /// Appends [`Request::DelAddress`].
+    pub fn del_address(&mut self, address: Address) {
+        self.push(Request::DelAddress(address));
+    }
+
+    /// Appends [`Request::AddRoute`].
+    pub fn add_route(&mut self, route: Route) {
+        self.push(Request::AddRoute(route));
+    }
+
+    /// Appends [`Request::SetRoute`].
+    pub fn set_route(&mut self, route: Route) {
+        self.push(Request::SetRoute(route));
+    }
+
+    /// Appends [`Request::DelRoute`].
+    pub fn del_route(&mut self, route: Route) {
+        self.push(Request::DelRoute(route));
+    }
+
+    /// Appends [`Request::SetNeighbour`].
+    pub fn set_neighbour(&mut self, neighbour: Neighbour) {
+        self.push(Request::SetNeighbour(neighbour));
+    }
+
+    /// Appends [`Request::DelNeighbour`].
+    pub fn del_neighbour(&mut self, neighbour: Neighbour) {
+        self.push(Request::DelNeighbour(neighbour));
+    }
+}
+
+impl FromIterator<Request> for Batch {
+    fn from_iter<I: IntoIterator<Item = Request>>(requests: I) -> Self {
+        Self { requests: requests.into_iter().collect() }
+    }
+}
+
+impl Extend<Request> for Batch {
+    fn extend<I: IntoIterator<Item = Request>>(&mut self, requests: I) {
+        self.requests.extend(requests);
+    }
+}
+
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.requests.iter().try_for_each(|request| writeln!(f, "{request}"))
+    }
+}

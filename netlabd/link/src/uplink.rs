@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The interface that leads to the rest of the world.
+
+use std::net::IpAddr;
+
+use crate::{Address, Link, RouteKind, RouteSocket, SocketError, socket::RouteFilter};
+
+/// The interface of the default route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// The interface.
+    pub link: Link,
+    /// Its addresses, sorted; the IPv4 ones first.
+    pub addresses: Vec<Address>,
+    /// The next hop, unless the world is on the link itself.
+    pub gateway: Option<IpAddr>,
+}
+
+/// Finds the interface of the IPv4 default route with the lowest metric, else that of the IPv6
+/// one; none when there is no default route.
+///
+/// # Errors
+/// [`SocketError`] when the kernel could not be asked or understood.
+pub fn uplink(socket: &mut RouteSocket) -> Result<Option<Uplink>, SocketError> {
+    let routes = socket.list_routes(RouteFilter { protocol: None, table: Some(254) })?;
+    let default = routes
+        .iter()
+        .filter(|route| route.is_default() && route.kind == RouteKind::Unicast)
+        .min_by_key(|route| (route.destination.addr().is_ipv6(), route.metric));
+    let Some((route, dev)) = default.and_then(|route| Some((route, route.dev?))) else {
+        return Ok(None);
+    };
+    let Some(link) = socket.list_links()?.into_iter().find(|link| link.index == dev) else {
+        // It went between the two lists, and its route with it.
+        return Ok(None);
+    };
+    let mut addresses = socket.list_addresses()?;
+    addresses.retain(|address| address.dev == dev);
+    Ok(Some(Uplink { link, addresses, gateway: route.via }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What stands in netlab's tables now.
+//!
+//! Reads the tables [`crate::TABLE`], their chains and their rules; the kernel sends no rule of
+//! another table. Chains it can only list by family, so the names of foreign chains pass by.
+
+use std::collections::BTreeMap;
+
+use nix::errno::Errno;
+use rustables::sys;
+
+use crate::instruction::{self, Instruction};
+use crate::message::{Message, comment_of, put_text, request};
+use crate::rule::{Family, TableName};
+use crate::socket::{Error, Socket};
+
+/// How often a listing that was interrupted by a change is begun anew.
+const ATTEMPTS: usize = 16;
+/// Set in an answer when the ruleset changed underneath (`NLM_F_DUMP_INTR`).
+const INTERRUPTED: u16 = sys::NLM_F_DUMP_INTR as u16;
+
+/// netlab's tables as the kernel has them, to compare with by [`crate::diff()`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observed {
+    pub(crate) tables: BTreeMap<TableName, ObservedTable>,
+}
+
+impl Observed {
+    /// Whether netlab has no table here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ObservedTable {
+    /// `dormant` switches all chains off. netlab sets no flag.
+    pub(crate) flags: u32,
+    pub(crate) chains: BTreeMap<String, ObservedChain>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ObservedChain {
+    pub(crate) base: Option<ObservedBase>,
+    pub(crate) comment: Option<String>,
+    pub(crate) rules: Vec<ObservedRule>,
+}
+
+/// A base as the kernel writes it, which may be one that netlab cannot describe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ObservedBase {
+    pub(crate) kind: String,
+    pub(crate) hook: u32,
+    pub(crate) priority: i32,
+    pub(crate) policy: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ObservedRule {
+    pub(crate) program: Vec<Instruction>,
+    pub(crate) comment: Option<String>,
+}
+
+/// Lists netlab's tables as they were at one moment.
+///
+/// # Errors
+/// [`Error::List`] when the kernel refuses, [`Error::Unsteady`] when others never stop changing
+/// the ruleset.
+pub fn observe(socket: &mut Socket) -> Result<Observed, Error> {
+    for _ in 0..ATTEMPTS {
+        let mut listing = Listing::default();
+        for family in Family::ALL {
+            listing.table(socket, TableName::own(family))?;
+        }
+        if listing.in_one_piece {
+            return Ok(listing.observed);
+        }
+    }
+    Err(Error::Unsteady)
+}
+
+/// A listing in the making. It takes several questions, between which the ruleset may change.
+struct Listing {
+    observed: Observed,
+    generation: Option<u16>,
+    in_one_piece: bool,
+}
+
+impl Default for Listing {
+    fn default() -> Self {
+        Self { observed: Observed::default(), generation: None, in_one_piece: true }
+    }
+}
+
+impl Listing {
+    fn table(&mut self, socket: &mut Socket, name: TableName) -> Result<(), Error> {
+        let family = name.family.number();
+        let question = request(sys::NFT_MSG_GETTABLE, 0, 1, family, |out| {
+            put_text(out, sys::NFTA_TABLE_NAME, &name.name);
+        });
+        let mut table = ObservedTable::default();
+        match socket.ask("tables", &question, |message| {
+            self.check(message);
+            table.flags = message.attributes().get_u32(sys::NFTA_TABLE_FLAGS).unwrap_or(0);
+        }) {
+            Ok(()) => {}
+            Err(error) if error.errno() == Some(Errno::ENOENT) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+
+        let question = request(sys::NFT_MSG_GETCHAIN, sys::NLM_F_DUMP, 2, family, |_| {});
+        socket.ask("chains", &question, |message| {
+            self.check(message);
+            if let Some((chain, observed)) = chain_of(message, &name) {
+                table.chains.insert(chain, observed);
+            }
+        })?;
+
+        let question = request(sys::NFT_MSG_GETRULE, sys::NLM_F_DUMP, 3, family, |out| {
+            put_text(out, sys::NFTA_RULE_TABLE, &name.name);
+        });
+        socket.ask("rules", &question, |message| {
+            self.check(message);
+            if let Some((chain, rule)) = rule_of(message, &name) {
+                table.chains.entry(chain).or_default().rules.push(rule);
+            }
+        })?;
+        self.observed.tables.insert(name, table);
+        Ok(())
+    }
+
+    /// Notes whether this answer is about the same ruleset as those before it.
+    fn check(&mut self, message: &Message<'_>) {
+        let generation = *self.generation.get_or_insert(message.generation());
+        self.in_one_piece &= generation == message.generation() && message.flags & INTERRUPTED == 0;
+    }
+}
+
+fn chain_of(message: &Message<'_>, table: &TableName) -> Option<(String, ObservedChain)> {
+    let attributes = message.attributes();
+    if attributes.get_text(sys::NFTA_CHAIN_TABLE) != Some(&table.name) {
+        return None;
+    }
+    let base = attributes.get_nested(sys::NFTA_CHAIN_HOOK).map(|hook| ObservedBase {
+        kind: attributes.get_text(sys::NFTA_CHAIN_TYPE).unwrap_or_default().to_owned(),
+        hook: hook.get_u32(sys::NFTA_HOOK_HOOKNUM).unwrap_or(u32::MAX),
+        priority: hook.get_u32(sys::NFTA_HOOK_PRIORITY).unwrap_or_default().cast_signed(),
+        policy: attributes.get_u32(sys::NFTA_CHAIN_POLICY).unwrap_or(u32::MAX),
+    });
+    let name = attributes.get_text(sys::NFTA_CHAIN_NAME)?.to_owned();
+    let comment = comment(attributes.get(sys::NFTA_CHAIN_USERDATA));
+    Some((name, ObservedChain { base, comment, rules: Vec::new() }))
+}
+
+fn rule_of(message: &Message<'_>, table: &TableName) -> Option<(String, ObservedRule)> {
+    let attributes = message.attributes();
+    // Kernels before 4.10 do not filter by table.
+    if attributes.get_text(sys::NFTA_RULE_TABLE) != Some(&table.name) {
+        return None;
+    }
+    let rule = ObservedRule {
+        program: instruction::decode(
+            attributes.get(sys::NFTA_RULE_EXPRESSIONS).unwrap_or_default(),
+        ),
+        comment: comment(attributes.get(sys::NFTA_RULE_USERDATA)),
+    };
+    Some((attributes.get_text(sys::NFTA_RULE_CHAIN)?.to_owned(), rule))
+}
+
+fn comment(userdata: Option<&[u8]>) -> Option<String> {
+    userdata.and_then(comment_of).map(str::to_owned)
+}

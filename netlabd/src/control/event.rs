@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Events: counted when they repeat, forgotten when they are old.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use netlab_api::event::{EventKind, EventSource, ObjectReference};
+use netlab_api::resource::{Kind, Object};
+use netlab_api::{Event, ObjectMeta, Time};
+
+use super::cluster::ObjectKey;
+
+/// How long an event is kept after it last happened; Kubernetes' default.
+pub(super) const EVENT_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Most events that are kept; beyond it the oldest go, lest a flapping cluster eat the store.
+pub(super) const MAX_EVENTS: usize = 4000;
+
+/// An event about an object, not yet named or counted.
+pub fn event_about(
+    object: &Object,
+    kind: EventKind,
+    reason: &str,
+    message: String,
+    component: &str,
+    host: &str,
+) -> Event {
+    let metadata = object.metadata();
+    Event {
+        metadata: ObjectMeta::default(),
+        involved_object: ObjectReference {
+            kind: object.kind().name().to_owned(),
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone(),
+            uid: metadata.uid.clone(),
+        },
+        reason: reason.to_owned(),
+        message,
+        kind,
+        count: 1,
+        first_timestamp: None,
+        last_timestamp: None,
+        source: EventSource { component: component.to_owned(), host: host.to_owned() },
+    }
+}
+
+/// Names an event so that an equal one gets the same name and can be counted on it.
+pub(super) fn name_event(event: &mut Event, now: Time) {
+    let mut hasher = DefaultHasher::new();
+    let about = &event.involved_object;
+    (&about.kind, &about.uid, &about.name).hash(&mut hasher);
+    (&event.reason, &event.message).hash(&mut hasher);
+    (&event.source.component, &event.source.host).hash(&mut hasher);
+    let namespace = match about.namespace.as_str() {
+        "" => "default",
+        namespace => namespace,
+    };
+    event.metadata.namespace = Some(namespace.to_owned());
+    event.metadata.name = format!("{}.{:016x}", about.name, hasher.finish());
+    event.metadata.creation_timestamp.get_or_insert(now);
+    event.first_timestamp.get_or_insert(now);
+    event.last_timestamp.get_or_insert(now);
+}
+
+/// Joins an event with the equal one that happened before.
+pub(super) fn count_event(before: &Event, mut event: Event) -> Event {
+    event.count = before.count + event.count;
+    event.first_timestamp = before.first_timestamp;
+    event.metadata.creation_timestamp = before.metadata.creation_timestamp;
+    event
+}
+
+/// Which of these events may go: the old ones, and the oldest of too many.
+pub(super) fn outlived(mut events: Vec<Event>, now: Time) -> Vec<ObjectKey> {
+    let age = |event: &Event| event.last_timestamp.map_or(f64::MAX, |last| now.seconds_since(last));
+    events.sort_by(|a, b| age(a).total_cmp(&age(b)));
+    let lifetime = EVENT_LIFETIME.as_secs_f64();
+    let kept = events.iter().take(MAX_EVENTS).take_while(|event| age(event) <= lifetime).count();
+    events
+        .drain(kept..)
+        .map(|event| ObjectKey {
+            kind: Kind::Event,
+            namespace: event.metadata.namespace,
+            name: event.metadata.name,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Time {
+        Time::from(text.parse::<jiff::Timestamp>().expect("a valid time"))
+    }
+
+    fn event(reason: &str, last: &str) -> Event {
+        let pod = Object::Pod(netlab_api::Pod::default());
+        let mut event = event_about(&pod, EventKind::Normal, reason, String::new(), "node", "n1");
+        name_event(&mut event, at(last));
+        event
+    }
+
+    #[test]
+    fn equal_events_share_a_name_and_count() {
+        let before = event("Started", "2026-11-22T10:00:00Z");
+        let again = event("Started", "2026-11-22T10:05:00Z");
+        assert_eq!(before.metadata.name, again.metadata.name);
+        assert_ne!(before.metadata.name, event("Killing", "2026-11-22T10:00:00Z").metadata.name);
+        let counted = count_event(&before, again);
+        assert_eq!(counted.count, 2);
+        assert_eq!(counted.first_timestamp, before.first_timestamp);
+        assert_eq!(counted.last_timestamp, Some(at("2026-11-22T10:05:00Z")));
+    }
+
+    #[test]
+    fn old_events_go_and_young_ones_stay() {
+        let events =
+            vec![event("Old", "2026-11-22T08:00:00Z"), event("Young", "2026-11-22T09:30:00Z")];
+        let old = events[0].metadata.name.clone();
+        let gone = outlived(events, at("2026-11-22T10:00:00Z"));
+        assert_eq!(gone.into_iter().map(|key| key.name).collect::<Vec<_>>(), [old]);
+    }
+}

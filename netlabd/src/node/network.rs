@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Pod links of this node.
+//!
+//! ```text
+//!   plan    (pure)  what a pod's link must be ─┬─► difference ──► apply ──► kernel
+//!   observe         what the kernel has       ─┘
+//! ```
+//!
+//! Which link is which pod's is on disk: a symbolic link `netns/<namespace>_<pod>` to the pin of
+//! the network namespace. It is written before the pod gets its addresses and removed after they
+//! are gone, so whoever starts next knows what to adopt and what to remove.
+
+pub mod apply;
+pub mod plan;
+pub mod record;
+
+pub use apply::{Network, NetworkError, NetworkOptions};
+pub use plan::{Difference, ObservedPod};

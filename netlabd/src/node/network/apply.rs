@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The kernel side of pod links: claims, looks, mends, removes. Blocking; every call is short.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use netlab_link::netns::prepare_pin_dir;
+use netlab_link::pod_link::list_pod_links;
+use netlab_link::{
+    Batch, Families, IfIndex, KernelError, Netns, NetnsError, NodeLinks, PodAddresses, PodLink,
+    PodLinkError, PodLinkId, PodLinkPool, PodLinkPoolOptions, PodNetwork, RouteSocket, SocketError,
+    observe_node, observe_pod, remove_pod_links,
+};
+
+use super::plan::{Difference, ObservedPod, diff};
+use super::record::Records;
+
+/// What the links of a node have in common.
+#[derive(Debug)]
+pub struct NetworkOptions {
+    /// The node's namespace.
+    pub node: Netns,
+    /// Holds `netns` and `pins`.
+    pub run_dir: PathBuf,
+    /// Links to keep ready.
+    pub pool_size: usize,
+    /// MTU of both ends.
+    pub mtu: u32,
+    /// The families that pods have.
+    pub families: Families,
+}
+
+/// Why a pod has no network.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The folders for records and pins cannot be made.
+    #[error("failed to prepare `{path}`: is it writable for root?")]
+    PrepareRecords {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The folder of pins cannot be made a mount.
+    #[error("failed to prepare the folder of network namespaces")]
+    PreparePins {
+        /// Why.
+        #[source]
+        source: NetnsError,
+    },
+    /// A pod's record cannot be written, read or removed.
+    #[error("failed to record the network namespace of pod `{pod}`")]
+    Record {
+        /// `namespace/name`.
+        pod: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A link could not be had, given its addresses, or removed.
+    #[error(transparent)]
+    Link(#[from] PodLinkError),
+    /// The node's kernel could not be asked.
+    #[error("failed to look at the node's links and routes")]
+    Observe {
+        /// Why.
+        #[source]
+        source: SocketError,
+    },
+    /// The node's side of a pod's link was refused.
+    #[error("failed to program the node's side of pod `{pod}`")]
+    Program {
+        /// `namespace/name`.
+        pod: String,
+        /// Why.
+        #[source]
+        source: KernelError,
+    },
+    /// A batch could not be sent at all.
+    #[error("failed to send changes of the network to the kernel")]
+    Send {
+        /// Why.
+        #[source]
+        source: SocketError,
+    },
+    /// A pod's namespace could not be entered.
+    #[error("failed to enter the network namespace of pod `{pod}`: was its pin unmounted?")]
+    Enter {
+        /// `namespace/name`.
+        pod: String,
+        /// Why.
+        #[source]
+        source: NetnsError,
+    },
+}
+
+/// A pod that wants a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// `namespace/name`.
+    pub pod: String,
+    /// Its addresses.
+    pub addresses: PodAddresses,
+}
+
+/// The pod links of this node.
+#[derive(Debug)]
+pub struct Network {
+    node: Arc<Netns>,
+    socket: RouteSocket,
+    pool: PodLinkPool,
+    records: Records,
+    pin_dir: PathBuf,
+    mtu: u32,
+    families: Families,
+}
+
+impl Network {
+    /// Takes over the node's links. What a killed daemon left half made, or made for nobody, is
+    /// removed.
+    ///
+    /// # Errors
+    /// When folders cannot be made or the kernel refuses: is CAP_NET_ADMIN missing?
+    pub fn open(options: NetworkOptions) -> Result<Network, NetworkError> {
+        let NetworkOptions { node, run_dir, pool_size, mtu, families } = options;
+        let pin_dir = run_dir.join("pins");
+        let netns_dir = run_dir.join("netns");
+        prepare_pin_dir(&pin_dir).map_err(|source| NetworkError::PreparePins { source })?;
+        let records = Records::open(netns_dir.clone())
+            .map_err(|source| NetworkError::PrepareRecords { path: netns_dir, source })?;
+        let observe = |source| NetworkError::Observe { source };
+        let mut socket = RouteSocket::open_in(&node).map_err(observe)?;
+        // Links that nobody claimed before the last daemon went.
+        let recorded: BTreeSet<PodLinkId> = list_records(&records)?.into_values().collect();
+        let mut stale: BTreeSet<PodLinkId> = list_pod_links(&pin_dir)?.into_iter().collect();
+        stale.extend(host_links(&observe_node(&mut socket).map_err(observe)?).into_keys());
+        let stale: Vec<_> = stale.difference(&recorded).copied().collect();
+        if !stale.is_empty() {
+            tracing::info!(count = stale.len(), "removing pod links that nobody claimed");
+            for error in remove_pod_links(&mut socket, &pin_dir, &stale).err().into_iter().flatten()
+            {
+                tracing::warn!(error = %chain(&error), "an unclaimed pod link stays");
+            }
+        }
+        let pool = PodLinkPool::start(PodLinkPoolOptions {
+            node: node.try_clone().map_err(|source| NetworkError::PreparePins { source })?,
+            pin_dir: pin_dir.clone(),
+            size: pool_size,
+            mtu,
+            families,
+        })?;
+        Ok(Network { node: Arc::new(node), socket, pool, records, pin_dir, mtu, families })
+    }
+
+    /// The records of which pod has which link.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn records(&self) -> Result<BTreeMap<String, PodLinkId>, NetworkError> {
+        list_records(&self.records)
+    }
+
+    /// Path that enters a pod's network namespace.
+    pub fn netns_path(&self, pod: &str) -> PathBuf {
+        self.records.path(pod)
+    }
+
+    /// The pin of a link's namespace.
+    pub fn pin_path(&self, id: PodLinkId) -> PathBuf {
+        id.pin(&self.pin_dir)
+    }
+
+    /// MTU of the links.
+    pub fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// Gives each pod a link with its addresses and routes; the node's side of all goes to the
+    /// kernel in one batch.
+    pub fn claim(&mut self, wanted: &[Wanted]) -> Vec<Result<PodLink, NetworkError>> {
+        let mut node_side = Batch::new();
+        let mut results = Vec::with_capacity(wanted.len());
+        // For each request of the batch, the pod that it is for.
+        let mut owners = Vec::new();
+        for (place, Wanted { pod, addresses }) in wanted.iter().enumerate() {
+            let claimed = self.claim_pod_side(pod, *addresses);
+            if let Ok(link) = &claimed {
+                link.plan_node_claim(*addresses, pod, &mut node_side);
+                owners.resize(node_side.len(), place);
+            }
+            results.push(claimed);
+        }
+        match self.socket.send(&node_side) {
+            Ok(outcome) => {
+                for (request, error) in outcome.refused() {
+                    let place = owners[*request];
+                    results[place] = Err(NetworkError::Program {
+                        pod: wanted[place].pod.clone(),
+                        source: error.clone(),
+                    });
+                }
+            }
+            Err(source) => {
+                let text = chain(&source);
+                tracing::error!(error = %text, "the node's side of new pods was not sent");
+                let mut source = Some(source);
+                for result in results.iter_mut().filter(|result| result.is_ok()) {
+                    // The next look finds the rest missing and mends it.
+                    if let Some(source) = source.take() {
+                        *result = Err(NetworkError::Send { source });
+                    }
+                }
+            }
+        }
+        results
+    }
+
+    fn claim_pod_side(
+        &mut self,
+        pod: &str,
+        addresses: PodAddresses,
+    ) -> Result<PodLink, NetworkError> {
+        let mut prepared = self.pool.claim()?;
+        let id = prepared.id();
+        // Before the addresses: from here on a crash is found and finished, not leaked.
+        self.records
+            .set(pod, id)
+            .map_err(|source| NetworkError::Record { pod: pod.to_owned(), source })?;
+        prepared.assign(addresses)?;
+        Ok(prepared.link())
+    }
+
+    /// What the node's namespace has.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn observe(&mut self) -> Result<NodeLinks, NetworkError> {
+        observe_node(&mut self.socket).map_err(|source| NetworkError::Observe { source })
+    }
+
+    /// What a link must be, given the node's end that was observed.
+    pub fn link(&self, id: PodLinkId, host_index: IfIndex) -> PodLink {
+        PodLink { id, host_index, mtu: self.mtu, families: self.families }
+    }
+
+    /// Looks inside a pod's namespace.
+    ///
+    /// # Errors
+    /// When its pin is gone or the kernel cannot be asked.
+    pub fn observe_inside(&self, pod: &str, id: PodLinkId) -> Result<PodNetwork, NetworkError> {
+        let mut socket = self.pod_socket(pod, id)?;
+        observe_pod(&mut socket).map_err(|source| NetworkError::Observe { source })
+    }
+
+    /// Compares a pod's link, inside and outside, with what it must be, and mends what is
+    /// missing. Answers what was missing, and the link as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be mended.
+    pub fn mend(
+        &mut self,
+        wanted: &Wanted,
+        id: PodLinkId,
+        node: &NodeLinks,
+        look_inside: bool,
+    ) -> Result<(PodLink, Vec<String>), NetworkError> {
+        let Wanted { pod, addresses } = wanted;
+        let host = host_links(node).remove(&id).cloned();
+        let inside = if look_inside { Some(self.observe_inside(pod, id)?) } else { None };
+        let index = host.as_ref().map_or(IfIndex::new(0), |link| link.index);
+        let link = self.link(id, index);
+        let observed = ObservedPod { host, inside };
+        match diff(&link, *addresses, pod, node, &observed) {
+            Difference::None => Ok((link, Vec::new())),
+            Difference::Gone { missing } => {
+                let link = self.rebuild(wanted, id, observed.host.as_ref())?;
+                Ok((link, missing))
+            }
+            Difference::Missing { node, pod: pod_side, missing } => {
+                let sent = |source| NetworkError::Send { source };
+                if !pod_side.is_empty() {
+                    self.pod_socket(pod, id)?.send_all(&pod_side).map_err(sent)?;
+                }
+                self.socket.send_all(&node).map_err(sent)?;
+                Ok((link, missing))
+            }
+        }
+    }
+
+    /// Makes the veth pair of a namespace anew, under its old name.
+    fn rebuild(
+        &mut self,
+        wanted: &Wanted,
+        id: PodLinkId,
+        leftover: Option<&netlab_link::Link>,
+    ) -> Result<PodLink, NetworkError> {
+        let sent = |source| NetworkError::Send { source };
+        if let Some(leftover) = leftover {
+            let mut batch = Batch::new();
+            batch.del_link(leftover.index);
+            self.socket
+                .send(&batch)
+                .and_then(|o| Ok(o.ignore(KernelError::is_not_found).check()?))
+                .map_err(sent)?;
+        }
+        // Any free number will do; the pool counts its own from a base of its own.
+        let index =
+            IfIndex::new(0x0200_0000 | (uuid::Uuid::new_v4().as_u128() as u32 & 0x00ff_ffff));
+        let link = self.link(id, index);
+        let mut pod_socket = self.pod_socket(&wanted.pod, id)?;
+        pod_socket.send_all(&link.plan_pod_setup(self.node.clone())).map_err(sent)?;
+        self.socket.send_all(&link.plan_node_setup()).map_err(sent)?;
+        pod_socket.send_all(&link.plan_pod_claim(wanted.addresses)).map_err(sent)?;
+        let mut node_side = Batch::new();
+        link.plan_node_claim(wanted.addresses, &wanted.pod, &mut node_side);
+        self.socket.send_all(&node_side).map_err(sent)?;
+        Ok(link)
+    }
+
+    /// Pins a namespace that lives in a process again, after its pin was unmounted by hand.
+    ///
+    /// # Errors
+    /// When the process' namespace cannot be had.
+    pub fn pin_again(&self, pod: &str, id: PodLinkId, pid: i32) -> Result<(), NetworkError> {
+        let enter = |source| NetworkError::Enter { pod: pod.to_owned(), source };
+        let netns = Netns::open(Path::new(&format!("/proc/{pid}/ns/net"))).map_err(enter)?;
+        netns.pin(&self.pin_path(id)).map_err(enter)
+    }
+
+    /// Whether a link's namespace is pinned.
+    pub fn is_pinned(&self, id: PodLinkId) -> bool {
+        Netns::open(&self.pin_path(id)).is_ok()
+    }
+
+    /// Removes links, pins and records of these pods; what is gone already is fine.
+    ///
+    /// # Errors
+    /// All that could not be removed; the rest is gone.
+    pub fn remove(&mut self, pods: &[(String, PodLinkId)]) -> Result<(), Vec<NetworkError>> {
+        let ids: Vec<_> = pods.iter().map(|(_, id)| *id).collect();
+        let mut errors: Vec<NetworkError> = Vec::new();
+        if let Err(failed) = remove_pod_links(&mut self.socket, &self.pin_dir, &ids) {
+            errors.extend(failed.into_iter().map(NetworkError::Link));
+        }
+        if errors.is_empty() {
+            // Last: as long as anything is left, the record says whose it is.
+            for (pod, _) in pods {
+                if let Err(source) = self.records.remove(pod) {
+                    errors.push(NetworkError::Record { pod: pod.clone(), source });
+                }
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// The number that a pod's namespace has in the node's, under which the monitor speaks of it.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn nsid(&mut self, pod: &str, id: PodLinkId) -> Result<Option<i32>, NetworkError> {
+        let netns = self.pod_netns(pod, id)?;
+        self.socket.netns_id(&netns).map_err(|source| NetworkError::Observe { source })
+    }
+
+    /// A pod's namespace.
+    ///
+    /// # Errors
+    /// When its pin is gone.
+    pub fn pod_netns(&self, pod: &str, id: PodLinkId) -> Result<Netns, NetworkError> {
+        Netns::open(&self.pin_path(id))
+            .map_err(|source| NetworkError::Enter { pod: pod.to_owned(), source })
+    }
+
+    fn pod_socket(&self, pod: &str, id: PodLinkId) -> Result<RouteSocket, NetworkError> {
+        let netns = self.pod_netns(pod, id)?;
+        RouteSocket::open_in(&netns).map_err(|source| NetworkError::Observe { source })
+    }
+}
+
+/// The node's ends that were observed, by the link they belong to.
+pub fn host_links(node: &NodeLinks) -> BTreeMap<PodLinkId, &netlab_link::Link> {
+    node.links
+        .iter()
+        .filter_map(|link| Some((PodLinkId::from_host_name(&link.name)?, link)))
+        .collect()
+}
+
+fn list_records(records: &Records) -> Result<BTreeMap<String, PodLinkId>, NetworkError> {
+    records.list().map_err(|source| NetworkError::Record { pod: "*".to_owned(), source })
+}
+
+/// An error with all that caused it, for logs and statuses.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

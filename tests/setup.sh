@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Installs the Debian packages that building and testing netlab need, and only those that are
+# missing. Silent and offline when nothing is.
+set -euo pipefail
+
+# One line per package: what proves that it is there, and what it is for. A proof is a command,
+# or a path (with wildcards) when it has a slash, so that a tool from elsewhere counts as well.
+requirements() {
+    cat <<'EOF'
+gcc                           cc                                       links Rust programs
+libc6-dev                     /usr/include/stdio.h                     headers that bindgen reads
+libclang-dev                  /usr/lib/llvm-*/lib/libclang.so          bindgen, which rustables builds with
+make                          make                                     the steps in the Makefile
+iproute2                      ip                                       builds and observes networks in tests
+nftables                      nft                                      observes nf_tables in tests
+iputils-ping                  ping                                     packets in tests
+curl                          curl                                     HTTP clients of pods and of the API
+jq                            jq                                       reads JSON in scripts
+socat                         socat                                    servers and clients of pods
+conntrack                     conntrack                                observes connection tracking in tests
+procps                        ps                                       observes processes in tests
+util-linux                    nsenter                                  enters namespaces in tests
+containernetworking-plugins   /usr/lib/cni/bridge                      what the benchmark compares with
+EOF
+}
+
+present() {
+    if [[ $1 == */* ]]; then
+        compgen -G "$1" >/dev/null
+    else
+        command -v "$1" >/dev/null
+    fi
+}
+
+# An unprivileged user's PATH lacks the folders of ip, nft and conntrack.
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+missing=()
+while read -r package proof purpose; do
+    if ! present "$proof"; then
+        missing+=("$package")
+        echo "setup: $package is missing: $purpose" >&2
+    fi
+done < <(requirements)
+
+if ((${#missing[@]} > 0)); then
+    if ! command -v apt-get >/dev/null; then
+        echo "setup: this system has no apt-get: install by hand what these Debian packages hold:" \
+            "${missing[*]}" >&2
+        exit 1
+    fi
+    if ((EUID != 0)); then
+        echo "setup: installing packages needs root: run" \
+            "\"sudo apt-get update && sudo apt-get install ${missing[*]}\"" >&2
+        exit 1
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q
+    apt-get install -q -y --no-install-recommends "${missing[@]}"
+fi
+
+# Minimal Rust toolchains come without these two. Asking for the version tells more than looking
+# for the program: rustup leaves a stand-in for each.
+for component in fmt:rustfmt clippy:clippy; do
+    if ! cargo "${component%:*}" --version >/dev/null 2>&1; then
+        if ! command -v rustup >/dev/null; then
+            echo "setup: cargo ${component%:*} is missing and there is no rustup to add it:" \
+                "install ${component#*:}" >&2
+            exit 1
+        fi
+        rustup component add "${component#*:}"
+    fi
+done
