@@ -15,6 +15,8 @@
 mod container;
 mod diagnostic;
 mod document;
+mod example;
+mod expected;
 mod json;
 mod lab;
 mod path;

@@ -213,7 +213,10 @@ fn check_characters(
     };
     let write = suggestion().map(|name| format!(", write `{name}`"));
     Err(NameError {
-        message: format!("`{}`: {rule}", text.escape_debug()),
+        message: match text {
+            "" => rule.to_owned(),
+            _ => format!("`{}`: {rule}", text.escape_debug()),
+        },
         hint: Some(format!("{place}{}", write.unwrap_or_default())),
     })
 }

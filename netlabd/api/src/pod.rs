@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::meta::ObjectMeta;
 use crate::quantity::Quantity;
+use crate::schema::IpText;
 use crate::time::Time;
 
 /// A process, and what it needs, in network, mount, pid, uts and ipc namespaces of its own.
@@ -264,7 +265,7 @@ pub enum DnsPolicy {
 pub struct DnsConfig {
     /// At most three addresses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<IpText>")]
     pub nameservers: Vec<IpAddr>,
     /// Search domains, at most 32.
     #[serde(skip_serializing_if = "Vec::is_empty")]

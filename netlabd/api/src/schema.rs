@@ -5,9 +5,11 @@
 //! lab files (TOML); editors check and complete with them. They accept what
 //! [`crate::manifest::parse`] accepts.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::manifest::MOST_REPLICAS;
@@ -15,6 +17,23 @@ use crate::{Namespace, Node, Pod};
 
 /// The dialect that the schemas are written in.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// Stands in schemas for an address of either family.
+pub(crate) struct IpText;
+
+impl JsonSchema for IpText {
+    fn schema_name() -> Cow<'static, str> {
+        "IpText".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "ip" })
+    }
+}
 
 static DEFINITIONS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     let mut generator = SchemaSettings::draft2020_12().into_generator();

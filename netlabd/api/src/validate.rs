@@ -26,11 +26,13 @@ pub struct FieldError {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Whether it is the key of a label or annotation that is wrong, not its value.
+    pub in_key: bool,
 }
 
 impl FieldError {
     pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> FieldError {
-        FieldError { field: field.into(), message: message.into(), hint: None }
+        FieldError { field: field.into(), message: message.into(), hint: None, in_key: false }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> FieldError {
@@ -40,7 +42,7 @@ impl FieldError {
 
     fn name(field: impl Into<String>, error: NameError) -> FieldError {
         let message = format!("is not valid: {}", error.message);
-        FieldError { field: field.into(), message, hint: error.hint }
+        FieldError { field: field.into(), message, hint: error.hint, in_key: false }
     }
 }
 
@@ -64,7 +66,7 @@ pub fn validate_update(old: &Object, new: &Object) -> Vec<FieldError> {
         ("metadata.uid", !is.uid.is_empty() && was.uid != is.uid),
     ];
     for (field, _) in fixed.iter().filter(|(_, changed)| *changed) {
-        errors.push(FieldError::new(*field, "is immutable: field is immutable"));
+        errors.push(FieldError::new(*field, "cannot change: field is immutable"));
     }
     if let (Object::Pod(old), Object::Pod(new)) = (old, new) {
         let mut wanted = new.spec.clone();
@@ -124,7 +126,7 @@ fn metadata(object: &Object) -> Vec<FieldError> {
     for (key, value) in &metadata.labels {
         let field = format!("metadata.labels[\"{key}\"]");
         if let Err(error) = names::label_key(key) {
-            errors.push(FieldError::name(&field, error));
+            errors.push(FieldError { in_key: true, ..FieldError::name(&field, error) });
         }
         if let Err(error) = names::label_value(value) {
             errors.push(FieldError::name(&field, error));
@@ -139,7 +141,8 @@ fn annotations(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
     for key in annotations.keys() {
         // Kubernetes checks annotations' keys in lower case.
         if let Err(error) = names::label_key(&key.to_lowercase()) {
-            errors.push(FieldError::name(format!("metadata.annotations[\"{key}\"]"), error));
+            let field = format!("metadata.annotations[\"{key}\"]");
+            errors.push(FieldError { in_key: true, ..FieldError::name(field, error) });
         }
     }
     let size: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();

@@ -15,7 +15,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(&folder)
         .expect("the folder of manifests can be read")
         .map(|entry| entry.expect("an entry can be read").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension != "txt"))
+        .filter(|path| path.extension().is_none_or(|extension| extension != "txt"))
         .collect();
     files.sort();
     files

@@ -39,9 +39,9 @@ pub mod uplink;
 
 pub use address::Address;
 pub use if_name::{IfIndex, IfName};
-pub use link::{Link, LinkChange, Veth};
+pub use link::{Link, LinkChange, LinkRef, Veth, VethEnd};
 pub use link_addr::LinkAddr;
-pub use monitor::{Change, Event, Monitor};
+pub use monitor::{Change, Event, Monitor, What};
 pub use neighbour::Neighbour;
 pub use netns::{Netns, NetnsError, NetnsIdentity};
 pub use observe::{NodeLinks, PodNetwork, observe_node, observe_pod};
@@ -52,7 +52,7 @@ pub use pod_link::{
 pub use request::{Batch, Request};
 pub use route::{Route, RouteKind};
 pub use socket::{BatchError, KernelError, Outcome, RouteFilter, RouteSocket, SocketError};
-pub use uplink::{Uplink, uplink};
+pub use uplink::{Uplink, observe_uplink};
 
 #[cfg(test)]
 mod testing;

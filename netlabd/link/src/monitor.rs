@@ -175,6 +175,7 @@ fn receive(socket: &Socket, buffer: &mut [u8], pending: &mut Pending) -> io::Res
     let received = match received {
         Ok(received) => received,
         Err(Errno::ENOBUFS) => {
+            discard_all(socket)?;
             pending.push_back(Event::Overflow);
             return Ok(());
         }
@@ -218,6 +219,21 @@ fn receive(socket: &Socket, buffer: &mut [u8], pending: &mut Pending) -> io::Res
         }
     }
     Ok(())
+}
+
+/// Reads until there is nothing left. The kernel says once that it drops messages and then goes
+/// on dropping them, silently, until the queue has been empty (`netlink_rcv_wake`). Whoever looks
+/// at everything before that misses what happens between the look and that moment.
+fn discard_all(socket: &Socket) -> io::Result<()> {
+    let mut nothing = [0; 1];
+    loop {
+        let mut parts = [IoSliceMut::new(&mut nothing)];
+        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, None, MsgFlags::empty()) {
+            Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(()),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }
 
 fn what(message: RouteNetlinkMessage) -> Option<What> {

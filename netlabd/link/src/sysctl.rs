@@ -57,38 +57,75 @@ pub fn ensure(netns: &Netns, name: &str, value: &str) -> Result<Option<String>, 
 /// # Errors
 /// [`SysctlError`] when `/proc/sys` is read-only or an uplink is not there.
 pub fn ensure_forwarding(netns: &Netns, uplinks: &[IfName]) -> Result<Vec<Changed>, SysctlError> {
-    netns.run(|| ensure_forwarding_here(uplinks)).map_err(|source| SysctlError::Enter { source })?
+    let ensure = || write_plan(plan_forwarding_here(uplinks)?);
+    netns.run(ensure).map_err(|source| SysctlError::Enter { source })?
 }
 
-fn ensure_forwarding_here(uplinks: &[IfName]) -> Result<Vec<Changed>, SysctlError> {
-    let mut changed = Vec::new();
-    let mut ensure = |name: String, value: &str| -> Result<(), SysctlError> {
-        let previous = ensure_here(&name, value)?;
-        changed.extend(previous.map(|previous| Changed { name, previous }));
-        Ok(())
-    };
+/// A setting that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The name, with slashes.
+    pub name: String,
+    /// What it is.
+    pub previous: String,
+    /// What it must be.
+    pub wanted: &'static str,
+}
+
+/// What [`ensure_forwarding`] would change, in the order in which it must be changed.
+///
+/// # Errors
+/// As [`ensure_forwarding`].
+pub fn plan_forwarding(netns: &Netns, uplinks: &[IfName]) -> Result<Vec<Wanted>, SysctlError> {
+    netns.run(|| plan_forwarding_here(uplinks)).map_err(|source| SysctlError::Enter { source })?
+}
+
+fn plan_forwarding_here(uplinks: &[IfName]) -> Result<Vec<Wanted>, SysctlError> {
+    let mut plan = Vec::new();
     for uplink in uplinks {
-        ensure(format!("net/ipv4/conf/{uplink}/forwarding"), "1")?;
+        want(&mut plan, format!("net/ipv4/conf/{uplink}/forwarding"), "1")?;
     }
     if !path("net/ipv6").exists() {
         // Booted with `ipv6.disable=1`, or built without.
-        return Ok(changed);
+        return Ok(plan);
     }
     if path("net/ipv6/conf/all/force_forwarding").exists() {
         for uplink in uplinks {
-            ensure(format!("net/ipv6/conf/{uplink}/force_forwarding"), "1")?;
+            want(&mut plan, format!("net/ipv6/conf/{uplink}/force_forwarding"), "1")?;
         }
-        return Ok(changed);
+    } else {
+        plan_all_forwarding(&mut plan)?;
     }
+    Ok(plan)
+}
+
+/// The way of kernels before 6.17: all interfaces become a router's.
+fn plan_all_forwarding(plan: &mut Vec<Wanted>) -> Result<(), SysctlError> {
     if read_here("net/ipv6/conf/all/forwarding")? != "1" {
         for interface in interfaces()? {
             let name = format!("net/ipv6/conf/{interface}/accept_ra");
             if read_here(&name).is_ok_and(|value| value == "1") {
-                ensure(name, "2")?;
+                want(plan, name, "2")?;
             }
         }
     }
-    ensure("net/ipv6/conf/all/forwarding".to_owned(), "1")?;
+    want(plan, "net/ipv6/conf/all/forwarding".to_owned(), "1")
+}
+
+fn want(plan: &mut Vec<Wanted>, name: String, wanted: &'static str) -> Result<(), SysctlError> {
+    let previous = read_here(&name)?;
+    if previous != wanted {
+        plan.push(Wanted { name, previous, wanted });
+    }
+    Ok(())
+}
+
+fn write_plan(plan: Vec<Wanted>) -> Result<Vec<Changed>, SysctlError> {
+    let mut changed = Vec::new();
+    for Wanted { name, wanted, .. } in plan {
+        let previous = ensure_here(&name, wanted)?;
+        changed.extend(previous.map(|previous| Changed { name, previous }));
+    }
     Ok(changed)
 }
 

@@ -66,7 +66,7 @@ impl Node {
         let addresses = addresses(n);
         pod.assign(addresses).unwrap();
         let mut batch = Batch::new();
-        pod.plan_node_claim(addresses, &format!("default/pod-{n}"), &mut batch);
+        pod.plan_node_claim(addresses, Some(&format!("default/pod-{n}")), &mut batch);
         self.socket.send_all(&batch).unwrap();
         pod
     }

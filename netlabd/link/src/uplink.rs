@@ -21,7 +21,7 @@ pub struct Uplink {
 ///
 /// # Errors
 /// [`SocketError`] when the kernel could not be asked or understood.
-pub fn uplink(socket: &mut RouteSocket) -> Result<Option<Uplink>, SocketError> {
+pub fn observe_uplink(socket: &mut RouteSocket) -> Result<Option<Uplink>, SocketError> {
     let routes = socket.list_routes(RouteFilter { protocol: None, table: Some(254) })?;
     let default = routes
         .iter()

@@ -16,17 +16,22 @@
 pub mod cgroup;
 pub mod config;
 pub mod exec;
-// pub mod init;
-// pub mod log;
+pub mod init;
+pub mod log;
+pub mod mounts;
 pub mod paths;
+pub mod probe;
+pub mod report;
+pub mod resolv;
 pub mod runtime;
 pub mod status;
+pub mod watcher;
 
-// mod command;
+mod command;
 mod lock;
-// mod restart;
-// mod root;
-// mod supervisor;
+mod restart;
+mod root;
+mod supervisor;
 mod sys;
 
 pub use config::InitConfig;

@@ -70,7 +70,8 @@ pub(super) fn fold(report: &mut Report<'_>, mut spec: Entry) -> Option<Entry> {
     Some(spec)
 }
 
-fn is_pod_field(key: &str) -> bool {
+/// Whether a pod's spec has the field.
+pub(super) fn is_pod_field(key: &str) -> bool {
     let properties = schema::definitions().get("PodSpec").and_then(|d| d.get("properties"));
     properties.is_some_and(|properties| properties.get(key).is_some())
 }

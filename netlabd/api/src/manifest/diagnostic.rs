@@ -172,12 +172,18 @@ pub(super) struct Report<'a> {
     /// Byte at which each line starts.
     lines: Vec<usize>,
     items: Vec<(usize, Diagnostic)>,
+    errors: usize,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(source: &'a Source) -> Report<'a> {
         let breaks = source.text.match_indices('\n').map(|(at, _)| at + 1);
-        Report { source, lines: std::iter::once(0).chain(breaks).collect(), items: Vec::new() }
+        Report {
+            source,
+            lines: std::iter::once(0).chain(breaks).collect(),
+            items: Vec::new(),
+            errors: 0,
+        }
     }
 
     pub(super) fn error(&mut self, span: Range<usize>, message: String) -> &mut Diagnostic {
@@ -189,6 +195,7 @@ impl<'a> Report<'a> {
     }
 
     fn push(&mut self, severity: Severity, span: Range<usize>, message: String) -> &mut Diagnostic {
+        self.errors += usize::from(severity == Severity::Error);
         let place = self.place(&span);
         let diagnostic = Diagnostic { severity, message, place, label: None, field: None };
         self.items.push((span.start, diagnostic));
@@ -196,16 +203,21 @@ impl<'a> Report<'a> {
     }
 
     pub(super) fn has_errors(&self) -> bool {
-        self.items.iter().any(|(_, item)| item.severity == Severity::Error)
+        self.errors > 0
     }
 
     pub(super) fn error_count(&self) -> usize {
-        self.items.iter().filter(|(_, item)| item.severity == Severity::Error).count()
+        self.errors
     }
 
     /// Line of a byte, from 1.
     pub(super) fn line(&self, at: usize) -> usize {
         self.lines.partition_point(|start| *start <= at).max(1)
+    }
+
+    /// The text of a place.
+    pub(super) fn text(&self, span: &Range<usize>) -> &'a str {
+        self.source.text.get(span.clone()).unwrap_or_default().trim()
     }
 
     fn place(&self, span: &Range<usize>) -> Place {
@@ -280,7 +292,7 @@ mod tests {
         check(
             "\tä日 = x",
             9..10,
-            "  --> a.toml:1:7\n   |\n 1 |     ä日 = x\n   |            ^ here",
+            "  --> a.toml:1:7\n   |\n 1 |     ä日 = x\n   |           ^ here",
         );
         check("\x1b[1m", 1..4, "  --> a.toml:1:2\n   |\n 1 | \u{fffd}[1m\n   |  ^^^ here");
     }

@@ -137,7 +137,7 @@ impl<'a, 's> Found<'a, 's> {
         }
         let supported = either(WRITABLE.map(Kind::name));
         if unsupported::is_kubernetes_kind(word) {
-            return self.unsupported_section(format!("kind `{word}`"), span, "kind");
+            return self.unsupported_section(format!("kind `{word}`"), span, "kind", &supported);
         }
         let meant = closest(word, WRITABLE.map(Kind::name));
         let message = format!("unknown kind `{}`", word.escape_debug());
@@ -149,8 +149,13 @@ impl<'a, 's> Found<'a, 's> {
     }
 
     /// Tells of something that Kubernetes or a later netlab knows.
-    pub(super) fn unsupported_section(&mut self, what: String, span: Range<usize>, field: &str) {
-        let supported = either(WRITABLE.map(Kind::name));
+    pub(super) fn unsupported_section(
+        &mut self,
+        what: String,
+        span: Range<usize>,
+        field: &str,
+        supported: &str,
+    ) {
         if self.options.ignore_unsupported {
             let message = format!("{what} is not supported yet and is ignored");
             self.report.warning(span, message).field(field);
@@ -210,8 +215,8 @@ impl<'a, 's> Found<'a, 's> {
             let path = Path::parse(&fault.field);
             let shown = shown(&path, flat).unwrap_or_else(|| "object".to_owned());
             let message = format!("`{shown}` of {about} {}", fault.message);
-            let diagnostic = self.report.error(node.place(&path), message);
-            diagnostic.field(fault.field).label = fault.hint;
+            let place = if fault.in_key { node.key_place(&path) } else { node.place(&path) };
+            self.report.error(place, message).field(fault.field).label = fault.hint;
         }
         if self.report.error_count() > before {
             return;
@@ -221,17 +226,24 @@ impl<'a, 's> Found<'a, 's> {
             metadata.labels = Pod::default_labels(&metadata.name);
         }
         for object in copies(object, replicas) {
-            self.keep(object, line, &name_span);
+            if !self.keep(object, line, &name_span) {
+                break;
+            }
         }
     }
 
-    fn keep(&mut self, object: Object, line: usize, place: &Range<usize>) {
+    /// Whether it could be kept: no other has its name.
+    fn keep(&mut self, object: Object, line: usize, place: &Range<usize>) -> bool {
         let metadata = object.metadata();
         let singular = object.kind().singular();
-        if let Err(error) = names::dns_subdomain(&metadata.name) {
-            let message = format!("the name of a replica of {singular} {}", error.message);
-            self.report.error(place.clone(), message).field("metadata.name");
-            return;
+        // The number of a replica may make a name too long that was not.
+        if object.kind() == Kind::Pod
+            && let Err(error) = names::dns_label(&metadata.name)
+        {
+            let message = format!("the name of the replica {}", error.message);
+            let diagnostic = self.report.error(place.clone(), message);
+            diagnostic.field("metadata.name").label("the number of the replica counts too");
+            return false;
         }
         let key = (object.kind(), metadata.namespace.clone(), metadata.name.clone());
         if let Some(first) = self.names.insert(key, line) {
@@ -243,9 +255,10 @@ impl<'a, 's> Found<'a, 's> {
             );
             let diagnostic = self.report.error(place.clone(), message);
             diagnostic.field("metadata.name").label("give one of them another name");
-            return;
+            return false;
         }
         self.objects.push(Located { value: object, file: self.source.name.clone(), line });
+        true
     }
 }
 

@@ -19,7 +19,10 @@ pub(super) fn read(source: &Source, report: &mut Report<'_>) -> Vec<Node> {
             let at = skipped + byte_of(text, error.line(), error.column());
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or(&message);
-            report.error(at..at + 1, format!("not valid JSON: {message}"));
+            let diagnostic = report.error(at..at + 1, format!("not valid JSON: {message}"));
+            if error.is_eof() {
+                diagnostic.label("the text ends here, too early");
+            }
             return Vec::new();
         }
     }

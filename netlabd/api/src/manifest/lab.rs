@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::container;
 use super::document::{Draft, Found};
 use super::suggest::{closest, either};
 use super::tree::{Entry, Node, Value};
@@ -24,6 +25,10 @@ const LAB: [&str; 2] = ["name", "network"];
 /// Most pods that one section makes; more is a slip rather than a lab.
 pub(crate) const MOST_REPLICAS: u32 = 1000;
 
+fn known_sections() -> impl Iterator<Item = &'static str> {
+    ["lab"].into_iter().chain(SECTIONS.iter().map(|(section, _)| *section))
+}
+
 impl Found<'_, '_> {
     /// Takes up a lab.
     pub(super) fn lab(&mut self, node: &Node) {
@@ -34,7 +39,8 @@ impl Found<'_, '_> {
                 self.section(*kind, key, key_span, value);
             } else if LATER.contains(&key.as_str()) {
                 let what = format!("section `{key}`");
-                self.unsupported_section(what, key_span.clone(), key);
+                let supported = either(known_sections());
+                self.unsupported_section(what, key_span.clone(), key, &supported);
             } else {
                 self.unknown_section(key, key_span.clone());
             }
@@ -42,12 +48,17 @@ impl Found<'_, '_> {
     }
 
     fn unknown_section(&mut self, key: &str, span: Range<usize>) {
-        let sections = SECTIONS.iter().map(|(section, _)| *section);
-        let known: Vec<&str> = ["lab"].into_iter().chain(sections).collect();
-        let label = match closest(key, known.iter().copied().chain(LATER)) {
+        let is_field = METADATA.contains(&key) || container::is_pod_field(key);
+        let label = match closest(key, known_sections().chain(LATER)) {
+            None if is_field && self.format == Format::Toml => {
+                "a field of a pod: write `[[pod]]` above it".to_owned()
+            }
             Some(meant) => format!("did you mean `{meant}`?"),
             None => {
-                format!("a file has the sections {}, or one object with its `kind`", either(known))
+                format!(
+                    "a file has the sections {}, or one object with its `kind`",
+                    either(known_sections())
+                )
             }
         };
         let message = format!("unknown section `{}`", key.escape_debug());

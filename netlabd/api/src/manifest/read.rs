@@ -3,10 +3,14 @@
 //!
 //! All faults are told, not only the first. Fields that are null are left out, as in Kubernetes.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value as Json};
 
 use super::Format;
 use super::diagnostic::Report;
+use super::example::{assignment, example, rendered};
+use super::expected::{Resolved, resolve};
 use super::lab::METADATA;
 use super::path::Path;
 use super::suggest::{closest, either};
@@ -45,7 +49,10 @@ impl Reader<'_, '_> {
         match &node.value {
             Value::Null => Json::Null,
             Value::Bool(flag) => Json::Bool(*flag),
-            Value::Text(text) => Json::String(text.clone()),
+            Value::Text(text) => {
+                self.check_address(node, text, expected, path);
+                Json::String(text.clone())
+            }
             Value::Number(number) => {
                 self.check_range(node, number, expected, path);
                 // `8080.0` is a whole number to the schema, and none to serde.
@@ -147,8 +154,10 @@ impl Reader<'_, '_> {
             Value::Text(text) if allows("boolean") && matches!(text.as_str(), "true" | "false") => {
                 Some(format!("write `{text}` without quotes"))
             }
-            Value::Number(number) if allows("string") => Some(format!("write `\"{number}\"`")),
-            Value::Bool(flag) if allows("string") => Some(format!("write `\"{flag}\"`")),
+            Value::Number(_) | Value::Bool(_) if allows("string") => {
+                // As it was written: the number 1.10 is 1.1, and the text is not.
+                Some(format!("write `\"{}\"`", self.report.text(&node.span)))
+            }
             Value::Text(text) if allows("array") && text.len() <= 40 => {
                 path.last_key().filter(|key| matches!(*key, "command" | "args")).map(|_| {
                     let words = text.split_whitespace().map(Json::from).collect();
@@ -170,7 +179,7 @@ impl Reader<'_, '_> {
             "{} must be {}, not {}",
             self.place_name(path),
             words.join(" or "),
-            node.describe()
+            self.found(node)
         );
         let diagnostic = self.report.error(node.span.clone(), message);
         diagnostic.field(path.to_string()).label = cure;
@@ -205,8 +214,26 @@ impl Reader<'_, '_> {
             _ => "in range".to_owned(),
         };
         let place = self.place_name(path);
-        let message = format!("{place} must be a whole number {range}, not the number `{number}`");
+        let message = format!("{place} must be a whole number {range}, not {}", self.found(node));
         self.report.error(node.span.clone(), message).field(path.to_string());
+    }
+
+    fn check_address(&mut self, node: &Node, text: &str, expected: &Resolved<'_>, path: &Path) {
+        let wanted = expected.schema.get("format").is_some_and(|format| format == "ip");
+        if wanted && text.parse::<IpAddr>().is_err() {
+            let place = self.place_name(path);
+            let message = format!("{place} must be an IP address, not {}", node.describe());
+            let diagnostic = self.report.error(node.span.clone(), message);
+            diagnostic.field(path.to_string()).label("for example `10.43.0.10` or `fd43::a`");
+        }
+    }
+
+    /// What stands there, for a message; numbers as they were written.
+    fn found(&self, node: &Node) -> String {
+        match &node.value {
+            Value::Number(_) => format!("the number `{}`", self.report.text(&node.span)),
+            _ => node.describe(),
+        }
     }
 
     fn unsupported(
@@ -224,8 +251,11 @@ impl Reader<'_, '_> {
         };
         diagnostic.field(path.to_string());
         match (field.instead, self.ignore_unsupported) {
-            (Some(instead), _) => diagnostic.label(instead),
-            (None, false) => diagnostic.label("remove it, or pass --ignore-unsupported"),
+            (Some(instead), true) => diagnostic.label(instead),
+            (Some(instead), false) => {
+                diagnostic.label(format!("{instead}; --ignore-unsupported goes on without it"))
+            }
+            (None, false) => diagnostic.label("--ignore-unsupported goes on without it"),
             (None, true) => diagnostic,
         };
     }
@@ -290,140 +320,4 @@ pub(super) fn shown(path: &Path, flat: bool) -> Option<String> {
         false => path.clone(),
     };
     (!shown.segments().is_empty()).then(|| shown.to_string())
-}
-
-/// A schema that is no reference, with the name under which it is defined.
-struct Resolved<'a> {
-    schema: &'a Json,
-    name: Option<&'a str>,
-}
-
-fn resolve(schema: &Json) -> Resolved<'_> {
-    let mut resolved = Resolved { schema, name: None };
-    loop {
-        let schema = resolved.schema;
-        if let Some(reference) = schema.get("$ref").and_then(Json::as_str) {
-            let name = reference.rsplit('/').next().unwrap_or(reference);
-            let definition = schema::definitions().get(name).unwrap_or(&Json::Null);
-            resolved = Resolved { schema: definition, name: Some(name) };
-        } else if let [only] = not_null(schema).as_slice() {
-            resolved = Resolved { schema: only, name: None };
-        } else {
-            return resolved;
-        }
-    }
-}
-
-/// The alternatives of an `anyOf` that are not null.
-fn not_null(schema: &Json) -> Vec<&Json> {
-    let alternatives = schema.get("anyOf").and_then(Json::as_array);
-    let is_null = |schema: &&Json| schema.get("type").is_some_and(|name| name == "null");
-    alternatives.into_iter().flatten().filter(|schema| !is_null(schema)).collect()
-}
-
-impl<'a> Resolved<'a> {
-    /// Itself, or what it may be.
-    fn alternatives(&self) -> Vec<Resolved<'a>> {
-        let alternatives = not_null(self.schema);
-        if alternatives.is_empty() {
-            return vec![Resolved { schema: self.schema, name: self.name }];
-        }
-        alternatives.into_iter().map(resolve).collect()
-    }
-
-    /// The texts that it may be, when it is an enumeration.
-    fn choices(&self) -> Vec<&'a str> {
-        let constants = self.schema.get("oneOf").and_then(Json::as_array).into_iter().flatten();
-        let constants = constants.filter_map(|schema| schema.get("const"));
-        let listed = self.schema.get("enum").and_then(Json::as_array).into_iter().flatten();
-        constants.chain(listed).filter_map(Json::as_str).collect()
-    }
-
-    fn types(&self) -> Vec<&'a str> {
-        match self.schema.get("type") {
-            Some(Json::String(name)) => vec![name],
-            Some(Json::Array(names)) => names.iter().filter_map(Json::as_str).collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn has_type(&self, name: &str) -> bool {
-        self.types().contains(&name)
-    }
-
-    fn properties(&self) -> impl Iterator<Item = &'a str> {
-        let properties = self.schema.get("properties").and_then(Json::as_object);
-        properties.into_iter().flat_map(Map::keys).map(String::as_str)
-    }
-
-    fn accepts(&self, node: &Node) -> bool {
-        let names = self.types();
-        let accepts = |name: &&str| match &node.value {
-            Value::Null => *name == "null",
-            Value::Bool(_) => *name == "boolean",
-            Value::Text(_) => *name == "string",
-            Value::Sequence(_) => *name == "array",
-            Value::Mapping(_) => *name == "object",
-            Value::Number(number) => {
-                let whole = number.as_f64().is_some_and(|number| number.fract() == 0.0);
-                *name == "number" || (*name == "integer" && whole)
-            }
-        };
-        names.is_empty() || names.iter().any(accepts)
-    }
-}
-
-/// What a field may look like.
-fn example(field: &str) -> Option<Json> {
-    use serde_json::json;
-    Some(match field {
-        "command" => json!(["sleep", "60"]),
-        "args" => json!(["--port", "8080"]),
-        "env" => json!([{ "name": "COLOR", "value": "red" }]),
-        "ports" => json!([{ "containerPort": 8080 }]),
-        "labels" => json!({ "app": "web" }),
-        "annotations" => json!({ "note": "text" }),
-        "readinessProbe" | "livenessProbe" => json!({ "httpGet": { "port": 8080 } }),
-        "httpGet" | "tcpSocket" => json!({ "port": 8080 }),
-        "exec" => json!({ "command": ["cat", "/tmp/ready"] }),
-        "resources" => json!({ "limits": { "memory": "64Mi" } }),
-        "limits" => json!({ "memory": "64Mi" }),
-        "cpu" => json!("500m"),
-        "memory" => json!("64Mi"),
-        "pids" => json!(100),
-        "dnsConfig" => json!({ "nameservers": ["10.43.0.10"] }),
-        "nameservers" => json!(["10.43.0.10"]),
-        "searches" => json!(["example.com"]),
-        "options" => json!([{ "name": "ndots", "value": "2" }]),
-        "httpHeaders" => json!([{ "name": "Accept", "value": "text/plain" }]),
-        "port" | "containerPort" => json!(8080),
-        "metadata" => json!({ "name": "web" }),
-        "name" => json!("web"),
-        _ => return None,
-    })
-}
-
-/// `field = value`, as the format writes it.
-fn assignment(field: &str, value: &Json, format: Format) -> String {
-    let value = rendered(value, format);
-    match format {
-        Format::Toml => format!("{field} = {value}"),
-        Format::Yaml => format!("{field}: {value}"),
-        Format::Json => format!("\"{field}\": {value}"),
-    }
-}
-
-fn rendered(value: &Json, format: Format) -> String {
-    match value {
-        Json::Array(items) => {
-            let items: Vec<String> = items.iter().map(|item| rendered(item, format)).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Json::Object(fields) => {
-            let fields: Vec<String> =
-                fields.iter().map(|(key, value)| assignment(key, value, format)).collect();
-            format!("{{ {} }}", fields.join(", "))
-        }
-        other => other.to_string(),
-    }
 }

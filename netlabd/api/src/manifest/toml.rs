@@ -10,16 +10,25 @@ use super::diagnostic::Report;
 use super::tree::{Entry, Node, Value};
 
 pub(super) fn read(source: &Source, report: &mut Report<'_>) -> Vec<Node> {
-    let (table, errors) = DeTable::parse_recoverable(&source.text);
+    let (table, mut errors) = DeTable::parse_recoverable(&source.text);
+    errors.sort_by_key(|error| error.span().map(|span| span.start));
+    let mut broken = false;
     for error in errors {
         let end = source.text.len();
         let span = error.span().unwrap_or(end..end);
-        let duplicate = error.message() == "duplicate key";
-        let message = match source.text.get(span.clone()) {
-            Some(key) if duplicate => format!("key `{key}` stands here a second time"),
-            _ => format!("not valid TOML: {}", lower_first(error.message())),
-        };
-        report.error(span, message).label = duplicate.then(|| "remove one of the two".to_owned());
+        let found = source.text.get(span.clone()).unwrap_or_default();
+        if error.message() == "duplicate key" {
+            let message = format!("key `{}` stands here a second time", found.escape_debug());
+            report.error(span, message).label("remove one of the two");
+        } else if !broken {
+            // What the parser says after its first fault is mostly about that fault.
+            broken = true;
+            let message = format!("not valid TOML: {}", lower_first(error.message()));
+            let diagnostic = report.error(span, message);
+            if found.starts_with(':') {
+                diagnostic.label("TOML writes `key = value`");
+            }
+        }
     }
     let span = table.span();
     vec![mapping(table.get_ref(), span)]

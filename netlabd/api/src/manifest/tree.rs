@@ -97,6 +97,25 @@ impl Node {
         place
     }
 
+    /// The place of the key that `path` ends in.
+    pub(super) fn key_place(&self, path: &Path) -> Range<usize> {
+        let Some((Segment::Key(key), parent)) = path.segments().split_last() else {
+            return self.place(path);
+        };
+        let mut node = self;
+        for segment in parent {
+            let next = match segment {
+                Segment::Key(key) => node.get(key),
+                Segment::Index(_) => None,
+            };
+            match next {
+                Some(inner) => node = inner,
+                None => return self.place(path),
+            }
+        }
+        node.entry(key).map_or_else(|| self.place(path), |entry| entry.key_span.clone())
+    }
+
     /// What it is, for a message: ``the text `web` ``.
     pub(super) fn describe(&self) -> String {
         match &self.value {

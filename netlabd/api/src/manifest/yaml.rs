@@ -137,7 +137,7 @@ impl<'a> Reader<'a, '_, '_> {
             Some(tag) if tag.is_yaml_core_schema() => resolve(text),
             Some(tag) => {
                 let message = format!("tag `{}{}` means nothing here", tag.handle, tag.suffix);
-                self.report.error(span.clone(), message);
+                self.report.error(span.clone(), message).label("write the value alone");
                 Value::Text(text.to_owned())
             }
         }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::FieldError;
 use crate::names;
 use crate::pod::{ContainerPort, DnsConfig, DnsPolicy, EnvVar, Limits, PodSpec, PortRef, Probe};
+use crate::quantity::Quantity;
 
 /// Below this a process does not even start under its cgroup: the kernel kills it in `execve`.
 const LEAST_MEMORY: u64 = 4 * 1024 * 1024;
@@ -92,7 +93,7 @@ fn env(errors: &mut Vec<FieldError>, env: &[EnvVar]) {
 
 fn ports(errors: &mut Vec<FieldError>, ports: &[ContainerPort]) {
     let mut names = HashMap::new();
-    let mut numbers = HashMap::new();
+    let mut unnamed = HashMap::new();
     for (index, port) in ports.iter().enumerate() {
         let field = format!("spec.ports[{index}]");
         port_number(errors, &format!("{field}.containerPort"), port.container_port);
@@ -102,13 +103,16 @@ fn ports(errors: &mut Vec<FieldError>, ports: &[ContainerPort]) {
                 errors.push(FieldError::name(&field, error));
             }
             if let Some(first) = names.insert(name, index) {
-                let message = format!("`{name}` is the name of `ports[{first}]` already");
+                let message = format!("is `{name}`, which is the name of `ports[{first}]` already");
                 errors.push(FieldError::new(field, message).hint("give each port its own name"));
             }
         }
-        if let Some(first) = numbers.insert((port.container_port, port.protocol), index) {
+        // One port may have two names, as in Kubernetes; without names the second says nothing.
+        if port.name.is_none()
+            && let Some(first) = unnamed.insert((port.container_port, port.protocol), index)
+        {
             let number = port.container_port;
-            let message = format!("{number} stands in `ports[{first}]` already");
+            let message = format!("is {number}, which stands in `ports[{first}]` already");
             let error = FieldError::new(format!("{field}.containerPort"), message);
             errors.push(error.hint("remove one of the two"));
         }
@@ -208,7 +212,7 @@ fn port_ref(errors: &mut Vec<FieldError>, field: &str, port: &PortRef, ports: &[
     } else {
         format!("named are {}", known.join(", "))
     };
-    let message = format!("`{name}` is not the name of one of the pod's `ports`");
+    let message = format!("is `{name}`, which is not the name of one of the pod's `ports`");
     errors.push(FieldError::new(field, message).hint(hint));
 }
 
@@ -228,17 +232,23 @@ fn limits(errors: &mut Vec<FieldError>, limits: &Limits) {
     if let Some(memory) = &limits.memory {
         let field = format!("{FIELD}.memory");
         match memory.value() {
-            Err(error) => errors.push(FieldError::new(field, format!("is not valid: {error}"))),
+            Err(error) => {
+                let mut error = FieldError::new(field, format!("is not valid: {error}"));
+                error.hint = meant_memory(&memory.0).map(|meant| format!("write `{meant}`"));
+                errors.push(error);
+            }
             Ok(bytes) if bytes < LEAST_MEMORY => {
                 let written = memory.0.trim();
                 let number = written.trim_end_matches(|c: char| c.is_ascii_alphabetic());
                 let (message, hint) = if written.ends_with('m') {
-                    let message =
-                        format!("`{written}` is {number} thousandths of a byte: `m` means milli");
+                    let message = format!(
+                        "is `{written}`, which is {number} thousandths of a byte: `m` means milli"
+                    );
                     (message, format!("write `{number}Mi`"))
                 } else {
-                    let message =
-                        format!("`{written}` is {bytes} bytes, too few for any process to start");
+                    let message = format!(
+                        "is `{written}`, which is {bytes} bytes: too few for any process to start"
+                    );
                     let hint = "write at least `4Mi`, and for most programs `64Mi` or more";
                     (message, hint.to_owned())
                 };
@@ -253,11 +263,27 @@ fn limits(errors: &mut Vec<FieldError>, limits: &Limits) {
     }
 }
 
+/// What `64MB`, `64mb` and `64 MiB` are in the units there are.
+fn meant_memory(text: &str) -> Option<String> {
+    let text = text.trim();
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[number.len()..].to_ascii_lowercase().as_str() {
+        "b" => "",
+        "k" | "kb" | "kib" | "ki" => "Ki",
+        "mb" | "mib" | "mi" => "Mi",
+        "g" | "gb" | "gib" | "gi" => "Gi",
+        "t" | "tb" | "tib" | "ti" => "Ti",
+        _ => return None,
+    };
+    let meant = Quantity(format!("{}{unit}", number.trim()));
+    meant.value().ok().map(|_| meant.0)
+}
+
 fn folders(errors: &mut Vec<FieldError>, spec: &PodSpec) {
     for (field, folder) in [("spec.workingDir", &spec.working_dir), ("spec.rootfs", &spec.rootfs)] {
         let Some(folder) = folder else { continue };
         if !folder.starts_with('/') {
-            let message = format!("`{}` must be an absolute path", folder.escape_debug());
+            let message = format!("must be an absolute path, not `{}`", folder.escape_debug());
             errors.push(FieldError::new(field, message).hint("start it with `/`"));
         }
         no_nul(errors, field, folder);

@@ -13,23 +13,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    errno::Errno,
-    sched::{CloneFlags, unshare},
-};
+mod maker;
+
+use maker::Maker;
 
 use super::{Families, PodAddresses, PodLink, PodLinkError, PodLinkId, remove_pod_links};
-use crate::{Batch, IfIndex, Netns, NetnsError, RouteSocket, SocketError, sysctl};
+use crate::{Batch, Netns, RouteSocket};
 
 /// How long the pool waits after a link could not be made before it tries again unasked.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How often another number or name is tried when one is taken.
-const ATTEMPTS: u32 = 16;
+/// How long the pool waits after a claim before it makes another link, as long as it is not short
+/// of them: making one holds the lock that the claim's own requests are about to need, and makes
+/// them take four times as long. Pods come in bursts, so the next claim is likely near.
+const QUIET_AFTER_CLAIM: Duration = Duration::from_millis(5);
 
-/// The numbers of node-side links start here: far above what the kernel counts up to by itself,
-/// and close together, since the kernel keeps them in a radix tree.
-const FIRST_HOST_INDEX: u32 = 0x0100_0000;
+/// Below one part in this many of its size the pool is short of links and rests no more.
+const LOW_WATER: usize = 4;
 
 /// What a pool is to make.
 #[derive(Debug)]
@@ -50,13 +50,17 @@ pub struct PodLinkPoolOptions {
 #[derive(Debug)]
 pub struct PodLinkPool {
     shared: Arc<Shared>,
+    size: usize,
     thread: Option<JoinHandle<Maker>>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    changed: Condvar,
+    /// A link or a failure was added, or the pool closed: for claims.
+    made: Condvar,
+    /// A link is missing, or the pool closes: for the thread that makes them.
+    wanted: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -66,15 +70,25 @@ struct State {
     waiting: usize,
     /// Why links could not be made, for the claims that wait.
     failures: VecDeque<PodLinkError>,
+    /// Until when no link is made that no claim waits for.
+    rest_until: Option<Instant>,
+    /// The thread waits for word and not for a time.
+    idle: bool,
     closing: bool,
 }
 
 impl State {
-    /// Whether another link is to be made. While the pool rests after a failure, only for
-    /// claims that wait.
-    fn wants(&self, size: usize, resting: bool) -> bool {
-        let answers = self.ready.len() + self.failures.len();
-        answers < self.waiting || !resting && answers < size + self.waiting
+    /// Whether a claim waits for a link that is not there.
+    fn is_short(&self) -> bool {
+        self.ready.len() + self.failures.len() < self.waiting
+    }
+
+    fn is_full(&self, size: usize) -> bool {
+        self.ready.len() + self.failures.len() >= size + self.waiting
+    }
+
+    fn rest(&mut self, time: Duration) {
+        self.rest_until = Some(Instant::now() + time);
     }
 }
 
@@ -105,7 +119,7 @@ impl PodLinkPool {
                 }
             })
             .map_err(|error| failed(Box::new(error)))?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, size, thread: Some(thread) })
     }
 
     /// Takes a link out of the pool, which makes another. Blocks while there is none.
@@ -130,15 +144,20 @@ impl PodLinkPool {
                 // A failure was for a claim that waited; none may meet a later one.
                 let waiting = state.waiting;
                 state.failures.truncate(waiting);
-                self.shared.changed.notify_all();
+                if state.ready.len() * LOW_WATER > self.size {
+                    state.rest(QUIET_AFTER_CLAIM);
+                }
+                if state.idle {
+                    self.shared.wanted.notify_one();
+                }
                 return claimed;
             }
             if !waiting {
                 waiting = true;
                 state.waiting += 1;
-                self.shared.changed.notify_all();
+                self.shared.wanted.notify_one();
             }
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.shared.made.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -158,7 +177,8 @@ impl PodLinkPool {
     fn stop(&mut self) -> Result<(), Vec<PodLinkError>> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
         self.shared.lock().closing = true;
-        self.shared.changed.notify_all();
+        self.shared.wanted.notify_one();
+        self.shared.made.notify_all();
         // It does not panic; if it did, it has said so and its links are left to the next start.
         let Ok(mut maker) = thread.join() else { return Ok(()) };
         let unclaimed = std::mem::take(&mut self.shared.lock().ready);
@@ -219,7 +239,7 @@ impl PreparedLink {
     }
 
     /// Appends to `batch` what the node needs for the pod; see [`PodLink::plan_node_claim`].
-    pub fn plan_node_claim(&self, addresses: PodAddresses, alias: &str, batch: &mut Batch) {
+    pub fn plan_node_claim(&self, addresses: PodAddresses, alias: Option<&str>, batch: &mut Batch) {
         self.link.plan_node_claim(addresses, alias, batch);
     }
 
@@ -229,150 +249,73 @@ impl PreparedLink {
     }
 }
 
+struct CloseOnDrop<'a>(&'a Shared);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.lock().closing = true;
+        self.0.made.notify_all();
+    }
+}
+
 /// Keeps the pool full until it is closed.
 fn fill(shared: &Shared, maker: &mut Maker, size: usize) {
+    // Also when the thread panics: a claim must not wait for a thread that is gone.
+    let _closed = CloseOnDrop(shared);
     if let Err(error) = maker.node.enter_for_good() {
         tracing::error!(%error, "the pool of pod links cannot enter the node's namespace");
+        return;
     }
-    let mut rest_until = None;
     loop {
-        let mut state = shared.lock();
-        loop {
-            let now = Instant::now();
-            let rest = rest_until.and_then(|end: Instant| end.checked_duration_since(now));
-            if state.closing {
-                return;
-            }
-            if state.wants(size, rest.is_some()) {
-                break;
-            }
-            state = match rest {
-                Some(rest) => {
-                    let woken = shared.changed.wait_timeout(state, rest);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+        if !wait_until_wanted(shared, size) {
+            return;
         }
-        drop(state);
         let made = maker.make();
         let mut state = shared.lock();
-        rest_until = made.is_err().then(|| Instant::now() + RETRY_AFTER);
         match made {
-            Ok(link) => state.ready.push_back(link),
-            Err(error) if state.waiting > state.failures.len() => state.failures.push_back(error),
-            Err(error) => tracing::warn!(%error, "a pod link could not be made ahead"),
+            Ok(link) => {
+                state.ready.push_back(link);
+                if state.waiting == 0 {
+                    continue;
+                }
+            }
+            Err(error) => {
+                state.rest(RETRY_AFTER);
+                if state.is_short() {
+                    state.failures.push_back(error);
+                } else {
+                    tracing::warn!(%error, "a pod link could not be made ahead");
+                }
+            }
         }
-        drop(state);
-        shared.changed.notify_all();
+        shared.made.notify_all();
     }
 }
 
-/// Makes links, on a thread that is in the node's namespace.
-#[derive(Debug)]
-struct Maker {
-    node: Arc<Netns>,
-    socket: RouteSocket,
-    pin_dir: PathBuf,
-    mtu: u32,
-    families: Families,
-    next_host_index: u32,
-}
-
-impl Maker {
-    fn new(options: PodLinkPoolOptions) -> Result<Self, SocketError> {
-        let PodLinkPoolOptions { node, pin_dir, size: _, mtu, families } = options;
-        let socket = RouteSocket::open_in(&node)?;
-        // Not always the same, or a restarted daemon would first try the numbers of all the
-        // pods that outlived it.
-        let offset = uuid::Uuid::new_v4().as_u128() as u32 & 0x00ff_ffff;
-        let next_host_index = FIRST_HOST_INDEX + offset;
-        Ok(Self { node: Arc::new(node), socket, pin_dir, mtu, families, next_host_index })
-    }
-
-    fn make(&mut self) -> Result<PreparedLink, PodLinkError> {
-        let prepared = self.make_pod_side()?;
-        let link = prepared.link;
-        let id = link.id;
-        let node_side = self
-            .socket
-            .send_all(&link.plan_node_setup())
-            .map_err(|source| PodLinkError::SetUpNode { id, source })
-            .and_then(|()| self.force_ipv6_forwarding(id))
-            .and_then(|()| {
-                let pin = id.pin(&self.pin_dir);
-                prepared.netns.pin(&pin).map_err(|source| PodLinkError::Netns { id, source })
-            });
-        if let Err(error) = node_side {
-            // The first error is the one to tell. What this cannot remove, the next start does.
-            let _ = remove_pod_links(&mut self.socket, &self.pin_dir, &[id]);
-            return Err(error);
+/// False when the pool closes.
+fn wait_until_wanted(shared: &Shared, size: usize) -> bool {
+    let mut state = shared.lock();
+    loop {
+        if state.closing {
+            return false;
         }
-        Ok(prepared)
-    }
-
-    /// Makes a namespace and fills it. The thread is back in the node's namespace afterwards,
-    /// whatever happens in between.
-    fn make_pod_side(&mut self) -> Result<PreparedLink, PodLinkError> {
-        let id = PodLinkId::random();
-        let failed = |source| PodLinkError::Netns { id, source };
-        unshare(CloneFlags::CLONE_NEWNET).map_err(|e| failed(NetnsError::Create { source: e }))?;
-        let made = self.fill_new_netns(id);
-        // Failing here would make every later link inside a pod: better no pool than that.
-        if let Err(error) = self.node.enter_for_good() {
-            panic!("BUG: the pool of pod links cannot leave a namespace it made: {error}");
+        if state.is_short() {
+            return true;
         }
-        made
-    }
-
-    fn fill_new_netns(&mut self, id: PodLinkId) -> Result<PreparedLink, PodLinkError> {
-        let netns = Netns::current().map_err(|source| PodLinkError::Netns { id, source })?;
-        let mut socket =
-            RouteSocket::open().map_err(|source| PodLinkError::SetUpPod { id, source })?;
-        let mut link = PodLink {
-            id,
-            host_index: self.next_host_index(),
-            mtu: self.mtu,
-            families: self.families,
+        let now = Instant::now();
+        let rest = state.rest_until.and_then(|end| end.checked_duration_since(now));
+        state = match rest {
+            _ if state.is_full(size) => {
+                state.idle = true;
+                let mut state = shared.wanted.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.idle = false;
+                state
+            }
+            None => return true,
+            Some(rest) => {
+                let woken = shared.wanted.wait_timeout(state, rest);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            }
         };
-        let mut attempt = 1;
-        while let Err(source) = socket.send_all(&link.plan_pod_setup(Arc::clone(&self.node))) {
-            let taken = source
-                .kernel_error()
-                .is_some_and(|error| error.is_exists() || error.errno() == Errno::EBUSY);
-            if !taken || attempt == ATTEMPTS {
-                return Err(PodLinkError::SetUpPod { id: link.id, source });
-            }
-            attempt += 1;
-            link.id = PodLinkId::random();
-            link.host_index = self.next_host_index();
-        }
-        if self.families.v6 {
-            let eth0 = crate::mark::POD_IF_NAME;
-            // No router is on this link, so what claims to be one is a forgery.
-            for name in ["accept_ra", "accept_dad"] {
-                sysctl::ensure_here(&format!("net/ipv6/conf/{eth0}/{name}"), "0")
-                    .map_err(|source| PodLinkError::Sysctl { id: link.id, source })?;
-            }
-        }
-        Ok(PreparedLink { link, netns: Arc::new(netns), socket })
-    }
-
-    /// Where the kernel can forward for one link alone (6.17 and later), it is told so for this
-    /// one; see [`sysctl::ensure_ipv6_forwarding`].
-    fn force_ipv6_forwarding(&self, id: PodLinkId) -> Result<(), PodLinkError> {
-        if !self.families.v6 {
-            return Ok(());
-        }
-        let name = format!("net/ipv6/conf/{}/force_forwarding", id.host_name());
-        match sysctl::ensure_here(&name, "1") {
-            Err(error) if !error.is_not_found() => Err(PodLinkError::Sysctl { id, source: error }),
-            _ => Ok(()),
-        }
-    }
-
-    fn next_host_index(&mut self) -> IfIndex {
-        self.next_host_index += 1;
-        IfIndex::new(self.next_host_index)
     }
 }

@@ -159,7 +159,7 @@ fn a_pod_of_one_family_has_nothing_of_the_other() {
         wanted.v6 = wanted.v6.filter(|_| families.v6);
         pod.assign(wanted).unwrap();
         let mut batch = Batch::new();
-        pod.plan_node_claim(wanted, "default/one", &mut batch);
+        pod.plan_node_claim(wanted, Some("default/one"), &mut batch);
         node.socket.send_all(&batch).unwrap();
         for (family, count) in [(present, 1), (absent, 0)] {
             let routes = field(&ip(pod.netns(), &format!("{family} route show")), "dst");
@@ -207,7 +207,7 @@ fn assigning_and_claiming_again_changes_nothing() {
     let before = look(&node, &pod);
     pod.assign(addresses(3)).unwrap();
     let mut batch = Batch::new();
-    pod.plan_node_claim(addresses(3), "default/pod-3", &mut batch);
+    pod.plan_node_claim(addresses(3), Some("default/pod-3"), &mut batch);
     node.socket.send_all(&batch).unwrap();
     assert_eq!(look(&node, &pod), before);
     let infos = ip(pod.netns(), "address show dev eth0");

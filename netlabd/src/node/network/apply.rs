@@ -9,9 +9,9 @@ use std::sync::Arc;
 use netlab_link::netns::prepare_pin_dir;
 use netlab_link::pod_link::list_pod_links;
 use netlab_link::{
-    Batch, Families, IfIndex, KernelError, Netns, NetnsError, NodeLinks, PodAddresses, PodLink,
-    PodLinkError, PodLinkId, PodLinkPool, PodLinkPoolOptions, PodNetwork, RouteSocket, SocketError,
-    observe_node, observe_pod, remove_pod_links,
+    Batch, Families, IfIndex, KernelError, LinkChange, Netns, NetnsError, NodeLinks, PodAddresses,
+    PodLink, PodLinkError, PodLinkId, PodLinkPool, PodLinkPoolOptions, PodNetwork, RouteSocket,
+    SocketError, observe_node, observe_pod, remove_pod_links,
 };
 
 use super::plan::{Difference, ObservedPod, diff};
@@ -188,7 +188,8 @@ impl Network {
         for (place, Wanted { pod, addresses }) in wanted.iter().enumerate() {
             let claimed = self.claim_pod_side(pod, *addresses);
             if let Ok(link) = &claimed {
-                link.plan_node_claim(*addresses, pod, &mut node_side);
+                // Without the alias, which costs more than all the rest: see `name_links`.
+                link.plan_node_claim(*addresses, None, &mut node_side);
                 owners.resize(node_side.len(), place);
             }
             results.push(claimed);
@@ -231,6 +232,22 @@ impl Network {
             .map_err(|source| NetworkError::Record { pod: pod.to_owned(), source })?;
         prepared.assign(addresses)?;
         Ok(prepared.link())
+    }
+
+    /// Gives the node's ends of these links an alias, so that `ip link` says whose they are. The
+    /// kernel tells every namespace of it, so it takes up to 0.3 ms a link among 1,000: to be
+    /// done when nobody waits.
+    ///
+    /// # Errors
+    /// When they could not be sent; a link that is gone is fine.
+    pub fn name_links(&mut self, links: &[(IfIndex, String)]) -> Result<(), NetworkError> {
+        let mut batch = Batch::new();
+        for (index, pod) in links {
+            let alias = Some(pod.clone());
+            batch.set_link(LinkChange { alias, ..LinkChange::of(*index) });
+        }
+        let sent = self.socket.send(&batch).map(drop);
+        sent.map_err(|source| NetworkError::Send { source })
     }
 
     /// What the node's namespace has.
@@ -315,7 +332,7 @@ impl Network {
         self.socket.send_all(&link.plan_node_setup()).map_err(sent)?;
         pod_socket.send_all(&link.plan_pod_claim(wanted.addresses)).map_err(sent)?;
         let mut node_side = Batch::new();
-        link.plan_node_claim(wanted.addresses, &wanted.pod, &mut node_side);
+        link.plan_node_claim(wanted.addresses, Some(&wanted.pod), &mut node_side);
         self.socket.send_all(&node_side).map_err(sent)?;
         Ok(link)
     }

@@ -57,6 +57,19 @@ enum Version {
     Two,
 }
 
+impl Version {
+    /// The file a single-threaded process writes `0` into to join. Moving a thread group takes a
+    /// lock that waits for an RCU grace period, 10 to 20 ms on each start of a pod; a thread that
+    /// moves itself does not (`cgroup_procs_write_start` of the kernel). Version 2 moves single
+    /// threads in threaded cgroups only.
+    fn entrance(self) -> &'static str {
+        match self {
+            Version::One => "tasks",
+            Version::Two => "cgroup.procs",
+        }
+    }
+}
+
 /// What can go wrong with cgroups.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
@@ -171,8 +184,8 @@ impl Cgroups {
         Ok(Cgroups { hierarchies, folder: folder_name(run_dir) })
     }
 
-    /// Makes a pod's folders, sets its limits, and returns the `cgroup.procs` files that its PID
-    /// 1 has to join.
+    /// Makes a pod's folders, sets its limits, and returns the files into which its PID 1
+    /// writes `0` to join, as a process of one thread.
     ///
     /// # Errors
     /// When a controller is missing or a limit cannot be set; folders made until then stay, and
@@ -202,9 +215,9 @@ impl Cgroups {
                     _ => {}
                 }
             }
-            let procs = pod.join("cgroup.procs");
-            if !joined.contains(&procs) {
-                joined.push(procs);
+            let entrance = pod.join(hierarchy.version.entrance());
+            if !joined.contains(&entrance) {
+                joined.push(entrance);
             }
         }
         Ok(joined)
@@ -340,7 +353,7 @@ type Setting = (&'static str, String, bool);
 fn settings(controller: &str, limits: &Limits, version: Version) -> Vec<Setting> {
     match (controller, version) {
         ("cpu", _) => limits.cpu_millis.map_or_else(Vec::new, |millis| {
-            let quota = (millis * CPU_PERIOD_MICROS / 1000).max(MIN_CPU_QUOTA_MICROS);
+            let quota = (millis.saturating_mul(CPU_PERIOD_MICROS) / 1000).max(MIN_CPU_QUOTA_MICROS);
             match version {
                 Version::One => vec![
                     ("cpu.cfs_period_us", CPU_PERIOD_MICROS.to_string(), true),
@@ -493,6 +506,34 @@ mod tests {
         assert_eq!(text("cpu"), [("cpu.max", "25000 100000".to_owned(), true)]);
         assert_eq!(text("memory")[0], ("memory.max", "67108864".to_owned(), true));
         assert_eq!(text("pids"), [("pids.max", "32".to_owned(), true)]);
+    }
+
+    #[test]
+    fn version_two_hands_controllers_down_folder_by_folder() {
+        let mount = tempfile::tempdir().unwrap();
+        let parent = mount.path().join("netlab-x");
+        fs::create_dir(&parent).unwrap();
+        for folder in [mount.path(), &parent] {
+            fs::write(folder.join("cgroup.subtree_control"), "cpu\n").unwrap();
+        }
+        let hierarchy = Hierarchy {
+            mount: mount.path().to_owned(),
+            version: Version::Two,
+            controllers: ["cpu", "pids"].map(str::to_owned).into(),
+        };
+        let cgroups = Cgroups { hierarchies: vec![hierarchy], folder: "netlab-x".into() };
+        let limits = Limits { cpu_millis: Some(1500), pids: Some(9), ..Limits::default() };
+        let pod = parent.join("u");
+        assert_eq!(cgroups.ensure("u", &limits).unwrap(), [pod.join("cgroup.procs")]);
+        let text = |path: &Path| fs::read_to_string(path).unwrap();
+        assert_eq!(text(&mount.path().join("cgroup.subtree_control")), "+pids");
+        assert_eq!(text(&parent.join("cgroup.subtree_control")), "+pids");
+        assert_eq!(text(&pod.join("cpu.max")), "150000 100000");
+        assert_eq!(text(&pod.join("pids.max")), "9");
+        assert_eq!(cgroups.list().unwrap(), ["u"]);
+        let memory = Limits { memory_bytes: Some(1), ..Limits::default() };
+        let error = cgroups.ensure("u", &memory).unwrap_err();
+        assert!(matches!(error, CgroupError::NoController { controller: "memory", .. }));
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub struct InitConfig {
     pub domain: Option<String>,
     /// The pin (bind mount) of the network namespace to join.
     pub netns: PathBuf,
-    /// The `cgroup.procs` files to join, as [`Cgroups::ensure`](super::cgroup::Cgroups::ensure)
-    /// returns them.
+    /// The files to write `0` into to join the pod's cgroups, as
+    /// [`Cgroups::ensure`](super::cgroup::Cgroups::ensure) returns them.
     #[serde(default)]
     pub cgroups: Vec<PathBuf>,
     /// Where `/` of the pod comes from.

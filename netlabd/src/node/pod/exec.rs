@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A command in a running pod: the daemon's side ([`ExecSession`]) and the helper ([`main`]).
+//! A command in a running pod: the daemon's side ([`ExecSession`]) and the helper
+//! ([`main`]).
 //!
 //! ```text
 //! daemon ──spawn──► netlabd pod-exec (helper) ──fork──► the command, inside the pod
@@ -11,12 +12,20 @@
 //! The helper fetches its end of the control socket out of the daemon's descriptor table
 //! (`pidfd_getfd`), so no descriptor of the daemon is ever inheritable, not for an instant.
 
+mod helper;
+
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+
+use nix::errno::Errno;
+
+pub use helper::main;
+
+use super::sys;
 
 /// A command to run in a pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,4 +65,25 @@ impl ExecSession {
         command.arg("--").args(&request.command).env_clear();
         Ok(ExecSession { command, control, helper_end })
     }
+}
+
+/// Waits until the helper says that the command has been started, and returns the terminal's
+/// master side if the command has a terminal. `control` must be blocking.
+///
+/// # Errors
+/// When the helper ended before; its exit code and standard error say why.
+pub fn wait_ready(control: &UnixStream) -> io::Result<Option<OwnedFd>> {
+    let (count, terminal) = sys::receive_fd(control.as_fd())?;
+    if count == 0 {
+        return Err(Errno::EPIPE.into());
+    }
+    Ok(terminal)
+}
+
+/// Sets the size of a command's terminal, given its master side.
+///
+/// # Errors
+/// When `master` is no terminal.
+pub fn resize(master: impl AsFd, rows: u16, columns: u16) -> io::Result<()> {
+    Ok(sys::set_window_size(master, rows, columns)?)
 }

@@ -4,12 +4,14 @@
 #![allow(unsafe_code, reason = "raw system calls without a safe wrapper in nix")]
 
 use std::ffi::{CString, OsStr};
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{ForkResult, Pid};
 
 /// Forks. Only for the single-threaded `pod-init` and `pod-exec`: with a second thread a lock of
@@ -17,6 +19,13 @@ use nix::unistd::{ForkResult, Pid};
 pub(super) fn fork() -> Result<ForkResult, Errno> {
     // SAFETY: the callers are single-threaded programs, so the child may go on as the parent.
     unsafe { nix::unistd::fork() }
+}
+
+/// Closes every descriptor but the standard streams: whatever a careless library or parent left
+/// open would stay open as long as the pod. Only for the first line of a program.
+pub(super) fn close_inherited() {
+    // SAFETY: no descriptor of this program has an owner yet.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
 }
 
 /// A file descriptor for the process `pid`; `pidfd_open(2)`. It also opens zombies.
@@ -164,6 +173,31 @@ pub(super) fn set_window_size(terminal: impl AsFd, rows: u16, columns: u16) -> R
     let result =
         unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
     Errno::result(result).map(drop)
+}
+
+/// Gives a signal its default action.
+pub(super) fn set_default_action(signal: Signal) -> Result<(), Errno> {
+    // SAFETY: the default action runs no code of ours.
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.map(drop)
+}
+
+/// Receives one byte and the descriptor that came with it, if one did. 0 bytes is the end.
+pub(super) fn receive_fd(socket: BorrowedFd<'_>) -> Result<(usize, Option<OwnedFd>), Errno> {
+    let mut letter = [0];
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let mut parts = [IoSliceMut::new(&mut letter)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut received = None;
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = part {
+            for descriptor in descriptors {
+                // SAFETY: the kernel has just made it for us, and nobody else knows it.
+                received = Some(unsafe { OwnedFd::from_raw_fd(descriptor) });
+            }
+        }
+    }
+    Ok((message.bytes, received))
 }
 
 /// Sets the NIS domain name of this uts namespace.

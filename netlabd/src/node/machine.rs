@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What all parts of the node share: its options, its kernel handles, its queues.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use netlab_api::node::{NodeAddress, NodeAddressKind, NodeInfo, NodeStatus};
+use netlab_api::pod::{Condition, ConditionStatus};
+use netlab_api::Pod;
+use netlab_link::{Families, Netns, RouteSocket, mark};
+use nix::unistd::gethostname;
+
+use super::hosts::HostsFiles;
+use super::network::{Network, NetworkError, NetworkOptions};
+use super::pod::config::BackOff;
+use super::pod::{Runtime, RuntimeError};
+use super::queue::ReportQueue;
+use crate::control::cluster::{Cluster, PodIdentity};
+use crate::control::config::ClusterConfig;
+
+/// MTU of pod links on a node without an uplink: Ethernet's.
+const DEFAULT_MTU: u32 = 1500;
+
+/// What a node is told.
+#[derive(Debug, Clone)]
+pub struct MachineOptions {
+    /// Its name in the cluster.
+    pub name: String,
+    /// Runtime state; gone after a reboot, and that is right.
+    pub run_dir: PathBuf,
+    /// State that lasts.
+    pub state_dir: PathBuf,
+    /// The netlabd binary.
+    pub program: PathBuf,
+    /// The cluster's networks and names.
+    pub cluster: ClusterConfig,
+    /// Pod links to keep ready.
+    pub pool_size: usize,
+    /// MTU of pod links; the uplink's unless given.
+    pub mtu: Option<u32>,
+    /// Bytes after which a pod's log is rotated.
+    pub log_max_bytes: u64,
+    /// Files of a pod's log that are kept.
+    pub log_max_files: u32,
+    /// Delays between restarts.
+    pub back_off: BackOff,
+}
+
+/// Why a node cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// The node's own network cannot be looked at.
+    #[error("failed to look at the node's network: is CAP_NET_ADMIN missing?")]
+    Look {
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Pod links cannot be made here.
+    #[error("failed to take over the node's pod links")]
+    Network {
+        /// Why.
+        #[source]
+        source: NetworkError,
+    },
+    /// Processes cannot be started here.
+    #[error("failed to take over the node's pods")]
+    Runtime {
+        /// Why.
+        #[source]
+        source: RuntimeError,
+    },
+    /// The watcher of processes cannot be started.
+    #[error("failed to watch the node's pods: is `fs.inotify.max_user_instances` too low?")]
+    Watch {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// This machine.
+pub struct Machine {
+    /// What it was told.
+    pub options: MachineOptions,
+    /// Its network namespace.
+    pub netns: Netns,
+    /// The cluster it belongs to.
+    pub cluster: Arc<dyn Cluster>,
+    /// Pods' processes.
+    pub runtime: Runtime,
+    /// Pods' hosts files.
+    pub hosts: HostsFiles,
+    /// Reports to the cluster.
+    pub reports: Arc<ReportQueue>,
+    network: Mutex<Network>,
+}
+
+impl Machine {
+    /// Takes over the machine. Blocking.
+    ///
+    /// # Errors
+    /// When something that pods need cannot be had here.
+    pub fn open(
+        options: MachineOptions,
+        cluster: Arc<dyn Cluster>,
+    ) -> Result<Machine, MachineError> {
+        let look = |source: Box<dyn std::error::Error + Send + Sync>| MachineError::Look { source };
+        let netns = Netns::current().map_err(|e| look(e.into()))?;
+        let mut socket = RouteSocket::open_in(&netns).map_err(|e| look(e.into()))?;
+        let uplink = netlab_link::observe_uplink(&mut socket).map_err(|e| look(e.into()))?;
+        let mtu = options.mtu.or(uplink.map(|uplink| uplink.link.mtu)).unwrap_or(DEFAULT_MTU);
+        let networks = &options.cluster.pod_networks;
+        let families = Families {
+            v4: networks.iter().any(|n| n.addr().is_ipv4()),
+            v6: networks.iter().any(|n| n.addr().is_ipv6()),
+        };
+        let network = Network::open(NetworkOptions {
+            node: netns.try_clone().map_err(|e| look(e.into()))?,
+            run_dir: options.run_dir.clone(),
+            pool_size: options.pool_size,
+            mtu,
+            families,
+        })
+        .map_err(|source| MachineError::Network { source })?;
+        let runtime = Runtime::new(&options.run_dir, &options.program)
+            .map_err(|source| MachineError::Runtime { source })?;
+        let hosts = HostsFiles::new(options.run_dir.join("hosts"));
+        let reports = Arc::default();
+        let network = Mutex::new(network);
+        Ok(Machine { options, netns, cluster, runtime, hosts, reports, network })
+    }
+
+    /// The node's links, for one short blocking call at a time.
+    pub fn network(&self) -> std::sync::MutexGuard<'_, Network> {
+        // A panic in between leaves kernel state half done, which the next look finds and mends.
+        self.network.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs something that blocks on the pods' network off the async threads.
+    pub async fn with_network<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Network) -> T + Send + 'static,
+    ) -> T {
+        let machine = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&mut machine.network())).await;
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    /// The folder of a pod's log files.
+    pub fn log_dir(&self, pod: &PodIdentity) -> PathBuf {
+        let PodIdentity { namespace, name, uid } = pod;
+        self.options.state_dir.join("logs").join(format!("{namespace}_{name}_{uid}"))
+    }
+
+    /// Tells the cluster that something happened to a pod.
+    pub fn pod_event(
+        &self,
+        pod: &Pod,
+        kind: netlab_api::event::EventKind,
+        reason: &str,
+        message: String,
+    ) {
+        let host = &self.options.name;
+        let about = pod.clone().into();
+        let event = crate::control::event::event_about(&about, kind, reason, message, "node", host);
+        self.reports.event(event);
+    }
+
+    /// Tells the cluster that something happened to this node.
+    pub fn node_event(&self, kind: netlab_api::event::EventKind, reason: &str, message: String) {
+        let mut node = netlab_api::Node::default();
+        node.metadata.name.clone_from(&self.options.name);
+        let host = &self.options.name;
+        let event =
+            crate::control::event::event_about(&node.into(), kind, reason, message, "node", host);
+        self.reports.event(event);
+    }
+
+    /// What the node says of itself.
+    ///
+    /// # Errors
+    /// When its links cannot be listed.
+    pub fn status(&self) -> Result<NodeStatus, MachineError> {
+        let look = |source: Box<dyn std::error::Error + Send + Sync>| MachineError::Look { source };
+        let mut socket = RouteSocket::open_in(&self.netns).map_err(|e| look(e.into()))?;
+        let addresses = own_addresses(&mut socket).map_err(|e| look(e.into()))?;
+        let hostname = gethostname().ok().and_then(|name| name.into_string().ok());
+        let ips = addresses.into_iter().map(|address| NodeAddress {
+            kind: NodeAddressKind::InternalIp,
+            address: address.to_string(),
+        });
+        let names =
+            hostname.map(|address| NodeAddress { kind: NodeAddressKind::Hostname, address });
+        Ok(NodeStatus {
+            conditions: vec![Condition {
+                kind: "Ready".to_owned(),
+                status: ConditionStatus::True,
+                last_transition_time: None,
+                reason: Some("NetlabdReady".to_owned()),
+                message: Some("netlabd is running and its kernel is programmed".to_owned()),
+            }],
+            addresses: ips.chain(names).collect(),
+            pod_blocks: Vec::new(),
+            node_info: node_info(),
+        })
+    }
+}
+
+/// Addresses of the node that others may reach: those of the uplink first, then of other links
+/// that are not pods'; no loopback, no link-local ones.
+fn own_addresses(socket: &mut RouteSocket) -> Result<Vec<IpAddr>, netlab_link::SocketError> {
+    let links = socket.list_links()?;
+    let uplink = netlab_link::observe_uplink(socket)?.map(|uplink| uplink.link.index);
+    let is_foreign = |address: &netlab_link::Address| {
+        links.iter().any(|link| {
+            link.index == address.dev
+                && link.group != mark::LINK_GROUP
+                && link.index != mark::LOOPBACK_INDEX
+        })
+    };
+    let mut addresses = socket.list_addresses()?;
+    addresses.retain(is_foreign);
+    addresses
+        .sort_by_key(|address| (Some(address.dev) != uplink, address.address.addr().is_ipv6()));
+    let reachable = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+    };
+    Ok(addresses.into_iter().map(|address| address.address.addr()).filter(reachable).collect())
+}
+
+fn node_info() -> NodeInfo {
+    let kernel_version = nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
+    NodeInfo {
+        kernel_version,
+        os_image: os_image(Path::new("/etc/os-release")),
+        architecture: match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        }
+        .to_owned(),
+        netlab_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// `PRETTY_NAME` of os-release(5).
+fn os_image(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))
+        .map(|name| name.trim_matches('"').to_owned())
+        .unwrap_or_default()
+}

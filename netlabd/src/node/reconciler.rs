@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The loop that owns all that is known of this node's pods.
+//!
+//! ```text
+//!              ┌────────────── advance ──────────────┐
+//!   wanted ──► link claimed ──► process starting ──► alive ──┐ PID 1 ended unasked
+//!                  ▲                                         │
+//!                  └─────────────────────────────────────────┘
+//!   deleted ──► terminated ──► processes gone ──► removal ──► forgotten
+//! ```
+//!
+//! Inputs change entries; [`Reconciler::settle`] then looks at the entries that were touched and
+//! does what they lack, all links in one batch. `advance` asks only how an entry is, never which
+//! input made it so.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use netlab_api::event::EventKind;
+use netlab_api::resource::{Kind, Object};
+use netlab_api::wire::WatchEvent;
+use netlab_api::{ApiError, Pod, Time};
+use netlab_link::{IfIndex, PodLinkId};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use super::hosts::{HostsEntry, plan_hosts};
+use super::machine::{Machine, MachineError};
+use super::masquerade::Masquerade;
+use super::network::NetworkError;
+use super::network::apply::{Wanted, chain};
+use super::pod::PodProcess;
+use super::pod::report::pod_status;
+use super::pod::watcher::{Heard, Watcher};
+use super::removal::{self, Removal, Removed};
+use crate::control::cluster::{Filter, Objects, PodIdentity, Scope};
+use crate::store::Revision;
+use entry::{Entry, Process};
+use probes::ProbeResult;
+
+mod adopt;
+mod drift;
+mod entry;
+mod probes;
+mod start;
+
+/// A full look at the node's links at least this often, whatever the monitors say.
+const RESYNC: Duration = Duration::from_secs(30);
+
+/// A full look may take one part in this of the time: with thousands of pods it comes less often,
+/// for the monitors hear of nearly everything anyway.
+const RESYNC_SHARE: u32 = 3000;
+
+/// Pods whose processes are being started at once. More only wait for the kernel's locks.
+const STARTERS: usize = 4;
+
+/// Inputs that are taken in before the loop acts on them together.
+const ROUND: usize = 1024;
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// All pods of the cluster, as of a revision.
+    Snapshot(Objects),
+    /// Changes of pods.
+    Watch(Vec<WatchEvent>),
+    /// A PID 1 was started, or could not be.
+    Started { uid: String, result: Result<PodProcess, String> },
+    /// Something was heard of a PID 1.
+    Heard(Heard),
+    /// A pod's processes and links are gone, or not quite.
+    Removed(Removed),
+    /// A probe has an answer.
+    Probed(ProbeResult),
+    /// Something went or changed in the kernel.
+    Drift(netlab_link::Event),
+    /// Our rules were changed by somebody else.
+    Rules(netlab_nft::Event),
+    /// Time to look at a pod again.
+    Look { uid: String },
+}
+
+/// The loop, and all that it knows.
+pub struct Reconciler {
+    machine: Arc<Machine>,
+    inputs: mpsc::UnboundedReceiver<Input>,
+    input: mpsc::UnboundedSender<Input>,
+    watcher: Watcher,
+    removals: mpsc::UnboundedSender<Removal>,
+    starters: Arc<Semaphore>,
+    masquerade: Option<Masquerade>,
+    /// Pods of this node, by uid.
+    entries: HashMap<String, Entry>,
+    /// Pods of the whole cluster that have addresses, by namespace and name.
+    hosts: BTreeMap<String, BTreeMap<String, HostsEntry>>,
+    /// Namespaces whose hosts file may have to be written.
+    stale_hosts: BTreeSet<String>,
+    /// Uids that [`Reconciler::settle`] has to look at.
+    touched: BTreeSet<String>,
+    /// Which pod a link belongs to.
+    by_index: HashMap<IfIndex, String>,
+    /// Uids by the number of their namespace; filled when somebody asks.
+    by_nsid: HashMap<i32, String>,
+    /// Uids whose link must be compared with the kernel.
+    drifted: BTreeSet<String>,
+    /// Links that have no alias yet.
+    nameless: Vec<(IfIndex, String)>,
+    /// The newest revision that was taken in, and the newest that was reported.
+    seen: Revision,
+    reported: Option<Revision>,
+    /// Told once, when the first snapshot is programmed.
+    synced: Option<oneshot::Sender<()>>,
+}
+
+impl Reconciler {
+    /// Sets up the loop; nothing is changed in the kernel yet. `synced` is told when the first
+    /// snapshot is programmed. To be called within the runtime.
+    ///
+    /// # Errors
+    /// When the kernel grants no watches.
+    pub fn new(
+        machine: Arc<Machine>,
+        synced: oneshot::Sender<()>,
+    ) -> Result<Reconciler, MachineError> {
+        let (input, inputs) = mpsc::unbounded_channel();
+        let heard = input.clone();
+        let tell = move |what| heard.send(Input::Heard(what)).is_ok();
+        let watcher = Watcher::start(&machine.runtime.status_dir(), tell)
+            .map_err(|source| MachineError::Watch { source })?;
+        let (removals, wanted) = mpsc::unbounded_channel();
+        let removed = input.clone();
+        tokio::spawn(removal::work(machine.clone(), wanted, move |what| {
+            // The loop ends only with the daemon.
+            let _ = removed.send(Input::Removed(what));
+        }));
+        tokio::spawn(machine.reports.clone().drain(machine.cluster.clone()));
+        Ok(Reconciler {
+            machine,
+            inputs,
+            input,
+            watcher,
+            removals,
+            starters: Arc::new(Semaphore::new(STARTERS)),
+            masquerade: None,
+            entries: HashMap::new(),
+            hosts: BTreeMap::new(),
+            stale_hosts: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            by_index: HashMap::new(),
+            by_nsid: HashMap::new(),
+            drifted: BTreeSet::new(),
+            nameless: Vec::new(),
+            seen: Revision::ZERO,
+            reported: None,
+            synced: Some(synced),
+        })
+    }
+
+    /// Runs until `stop` says true, or the kernel cannot be listened to any more.
+    ///
+    /// # Errors
+    /// When the node's network cannot be watched or its rules not be written at the start.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), MachineError> {
+        // Subscribe before the first look.
+        self.listen_for_drift()?;
+        self.ensure_rules(true).await?;
+        tokio::spawn(follow_pods(self.machine.clone(), self.input.clone()));
+        let mut resync = tokio::time::interval_at(tokio::time::Instant::now() + RESYNC, RESYNC);
+        resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut next_full_look = Instant::now() + RESYNC;
+        let mut round = Vec::new();
+        loop {
+            tokio::select! {
+                // Cancel-safe: nothing is taken out when another branch wins.
+                count = self.inputs.recv_many(&mut round, ROUND) => {
+                    if count == 0 {
+                        return Ok(());
+                    }
+                    for input in round.drain(..) {
+                        self.take(input).await;
+                    }
+                }
+                _ = resync.tick() => {
+                    if Instant::now() >= next_full_look {
+                        let began = Instant::now();
+                        self.resync().await;
+                        next_full_look = Instant::now() + RESYNC.max(began.elapsed() * RESYNC_SHARE);
+                    }
+                }
+                () = drift::pause(), if !self.drifted.is_empty() => self.mend_drift().await,
+                () = drift::leisure(), if !self.nameless.is_empty() => self.name_links().await,
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            }
+            self.settle().await;
+        }
+    }
+
+    async fn take(&mut self, input: Input) {
+        match input {
+            Input::Snapshot(objects) => self.take_snapshot(objects).await,
+            Input::Watch(events) => events.into_iter().for_each(|event| self.take_event(event)),
+            Input::Started { uid, result } => self.take_started(&uid, result),
+            Input::Heard(Heard::Status { uid }) => self.take_status(&uid),
+            Input::Heard(Heard::Ended { uid }) => self.take_end(&uid),
+            Input::Heard(Heard::Missed) => {
+                let uids: Vec<_> = self.entries.keys().cloned().collect();
+                uids.iter().for_each(|uid| self.take_status(uid));
+            }
+            Input::Removed(removed) => self.take_removed(removed),
+            Input::Probed(result) => self.take_probe(result),
+            Input::Drift(event) => self.take_drift(event).await,
+            Input::Rules(event) => self.take_rules(event).await,
+            Input::Look { uid } => drop(self.touched.insert(uid)),
+        }
+    }
+
+    fn take_event(&mut self, event: WatchEvent) {
+        match event {
+            WatchEvent::Added(Object::Pod(pod)) | WatchEvent::Modified(Object::Pod(pod)) => {
+                self.saw(&pod.metadata.resource_version);
+                self.take_pod(pod);
+            }
+            WatchEvent::Deleted(Object::Pod(pod)) => {
+                self.saw(&pod.metadata.resource_version);
+                self.lose_pod(&pod);
+            }
+            WatchEvent::Bookmark(bookmark) => self.saw(&bookmark.resource_version),
+            _ => {}
+        }
+    }
+
+    fn saw(&mut self, revision: &str) {
+        self.seen = self.seen.max(revision.parse().unwrap_or_default());
+    }
+
+    fn take_pod(&mut self, pod: Pod) {
+        self.note_hosts(&pod);
+        if pod.spec.node_name.as_deref() != Some(&self.machine.options.name) {
+            return;
+        }
+        let uid = pod.metadata.uid.clone();
+        self.touched.insert(uid.clone());
+        match self.entries.get_mut(&uid) {
+            Some(entry) => entry.pod = pod,
+            None => {
+                self.entries.insert(uid, Entry::new(pod, Time::now()));
+            }
+        }
+    }
+
+    /// A pod's object is gone. Normally that is the end of a removal of ours.
+    fn lose_pod(&mut self, pod: &Pod) {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        if let Some(pods) = self.hosts.get_mut(namespace)
+            && pods.remove(&pod.metadata.name).is_some()
+        {
+            self.stale_hosts.insert(namespace.to_owned());
+        }
+        let uid = &pod.metadata.uid;
+        if let Some(entry) = self.entries.get_mut(uid)
+            && !entry.removing
+        {
+            entry.pod.metadata.deletion_timestamp.get_or_insert_with(Time::now);
+            entry.pod.metadata.deletion_grace_period_seconds = Some(0);
+            self.touched.insert(uid.clone());
+        }
+    }
+
+    fn note_hosts(&mut self, pod: &Pod) {
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let name = &pod.metadata.name;
+        let entry = HostsEntry {
+            addresses: pod.ips().collect(),
+            hostname: pod.spec.hostname.clone().filter(|hostname| hostname != name),
+        };
+        if entry.addresses.is_empty() {
+            return;
+        }
+        let pods = self.hosts.entry(namespace.clone()).or_default();
+        if pods.get(name) != Some(&entry) {
+            pods.insert(name.clone(), entry);
+            self.stale_hosts.insert(namespace);
+        }
+    }
+
+    /// Does what the touched entries lack, then tells how far this node is.
+    async fn settle(&mut self) {
+        let touched = std::mem::take(&mut self.touched);
+        let mut claims = Vec::new();
+        for uid in &touched {
+            if self.wants_link(uid) {
+                claims.push(uid.clone());
+            }
+        }
+        self.claim_links(&claims).await;
+        // Before the processes: a command may look up its neighbours at once.
+        self.write_hosts().await;
+        for uid in &touched {
+            self.advance(uid);
+            self.report(uid);
+        }
+        self.report_programmed().await;
+    }
+
+    fn wants_link(&self, uid: &str) -> bool {
+        let Some(entry) = self.entries.get(uid) else { return false };
+        entry.link.is_none()
+            && !entry.removing
+            && entry.pod.metadata.deletion_timestamp.is_none()
+            && entry.may_try(Instant::now())
+    }
+
+    async fn claim_links(&mut self, uids: &[String]) {
+        if uids.is_empty() {
+            return;
+        }
+        let wanted: Vec<Wanted> =
+            uids.iter().filter_map(|uid| Some(self.entries.get(uid)?.wanted())).collect();
+        let claimed = self.machine.with_network(move |network| network.claim(&wanted)).await;
+        for (uid, claimed) in uids.iter().zip(claimed) {
+            match claimed {
+                Ok(link) => self.set_link(uid, link),
+                Err(error) => self.link_failed(uid, &error),
+            }
+        }
+    }
+
+    fn set_link(&mut self, uid: &str, link: netlab_link::PodLink) {
+        let netns = |entry: &Entry| self.machine.network().netns_path(&entry.full_name());
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        if let Some(before) = entry.link {
+            self.by_index.remove(&before.host_index);
+        }
+        let netns = netns(entry);
+        entry.set_link(link, netns.display().to_string());
+        self.by_index.insert(link.host_index, uid.to_owned());
+        self.nameless.push((link.host_index, entry.full_name()));
+    }
+
+    fn link_failed(&mut self, uid: &str, error: &NetworkError) {
+        let message = chain(error);
+        tracing::error!(uid, error = %message, "a pod has no network");
+        self.fail(uid, "FailedCreatePodSandBox", message);
+    }
+
+    /// Notes why a pod is not as it should be, and looks again later.
+    fn fail(&mut self, uid: &str, reason: &str, message: String) {
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        self.machine.pod_event(&entry.pod, EventKind::Warning, reason, message.clone());
+        let rest = entry.fail(reason, message, Instant::now());
+        self.look_after(uid, rest);
+        self.report(uid);
+    }
+
+    /// Looks at a pod again after a while.
+    fn look_after(&self, uid: &str, rest: Duration) {
+        let (input, uid) = (self.input.clone(), uid.to_owned());
+        tokio::spawn(async move {
+            tokio::time::sleep(rest).await;
+            // The loop ends only with the daemon.
+            let _ = input.send(Input::Look { uid });
+        });
+    }
+
+    /// Takes a pod one step on, if it can go.
+    fn advance(&mut self, uid: &str) {
+        let Some(entry) = self.entries.get(uid) else { return };
+        if entry.removing {
+            return;
+        }
+        if entry.pod.metadata.deletion_timestamp.is_some() {
+            self.advance_to_removal(uid);
+        } else if entry.link.is_some()
+            && entry.process == Process::None
+            && entry.may_try(Instant::now())
+        {
+            self.start_process(uid);
+        }
+    }
+
+    fn advance_to_removal(&mut self, uid: &str) {
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        match entry.process {
+            // Its end, or its start, comes as an input.
+            Process::Starting => {}
+            Process::Alive => self.terminate(uid),
+            Process::None | Process::Ended => {
+                // A removal that failed rests like everything else.
+                if !entry.may_try(Instant::now()) {
+                    return;
+                }
+                entry.removing = true;
+                entry.stop_probes();
+                let removal =
+                    Removal { pod: entry.identity(), link: entry.link.map(|link| link.id) };
+                if let Some(link) = entry.link {
+                    self.by_index.remove(&link.host_index);
+                }
+                // The worker ends only with the daemon.
+                let _ = self.removals.send(removal);
+            }
+        }
+    }
+
+    fn take_removed(&mut self, removed: Removed) {
+        let uid = removed.pod.uid.clone();
+        match removed.failure {
+            None => {
+                let namespace = removed.pod.namespace;
+                self.entries.remove(&uid);
+                self.stale_hosts.insert(namespace);
+            }
+            Some(message) => {
+                tracing::warn!(%uid, error = %message, "a pod is not quite gone");
+                if let Some(entry) = self.entries.get_mut(&uid) {
+                    entry.removing = false;
+                }
+                self.fail(&uid, "FailedKillPod", message);
+            }
+        }
+    }
+
+    async fn write_hosts(&mut self) {
+        if self.stale_hosts.is_empty() {
+            return;
+        }
+        let local: BTreeSet<&str> =
+            self.entries.values().filter_map(|e| e.pod.metadata.namespace.as_deref()).collect();
+        let nobody = BTreeMap::new();
+        let mut failed = BTreeSet::new();
+        for namespace in &self.stale_hosts {
+            let written = if local.contains(namespace.as_str()) {
+                let pods = self.hosts.get(namespace).unwrap_or(&nobody);
+                self.machine.hosts.put(namespace, &plan_hosts(namespace, pods))
+            } else {
+                self.machine.hosts.remove(namespace)
+            };
+            if let Err(error) = written {
+                tracing::error!(namespace, %error, "failed to write the hosts file of pods");
+                failed.insert(namespace.clone());
+            }
+        }
+        self.stale_hosts = failed;
+    }
+
+    /// Tells the cluster what became of a pod, when that is news.
+    fn report(&mut self, uid: &str) {
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        // Between its link and its process a pod says nothing: both come in one write.
+        if entry.process == Process::Starting && entry.facts.runtime.is_none() {
+            return;
+        }
+        let status = pod_status(&entry.pod, &entry.facts);
+        if entry.reported.as_ref() != Some(&status) {
+            entry.reported = Some(status.clone());
+            self.machine.reports.status(entry.identity(), status);
+        }
+    }
+
+    /// Tells the cluster up to which revision the kernel is as it must be.
+    async fn report_programmed(&mut self) {
+        let news = self.reported != Some(self.seen) && self.reported.is_some();
+        if !news && self.synced.is_none() {
+            return;
+        }
+        if self.reported.is_none() && self.seen == Revision::ZERO {
+            // No snapshot yet.
+            return;
+        }
+        let failures = self
+            .entries
+            .values()
+            .filter(|entry| entry.link.is_none() && !entry.removing)
+            .filter_map(|entry| {
+                let (_, message) = entry.facts.failure.as_ref()?;
+                Some(format!("pod/{}: {message}", entry.full_name()))
+            })
+            .collect();
+        self.reported = Some(self.seen);
+        let name = self.machine.options.name.clone();
+        self.machine.cluster.report_programmed(&name, self.seen, failures).await;
+        if let Some(synced) = self.synced.take() {
+            // Nobody waits when the daemon is about to stop.
+            let _ = synced.send(());
+        }
+    }
+}
+
+/// Names a pod at this point of its life.
+pub(crate) fn identity(pod: &Pod) -> PodIdentity {
+    PodIdentity {
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+    }
+}
+
+/// Which link a pod's addresses ask for.
+pub(crate) fn addresses_of(pod: &Pod) -> netlab_link::PodAddresses {
+    let mut addresses = netlab_link::PodAddresses::default();
+    for ip in pod.ips() {
+        match ip {
+            std::net::IpAddr::V4(ip) => addresses.v4 = Some(ip),
+            std::net::IpAddr::V6(ip) => addresses.v6 = Some(ip),
+        }
+    }
+    addresses
+}
+
+/// Lists all pods and then tells their changes, for ever; lists again whenever it must.
+async fn follow_pods(machine: Arc<Machine>, input: mpsc::UnboundedSender<Input>) {
+    loop {
+        let Err(error) = follow_once(&machine, &input).await else { return };
+        if error.reason != netlab_api::Reason::Expired {
+            tracing::warn!(%error, "lost sight of the cluster's pods: trying again");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+async fn follow_once(
+    machine: &Machine,
+    input: &mpsc::UnboundedSender<Input>,
+) -> Result<(), ApiError> {
+    let scope = Scope { kind: Kind::Pod, namespace: None };
+    let objects = machine.cluster.list(&scope, &Filter::default()).await?;
+    let mut watch = machine.cluster.watch(&scope, Filter::default(), objects.revision).await?;
+    if input.send(Input::Snapshot(objects)).is_err() {
+        return Ok(());
+    }
+    loop {
+        if input.send(Input::Watch(watch.next().await?)).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// The links that records name, for those who need no more.
+pub(crate) type Records = BTreeMap<String, PodLinkId>;

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Taking over what is there: after a start, or after the watch was lost.
+
+use std::collections::{BTreeSet, HashMap};
+
+use netlab_api::Pod;
+use netlab_api::event::EventKind;
+use netlab_api::resource::Object;
+use netlab_link::{NodeLinks, PodLink};
+
+use super::entry::Process;
+use super::start::is_finished;
+use super::{Reconciler, Records};
+use crate::control::cluster::{Objects, PodIdentity};
+use crate::node::network::apply::{Wanted, chain};
+use crate::node::network::{Network, NetworkError};
+use crate::node::pod::Observed;
+use crate::node::removal::Removal;
+
+/// What there is of one pod before anything is done.
+struct Found {
+    link: Option<Result<(PodLink, Vec<String>), NetworkError>>,
+    process: Option<Observed>,
+}
+
+impl Reconciler {
+    /// Brings all entries in line with what the cluster and the kernel have.
+    pub(super) async fn take_snapshot(&mut self, objects: Objects) {
+        let is_first = self.reported.is_none();
+        self.seen = self.seen.max(objects.revision);
+        let pods: Vec<Pod> = objects
+            .items
+            .into_iter()
+            .filter_map(|object| match object {
+                Object::Pod(pod) => Some(pod),
+                _ => None,
+            })
+            .collect();
+        self.forget_hosts(&pods);
+        let present: BTreeSet<&str> = pods.iter().map(|pod| pod.metadata.uid.as_str()).collect();
+        let lost: Vec<Pod> = self
+            .entries
+            .iter()
+            .filter(|(uid, _)| !present.contains(uid.as_str()))
+            .map(|(_, entry)| entry.pod.clone())
+            .collect();
+        lost.iter().for_each(|pod| self.lose_pod(pod));
+        let name = self.machine.options.name.clone();
+        let (local, remote): (Vec<Pod>, Vec<Pod>) =
+            pods.into_iter().partition(|pod| pod.spec.node_name.as_deref() == Some(&name));
+        remote.iter().for_each(|pod| self.note_hosts(pod));
+        if is_first {
+            self.adopt(local).await;
+        } else {
+            local.into_iter().for_each(|pod| self.take_pod(pod));
+        }
+    }
+
+    /// Rebuilds who is in which hosts file from nothing.
+    fn forget_hosts(&mut self, pods: &[Pod]) {
+        self.stale_hosts.extend(self.hosts.keys().cloned());
+        self.stale_hosts.extend(self.machine.hosts.list().unwrap_or_default());
+        self.hosts.clear();
+        self.stale_hosts.extend(pods.iter().filter_map(|pod| pod.metadata.namespace.clone()));
+    }
+
+    async fn adopt(&mut self, pods: Vec<Pod>) {
+        let machine = self.machine.clone();
+        let listed = pods.clone();
+        let (found, orphans) = tokio::task::spawn_blocking(move || {
+            let mut network = machine.network();
+            let records = network.records().unwrap_or_else(|error| {
+                tracing::error!(error = %chain(&error), "the records of pod links are lost");
+                Records::new()
+            });
+            let node = network.observe().unwrap_or_else(|error| {
+                tracing::error!(error = %chain(&error), "the node's links cannot be seen");
+                NodeLinks::default()
+            });
+            let look = |pod: &Pod, network: &mut Network| {
+                let process = machine.runtime.observe(&pod.metadata.uid).ok();
+                let link = find_link(network, &node, &records, pod, process.as_ref());
+                (pod.metadata.uid.clone(), Found { link, process })
+            };
+            let found: HashMap<String, Found> =
+                listed.iter().map(|pod| look(pod, &mut network)).collect();
+            let uids = machine.runtime.list().unwrap_or_default();
+            (found, orphans(&machine, &listed, &records, uids))
+        })
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        for orphan in orphans {
+            tracing::warn!(pod = %orphan.pod.name, "removing what is left of a pod that is gone");
+            // The worker ends only with the daemon.
+            let _ = self.removals.send(orphan);
+        }
+        let mut found = found;
+        for pod in pods {
+            let uid = pod.metadata.uid.clone();
+            let found = found.remove(&uid);
+            self.take_pod(pod);
+            if let Some(found) = found {
+                self.adopt_one(&uid, found);
+            }
+        }
+    }
+
+    fn adopt_one(&mut self, uid: &str, found: Found) {
+        match found.link {
+            Some(Ok((link, missing))) => {
+                self.set_link(uid, link);
+                self.tell_mended(uid, &missing);
+            }
+            Some(Err(error)) => self.link_failed(uid, &error),
+            None => {}
+        }
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        let Some(Observed { alive, status }) = found.process else { return };
+        entry.reported = Some(entry.pod.status.clone());
+        match alive {
+            Some(process) => {
+                entry.process = Process::Alive;
+                if let Err(error) = self.watcher.add(uid, process.pidfd) {
+                    tracing::error!(uid, %error, "the end of a pod will go unnoticed");
+                }
+                self.take_status(uid);
+            }
+            None if is_finished(&entry.pod, status.as_ref()) => {
+                entry.process = Process::Ended;
+                entry.facts.runtime = status;
+            }
+            None => {
+                // Nothing is left of it since the machine was started: PID 1 counts from zero.
+                let ran = entry.pod.status.container_statuses.first();
+                if status.is_none()
+                    && let Some(ran) = ran.filter(|c| c.state.waiting.is_none())
+                {
+                    entry.facts.restarts_before = ran.restart_count + 1;
+                }
+            }
+        }
+    }
+
+    /// Tells of what was missing and is there again.
+    pub(super) fn tell_mended(&self, uid: &str, missing: &[String]) {
+        let Some(entry) = self.entries.get(uid) else { return };
+        if !missing.is_empty() {
+            let message = format!("Put back what was missing: {}", missing.join(", "));
+            tracing::warn!(pod = %entry.full_name(), "{message}");
+            self.machine.pod_event(&entry.pod, EventKind::Warning, "NetworkRepaired", message);
+        }
+    }
+}
+
+/// The link that a record gives to a pod, mended; `None` when there is none to keep.
+fn find_link(
+    network: &mut Network,
+    node: &NodeLinks,
+    records: &Records,
+    pod: &Pod,
+    process: Option<&Observed>,
+) -> Option<Result<(PodLink, Vec<String>), NetworkError>> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let name = format!("{namespace}/{}", pod.metadata.name);
+    let id = *records.get(&name)?;
+    if !network.is_pinned(id) {
+        // The namespace lives on in the processes, if there are any.
+        let alive = process.and_then(|p| p.alive.as_ref())?;
+        if let Err(error) = network.pin_again(&name, id, alive.pid) {
+            return Some(Err(error));
+        }
+    }
+    let wanted = Wanted { pod: name, addresses: super::addresses_of(pod) };
+    Some(network.mend(&wanted, id, node, true))
+}
+
+/// Processes and links that belong to no pod of the cluster any more.
+fn orphans(
+    machine: &crate::node::Machine,
+    pods: &[Pod],
+    records: &Records,
+    uids: Vec<String>,
+) -> Vec<Removal> {
+    let mut records = records.clone();
+    let known: BTreeSet<&str> = pods.iter().map(|pod| pod.metadata.uid.as_str()).collect();
+    for pod in pods {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        records.remove(&format!("{namespace}/{}", pod.metadata.name));
+    }
+    let mut orphans = Vec::new();
+    for uid in uids.into_iter().filter(|uid| !known.contains(uid.as_str())) {
+        let (namespace, name) = match machine.runtime.config(&uid) {
+            Ok(Some(config)) => (config.namespace, config.name),
+            _ => (String::new(), String::new()),
+        };
+        let link = records.remove(&format!("{namespace}/{name}"));
+        orphans.push(Removal { pod: PodIdentity { namespace, name, uid }, link });
+    }
+    for (pod, id) in records {
+        let (namespace, name) = pod.split_once('/').unwrap_or_default();
+        let pod = PodIdentity {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            // No process was ever started for it, so no uid is on disk.
+            uid: format!("unknown-{id}"),
+        };
+        orphans.push(Removal { pod, link: Some(id) });
+    }
+    orphans
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What somebody else took away, and how it comes back.
+
+use std::time::Duration;
+
+use netlab_api::event::EventKind;
+use netlab_link::monitor::What;
+use netlab_link::{Change, Event, IfIndex, Monitor, PodLinkId};
+
+use super::{Input, MachineError, Reconciler};
+use crate::node::forwarding;
+use crate::node::masquerade::Masquerade;
+use crate::node::network::apply::{Wanted, chain};
+
+/// Waits a moment after the first sign of drift: who removes one thing often removes more, and a
+/// link that is moved is deleted and made.
+pub(super) async fn pause() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+/// Waits until nothing has happened for a while.
+pub(super) async fn leisure() {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
+
+impl Reconciler {
+    /// Hears of what goes in the node's namespace and in those of its pods.
+    pub(super) fn listen_for_drift(&mut self) -> Result<(), MachineError> {
+        let look = |source| MachineError::Look { source };
+        let mut links = Monitor::open(&self.machine.netns).map_err(|e| look(e.into()))?;
+        let input = self.input.clone();
+        tokio::spawn(async move {
+            loop {
+                match links.next().await {
+                    Ok(event) => {
+                        if input.send(Input::Drift(event)).is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::error!(error = %chain(&error), "drift of links goes unheard");
+                        return;
+                    }
+                }
+            }
+        });
+        let masquerade = Masquerade::open(&self.machine.options.cluster.pod_networks)
+            .map_err(|e| look(e.into()))?;
+        let mut rules =
+            netlab_nft::Monitor::open(&[masquerade.port()]).map_err(|e| look(e.into()))?;
+        self.masquerade = Some(masquerade);
+        let input = self.input.clone();
+        tokio::spawn(async move {
+            loop {
+                match rules.next().await {
+                    Ok(event) => {
+                        if input.send(Input::Rules(event)).is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::error!(error = %chain(&error), "drift of rules goes unheard");
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Rules and sysctls as they must be. At the start a failure is the daemon's end: promising
+    /// a network that does not work would be worse.
+    pub(super) async fn ensure_rules(&mut self, at_start: bool) -> Result<(), MachineError> {
+        let machine = self.machine.clone();
+        let journal = machine.options.state_dir.join(FORWARDING_JOURNAL);
+        let forwarded =
+            tokio::task::spawn_blocking(move || forwarding::ensure(&machine.netns, &journal)).await;
+        match forwarded {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if at_start => return Err(MachineError::Look { source: error.into() }),
+            Ok(Err(error)) => tracing::error!(error = %chain(&error), "the node may not forward"),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+        let Some(masquerade) = &mut self.masquerade else { return Ok(()) };
+        match masquerade.ensure() {
+            Ok(None) => {}
+            Ok(Some(difference)) if at_start => tracing::debug!("wrote rules:\n{difference}"),
+            Ok(Some(difference)) => {
+                let message = format!("Put back rules that were missing: {}", difference.trim());
+                tracing::warn!("{message}");
+                self.machine.node_event(EventKind::Warning, "RulesRepaired", message);
+            }
+            Err(error) if at_start => return Err(MachineError::Look { source: error.into() }),
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "rules could not be put back");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn take_rules(&mut self, _event: netlab_nft::Event) {
+        if let Err(error) = self.ensure_rules(false).await {
+            tracing::error!(error = %chain(&error), "rules could not be put back");
+        }
+    }
+
+    pub(super) async fn take_drift(&mut self, event: Event) {
+        match event {
+            Event::Overflow => self.drifted.extend(self.entries.keys().cloned()),
+            Event::Change(Change { nsid: None, what }) => {
+                let uid = match what {
+                    What::LinkDeleted { index, .. } => self.by_index.get(&index),
+                    What::LinkChanged { index, up, mtu, .. } => self
+                        .by_index
+                        .get(&index)
+                        .filter(|_| !up || mtu != self.machine.network().mtu()),
+                    What::RouteDeleted(route) => route.dev.and_then(|dev| self.by_index.get(&dev)),
+                    What::NeighbourDeleted { dev, .. } => self.by_index.get(&dev),
+                    What::AddressDeleted(_) => None,
+                };
+                self.drifted.extend(uid.cloned());
+            }
+            Event::Change(Change { nsid: Some(nsid), what }) => {
+                if matches!(what, What::LinkChanged { up: true, .. }) {
+                    return;
+                }
+                if !self.by_nsid.contains_key(&nsid) {
+                    self.number_namespaces().await;
+                }
+                self.drifted.extend(self.by_nsid.get(&nsid).cloned());
+            }
+        }
+    }
+
+    /// Finds out which number each pod's namespace has. Only asked for after a sign of drift
+    /// inside one, which is rare.
+    async fn number_namespaces(&mut self) {
+        let links = self.links();
+        self.by_nsid = self
+            .machine
+            .with_network(move |network| {
+                let numbered = links.into_iter().filter_map(|(uid, wanted, id)| {
+                    Some((network.nsid(&wanted.pod, id).ok()??, uid))
+                });
+                numbered.collect()
+            })
+            .await;
+    }
+
+    /// The links of pods that are to stay.
+    fn links(&self) -> Vec<(String, Wanted, PodLinkId)> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| !entry.removing)
+            .filter_map(|(uid, entry)| Some((uid.clone(), entry.wanted(), entry.link?.id)))
+            .collect()
+    }
+
+    /// Looks at the pods whose links may have lost something, inside and out.
+    pub(super) async fn mend_drift(&mut self) {
+        let drifted = std::mem::take(&mut self.drifted);
+        let mut links = self.links();
+        links.retain(|(uid, ..)| drifted.contains(uid));
+        self.mend(links, true).await;
+    }
+
+    /// A full look at the node's side of all links, at rules and at sysctls.
+    pub(super) async fn resync(&mut self) {
+        if let Err(error) = self.ensure_rules(false).await {
+            tracing::error!(error = %chain(&error), "rules could not be checked");
+        }
+        self.mend(self.links(), false).await;
+        self.stale_hosts.extend(self.hosts.keys().cloned());
+        self.touched.extend(self.entries.keys().cloned());
+    }
+
+    async fn mend(&mut self, links: Vec<(String, Wanted, PodLinkId)>, look_inside: bool) {
+        if links.is_empty() {
+            return;
+        }
+        let mended = self
+            .machine
+            .with_network(move |network| {
+                let node = network.observe()?;
+                Ok::<_, crate::node::NetworkError>(
+                    links
+                        .into_iter()
+                        .map(|(uid, wanted, id)| {
+                            (uid, network.mend(&wanted, id, &node, look_inside))
+                        })
+                        .collect::<Vec<_>>(),
+                )
+            })
+            .await;
+        match mended {
+            Ok(mended) => {
+                for (uid, result) in mended {
+                    match result {
+                        Ok((link, missing)) if !missing.is_empty() => {
+                            self.by_nsid.clear();
+                            self.set_link(&uid, link);
+                            self.tell_mended(&uid, &missing);
+                        }
+                        Ok(_) => {}
+                        Err(error) => self.tell_broken(&uid, chain(&error)),
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "the node's links cannot be seen");
+            }
+        }
+    }
+
+    fn tell_broken(&mut self, uid: &str, message: String) {
+        let Some(entry) = self.entries.get(uid) else { return };
+        if entry.removing {
+            return;
+        }
+        tracing::error!(pod = %entry.full_name(), error = %message, "a pod's link is broken");
+        self.machine.pod_event(&entry.pod, EventKind::Warning, "NetworkBroken", message);
+    }
+
+    /// Gives links the alias that tells people whose they are.
+    pub(super) async fn name_links(&mut self) {
+        let mut nameless = std::mem::take(&mut self.nameless);
+        // A link that is gone by now has no index to name, or worse, its index is another's.
+        let alive = |index: &IfIndex| self.by_index.contains_key(index);
+        nameless.retain(|(index, _)| alive(index));
+        let named = self.machine.with_network(move |network| network.name_links(&nameless)).await;
+        if let Err(error) = named {
+            tracing::debug!(error = %chain(&error), "links have no alias");
+        }
+    }
+}
+
+/// Where the node's former sysctls are kept, in the state folder.
+pub(crate) const FORWARDING_JOURNAL: &str = "sysctls.json";

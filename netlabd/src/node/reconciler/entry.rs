@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What is known of one pod.
+
+use std::time::{Duration, Instant};
+
+use netlab_api::pod::{PodNetworkStatus, PodStatus};
+use netlab_api::{Pod, Time};
+use netlab_link::PodLink;
+use tokio::task::AbortHandle;
+
+use super::{addresses_of, identity};
+use crate::control::cluster::PodIdentity;
+use crate::node::network::apply::Wanted;
+use crate::node::pod::report::Facts;
+
+/// Rest after the first failure; it doubles with each.
+const FIRST_REST: Duration = Duration::from_millis(200);
+/// Longest rest.
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// What is known of a pod's processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Process {
+    /// There are none, and there should be.
+    None,
+    /// A thread is starting PID 1.
+    Starting,
+    /// PID 1 lives and is watched.
+    Alive,
+    /// There are none, and there need not be: the command has ended for good.
+    Ended,
+}
+
+/// One pod of this node.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The object as last seen.
+    pub(super) pod: Pod,
+    /// Its link, once it has one.
+    pub(super) link: Option<PodLink>,
+    /// Its processes.
+    pub(super) process: Process,
+    /// What is told of it.
+    pub(super) facts: Facts,
+    /// What was told last.
+    pub(super) reported: Option<PodStatus>,
+    /// It is with the removal worker.
+    pub(super) removing: bool,
+    /// SIGTERM was sent.
+    pub(super) terminating: bool,
+    /// Failures in a row, and when to try again.
+    failures: u32,
+    rest_until: Option<Instant>,
+    probes: Vec<AbortHandle>,
+    /// Start of the command that the probes belong to.
+    pub(super) probed_start: Option<jiff::Timestamp>,
+}
+
+impl Entry {
+    pub(super) fn new(pod: Pod, now: Time) -> Entry {
+        let facts = Facts { start_time: pod.status.start_time.or(Some(now)), ..Facts::default() };
+        Entry {
+            pod,
+            link: None,
+            process: Process::None,
+            facts,
+            reported: None,
+            removing: false,
+            terminating: false,
+            failures: 0,
+            rest_until: None,
+            probes: Vec::new(),
+            probed_start: None,
+        }
+    }
+
+    pub(super) fn identity(&self) -> PodIdentity {
+        identity(&self.pod)
+    }
+
+    /// `namespace/name`.
+    pub(super) fn full_name(&self) -> String {
+        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
+        format!("{namespace}/{}", self.pod.metadata.name)
+    }
+
+    /// The link that it must have.
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted { pod: self.full_name(), addresses: addresses_of(&self.pod) }
+    }
+
+    pub(super) fn set_link(&mut self, link: PodLink, netns: String) {
+        self.link = Some(link);
+        self.facts.network = Some(PodNetworkStatus {
+            netns,
+            host_link: link.id.host_name().to_string(),
+            mtu: link.mtu,
+        });
+        self.succeed();
+    }
+
+    /// Whether it does not rest after a failure.
+    pub(super) fn may_try(&self, now: Instant) -> bool {
+        self.rest_until.is_none_or(|until| until <= now)
+    }
+
+    /// Notes a failure and answers how long to rest.
+    pub(super) fn fail(&mut self, reason: &str, message: String, now: Instant) -> Duration {
+        let rest = FIRST_REST.saturating_mul(1 << self.failures.min(16)).min(LONGEST_REST);
+        self.failures += 1;
+        self.rest_until = Some(now + rest);
+        self.facts.failure = Some((reason.to_owned(), message));
+        rest
+    }
+
+    /// Rests before PID 1 is started again, without a failure to tell of.
+    pub(super) fn rest(&mut self, rest: Duration, now: Instant) {
+        self.rest_until = Some(now + rest);
+    }
+
+    /// Forgets failures.
+    pub(super) fn succeed(&mut self) {
+        self.failures = 0;
+        self.rest_until = None;
+        self.facts.failure = None;
+    }
+
+    pub(super) fn add_probe(&mut self, probe: AbortHandle) {
+        self.probes.push(probe);
+    }
+
+    pub(super) fn stop_probes(&mut self) {
+        for probe in self.probes.drain(..) {
+            probe.abort();
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.stop_probes();
+    }
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Exec: a request that becomes a stream of frames between the client and a command in a pod.
+//!
+//! ```text
+//!   socket ──► decode ──► ExecSession::input     a full channel stops the reading: back-pressure
+//!   socket ◄── encode ◄── ExecSession::output    a full socket stops the taking
+//! ```
+//!
+//! When the client is gone both channels are dropped, which tells the other side to kill the
+//! command: whichever of the two it waits for, it hears of it.
+
+use aide::transform::TransformOperation;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use netlab_api::exec::{EXEC_PROTOCOL, Frame, MAX_FRAME};
+use netlab_api::{ApiError, Object, Pod};
+use schemars::JsonSchema;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+
+use super::answer::{Failure, bad_request, defect};
+use super::query::{FromQuery, Params, Query};
+use super::router::App;
+use super::target::Single;
+use crate::control::access::{ExecRequest, ExecSession};
+use crate::control::cluster::ObjectKey;
+
+/// The size of a terminal that does not say.
+const COLUMNS: u16 = 80;
+/// The size of a terminal that does not say.
+const ROWS: u16 = 24;
+/// Output is gathered up to so many bytes before it is written to the socket.
+const GATHER: usize = 4 * MAX_FRAME;
+
+/// `POST …/exec`.
+pub(super) async fn exec(
+    State(app): State<App>,
+    Single(key, _): Single<Pod>,
+    Params(params): Params<ExecParams>,
+    mut request: Request,
+) -> Result<Response, Failure> {
+    check_upgrade(request.headers())?;
+    if params.command.is_empty() {
+        return Err(bad_request("query parameter `command` is missing")
+            .with_hint("`?command=ls&command=-l` runs `ls -l`")
+            .into());
+    }
+    let upgrade = request
+        .extensions_mut()
+        .remove::<OnUpgrade>()
+        .ok_or_else(|| defect("an exec arrived on a connection that cannot be upgraded"))?;
+    let pod = pod(&app, &key).await?;
+    let size = (params.columns.unwrap_or(COLUMNS), params.rows.unwrap_or(ROWS));
+    let wanted = ExecRequest {
+        command: params.command,
+        stdin: params.stdin,
+        terminal: params.tty.then_some(size),
+    };
+    let session = app.state.pods.exec(&pod, wanted).await?;
+    tokio::spawn(run(app, upgrade, session));
+    let headers = [
+        (header::CONNECTION, HeaderValue::from_static("upgrade")),
+        (header::UPGRADE, HeaderValue::from_static(EXEC_PROTOCOL)),
+    ];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response())
+}
+
+/// Documents the answer, which has no JSON body.
+pub(super) fn document(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .response_with::<101, (), _>(|response| {
+            response.description("the connection now carries frames of `netlab-exec/1`")
+        })
+        .default_response::<Failure>()
+}
+
+/// The pod that a path names.
+pub(super) async fn pod(app: &App, key: &ObjectKey) -> Result<Pod, ApiError> {
+    match app.state.cluster.get(key).await? {
+        Object::Pod(pod) => Ok(pod),
+        other => Err(defect(&format!("asked for a pod, got a {}", other.kind().singular()))),
+    }
+}
+
+fn check_upgrade(headers: &HeaderMap) -> Result<(), ApiError> {
+    let names = |name: header::HeaderName, wanted: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|word| word.trim().eq_ignore_ascii_case(wanted)))
+    };
+    if names(header::CONNECTION, "upgrade") && names(header::UPGRADE, EXEC_PROTOCOL) {
+        return Ok(());
+    }
+    Err(bad_request("exec needs an upgraded connection").with_hint(format!(
+        "send `Connection: Upgrade` and `Upgrade: {EXEC_PROTOCOL}`, or use `netlabctl exec`"
+    )))
+}
+
+/// Carries one session to its end.
+async fn run(app: App, upgrade: OnUpgrade, session: ExecSession) {
+    // An error here means that the client went before the 101 reached it.
+    let Ok(upgraded) = upgrade.await else { return };
+    let _level = app.state.metrics.exec_sessions.raise();
+    tokio::select! {
+        () = pump(upgraded, session) => {}
+        // Sessions get as long as requests once the server is told to stop.
+        () = app.closed() => {}
+    }
+}
+
+async fn pump(upgraded: Upgraded, session: ExecSession) {
+    let Ok(parts) = upgraded.downcast::<TokioIo<UnixStream>>() else {
+        tracing::error!("BUG: an upgraded connection is no unix socket");
+        return;
+    };
+    let (reader, writer) = parts.io.into_inner().into_split();
+    let from_client = receive(reader, BytesMut::from(&parts.read_buf[..]), session.input);
+    let to_client = send(writer, session.output);
+    tokio::select! {
+        // The command ended, or the client takes no more.
+        () = to_client => {}
+        // The client is gone: what the command still says reaches nobody.
+        () = from_client => {}
+    }
+}
+
+/// Hands the client's frames on until the client is gone or says what it must not.
+async fn receive(mut reader: OwnedReadHalf, mut buffer: BytesMut, input: mpsc::Sender<Frame>) {
+    loop {
+        match Frame::decode(&mut buffer) {
+            Ok(Some(frame @ (Frame::Stdin(_) | Frame::StdinClosed | Frame::Resize { .. }))) => {
+                tokio::select! {
+                    biased;
+                    sent = input.send(frame) => {
+                        // The command takes no more input; it may still have output.
+                        if sent.is_err() {
+                            discard(reader).await;
+                            return;
+                        }
+                    }
+                    // A command that reads nothing must not keep a dead client from being noticed.
+                    () = hangup(&reader) => return,
+                }
+            }
+            Ok(Some(frame)) => {
+                tracing::debug!(?frame, "an exec client sent a frame that only servers send");
+                return;
+            }
+            Ok(None) => match reader.read_buf(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            },
+            Err(error) => {
+                tracing::debug!(%error, "an exec client sent a bad frame");
+                return;
+            }
+        }
+    }
+}
+
+/// Waits until the client is gone, whatever it still sends.
+async fn discard(mut reader: OwnedReadHalf) {
+    let mut scratch = [0; 4096];
+    while matches!(reader.read(&mut scratch).await, Ok(1..)) {}
+}
+
+/// Waits until the other end is closed, even while there is unread input in front of that end.
+async fn hangup(reader: &OwnedReadHalf) {
+    // Priority data does not exist on unix sockets: this readiness is the closed end alone.
+    while let Ok(ready) = reader.ready(Interest::PRIORITY).await {
+        if ready.is_read_closed() {
+            return;
+        }
+    }
+}
+
+/// Hands the command's frames on until its exit code is sent.
+async fn send(mut writer: OwnedWriteHalf, mut output: mpsc::Receiver<Frame>) {
+    let mut out = BytesMut::new();
+    let mut last = false;
+    while !last {
+        let Some(frame) = output.recv().await else { break };
+        last = matches!(frame, Frame::Exit(_));
+        frame.encode(&mut out);
+        while !last && out.len() < GATHER {
+            let Ok(frame) = output.try_recv() else { break };
+            last = matches!(frame, Frame::Exit(_));
+            frame.encode(&mut out);
+        }
+        if writer.write_all_buf(&mut out).await.is_err() {
+            return;
+        }
+    }
+    let _ = writer.shutdown().await;
+}
+
+/// Parameters of an exec.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ExecParams {
+    /// The program, and once more for each argument.
+    command: Vec<String>,
+    /// The client sends input.
+    #[serde(default)]
+    stdin: bool,
+    /// Run it in a terminal.
+    #[serde(default)]
+    tty: bool,
+    /// Columns of the terminal; 80 unless given.
+    columns: Option<u16>,
+    /// Lines of the terminal; 24 unless given.
+    rows: Option<u16>,
+}
+
+impl FromQuery for ExecParams {
+    fn from_query(query: &mut Query) -> Result<ExecParams, ApiError> {
+        Ok(ExecParams {
+            command: query.texts("command"),
+            stdin: query.flag("stdin")?,
+            tty: query.flag("tty")?,
+            columns: query.value("columns", "a number of columns")?,
+            rows: query.value("rows", "a number of lines")?,
+        })
+    }
+}
