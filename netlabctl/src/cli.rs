@@ -59,7 +59,7 @@ pub(crate) enum Command {
     #[command(subcommand, visible_alias = "po")]
     Pod(PodCommand),
     /// Make a pod and wait until it is ready (same as `pod run`)
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// List objects
     Get(get::GetArgs),
     /// Show one object with its events
@@ -115,7 +115,7 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PodCommand {
     /// Make a pod and wait until it is ready
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// List pods
     #[command(visible_alias = "list")]
     Ls(get::ListArgs),
@@ -138,7 +138,7 @@ pub(crate) enum NodeCommand {
 /// Carries a command out.
 pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Pod(PodCommand::Run(args)) | Command::Run(args) => run::run(context, args).await,
+        Command::Pod(PodCommand::Run(args)) | Command::Run(args) => run::run(context, *args).await,
         Command::Pod(PodCommand::Ls(args)) => get::get(context, args.of("pods")).await,
         Command::Pod(PodCommand::Rm(args)) => delete::delete(context, args.into()).await,
         Command::Node(NodeCommand::Ls(args)) => get::get(context, args.of("nodes")).await,

@@ -122,7 +122,7 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
     if doomed.is_empty() && missing.is_empty() {
         output::note("No resources found");
     }
-    let dry_run = options.dry_run.then_some(" (dry run)").unwrap_or_default();
+    let dry_run = if options.dry_run { " (dry run)" } else { "" };
     let names = how.output.is_some();
     let say = |object: &Object| output::line(&told(object, how.force, names, dry_run));
     if how.wait && !how.no_wait && !options.dry_run {
