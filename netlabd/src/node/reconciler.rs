@@ -57,6 +57,9 @@ const STARTERS: usize = 4;
 /// Inputs that are taken in before the loop acts on them together.
 const ROUND: usize = 1024;
 
+/// So many inputs leave memory behind that is worth giving back.
+const BURST: usize = 100;
+
 /// What happened.
 #[derive(Debug)]
 pub(super) enum Input {
@@ -105,6 +108,8 @@ pub struct Reconciler {
     drifted: BTreeSet<String>,
     /// Links that have no alias yet.
     nameless: Vec<(IfIndex, String)>,
+    /// Inputs since the last time when nothing happened.
+    inputs_since_rest: usize,
     /// The newest revision that was taken in, and the newest that was reported.
     seen: Revision,
     reported: Option<Revision>,
@@ -150,6 +155,7 @@ impl Reconciler {
             by_nsid: HashMap::new(),
             drifted: BTreeSet::new(),
             nameless: Vec::new(),
+            inputs_since_rest: 0,
             seen: Revision::ZERO,
             reported: None,
             synced: Some(synced),
@@ -176,6 +182,7 @@ impl Reconciler {
                     if count == 0 {
                         return Ok(());
                     }
+                    self.inputs_since_rest += count;
                     for input in round.drain(..) {
                         self.take(input).await;
                     }
@@ -188,10 +195,24 @@ impl Reconciler {
                     }
                 }
                 () = drift::pause(), if !self.drifted.is_empty() => self.mend_drift().await,
-                () = drift::leisure(), if !self.nameless.is_empty() => self.name_links().await,
+                () = drift::leisure(), if self.has_chores() => self.do_chores().await,
                 () = told_to_stop(&mut stop) => return Ok(()),
             }
             self.settle().await;
+        }
+    }
+
+    /// Whether there is something to do once nobody waits.
+    fn has_chores(&self) -> bool {
+        !self.nameless.is_empty() || self.inputs_since_rest >= BURST
+    }
+
+    async fn do_chores(&mut self) {
+        if !self.nameless.is_empty() {
+            self.name_links().await;
+        }
+        if std::mem::take(&mut self.inputs_since_rest) >= BURST {
+            tokio::task::spawn_blocking(crate::memory::give_back);
         }
     }
 
@@ -241,9 +262,14 @@ impl Reconciler {
         let uid = pod.metadata.uid.clone();
         self.touched.insert(uid.clone());
         match self.entries.get_mut(&uid) {
-            Some(entry) => entry.pod = pod,
+            Some(entry) => entry.see(pod),
             None => {
-                self.entries.insert(uid, Entry::new(pod, Time::now()));
+                let mut entry = Entry::new(pod, Time::now());
+                // The first look still needs what an earlier daemon said.
+                if self.reported.is_some() {
+                    entry.forget_status();
+                }
+                self.entries.insert(uid, entry);
             }
         }
     }
@@ -451,8 +477,7 @@ impl Reconciler {
             return;
         }
         let status = pod_status(&entry.pod, &entry.facts);
-        if entry.reported.as_ref() != Some(&status) {
-            entry.reported = Some(status.clone());
+        if entry.is_news(&status) {
             self.machine.reports.status(entry.identity(), status);
         }
     }
