@@ -98,9 +98,16 @@ impl Control {
         &self.config
     }
 
-    /// Forgets events that are old or too many. To be called now and then.
-    pub async fn prune_events(&self, now: Time) -> Result<usize, ApiError> {
+    /// Forgets events that are too many, and with `thorough` also those that are old, for which
+    /// all of them must be read. To be called now and then.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn prune_events(&self, now: Time, thorough: bool) -> Result<usize, ApiError> {
         let entries = self.entries(Kind::Event, None).await?;
+        if !thorough && entries.entries.len() <= event::MAX_EVENTS {
+            return Ok(0);
+        }
         let events: Vec<Event> =
             entries.entries.iter().map(decode_entry).collect::<Result<_, _>>()?;
         let outlived = event::outlived(events, now);
@@ -184,9 +191,11 @@ impl Control {
         }
     }
 
-    /// Notes that nodes have something to program.
-    fn want(&self, revision: Revision) {
-        self.wanted.fetch_max(revision.0, Ordering::SeqCst);
+    /// Notes that nodes have something to program, if they have.
+    fn want(&self, concerns_nodes: bool, revision: Revision) {
+        if concerns_nodes {
+            self.wanted.fetch_max(revision.0, Ordering::SeqCst);
+        }
     }
 
     /// Makes a wish come true, all of it or nothing. Objects come back in the wish's order, with
@@ -207,9 +216,10 @@ impl Control {
                 return Ok((self.revision().await?, outcome));
             }
             Control::put_blocks(&mut draft, &placement.blocks);
+            let concerns_nodes = draft.concerns_nodes();
             match draft.commit().await {
                 Ok(revision) => {
-                    self.want(revision);
+                    self.want(concerns_nodes, revision);
                     for applied in &mut outcome {
                         if applied.result != ApplyResult::Unchanged {
                             let version = &mut applied.object.metadata_mut().resource_version;
@@ -243,9 +253,10 @@ impl Control {
             if options.dry_run || draft.is_empty() {
                 return Ok((self.revision().await?, gone));
             }
+            let concerns_nodes = draft.concerns_nodes();
             match draft.commit().await {
                 Ok(revision) => {
-                    self.want(revision);
+                    self.want(concerns_nodes, revision);
                     return Ok((revision, gone));
                 }
                 Err(CommitError::Conflict { .. }) => continue,

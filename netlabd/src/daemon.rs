@@ -27,14 +27,17 @@ use crate::control::cluster::Cluster;
 use crate::node::access::NodeAccess;
 use crate::node::{Machine, MachineOptions, Reconciler};
 use crate::server::{Limits, Metrics, Readiness, ServerState, bind_socket, serve};
-use crate::store::{Options as StoreOptions, SledStore};
+use crate::store::{HistoryLimits, Options as StoreOptions, SledStore};
 use config::Config;
 
 pub mod config;
 pub mod teardown;
 
-/// How often old events are looked for, and the node looks at its own addresses.
+/// How often the node looks at its own addresses, and at the number of events.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+/// Old events are looked for every so many rounds: it means to read them all.
+const THOROUGH_ROUNDS: u32 = 10;
 
 /// Name of the store's folder in the state folder.
 const STORE_DIR: &str = "store";
@@ -67,7 +70,7 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen to SIGINT")?;
     let name = node_name(&config)?;
-    let store = SledStore::open(&config.state_dir.join(STORE_DIR), StoreOptions::default())?;
+    let store = SledStore::open(&config.state_dir.join(STORE_DIR), store_options())?;
     let control = Arc::new(Control::open(Arc::new(store), config.cluster()?).await?);
     let socket = bind_socket(&config.run_dir.join("netlabd.sock"), &config.socket_group)?;
     let cluster: Arc<dyn Cluster> = control.clone();
@@ -127,12 +130,22 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     outcome
 }
 
+/// A watcher that falls further behind lists again, which a node of 1,000 pods does in 50 ms; more
+/// history would cost more memory than the objects themselves.
+fn store_options() -> StoreOptions {
+    StoreOptions {
+        history: HistoryLimits { changes: 4096, bytes: 2 << 20 },
+        ..StoreOptions::default()
+    }
+}
+
 /// Forgets old events, and tells the cluster when the node's addresses change.
 async fn keep_house(control: Arc<Control>, machine: Arc<Machine>) {
     let mut interval = tokio::time::interval(HOUSEKEEPING);
-    loop {
+    for round in 0_u32.. {
         interval.tick().await;
-        if let Err(error) = control.prune_events(Time::now()).await {
+        let thorough = round.is_multiple_of(THOROUGH_ROUNDS);
+        if let Err(error) = control.prune_events(Time::now(), thorough).await {
             tracing::warn!(%error, "old events stay");
         }
         match machine.status() {

@@ -137,6 +137,13 @@ impl Cluster for Control {
         revision: Revision,
         timeout: Duration,
     ) -> Result<Programmed, ApiError> {
+        let newest = self.revision().await?;
+        if revision > newest {
+            return Err(ApiError::new(
+                Reason::BadRequest,
+                format!("revision {revision} has not happened yet: the newest is {newest}"),
+            ));
+        }
         // Most writes are no node's business (events, statuses): wait for the newest one that is.
         let target = revision.0.min(self.wanted.load(Ordering::SeqCst));
         let mut progress = self.progress.subscribe();
@@ -284,9 +291,10 @@ impl Cluster for Control {
             }
             Control::put_blocks(&mut draft, &blocks);
             self.remove_emptied_namespaces(&mut draft, emptied).await?;
+            let concerns_nodes = draft.concerns_nodes();
             match draft.commit().await {
                 Ok(revision) => {
-                    self.want(revision);
+                    self.want(concerns_nodes, revision);
                     return Ok(());
                 }
                 Err(CommitError::Conflict { .. }) => continue,
