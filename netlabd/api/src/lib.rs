@@ -4,6 +4,8 @@
 //! Objects have Kubernetes' names and field names. Nothing here touches a kernel, a store or a
 //! socket, except [`client`], which speaks to a daemon's unix socket.
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod error;
 pub mod event;
 pub mod exec;

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `apply`, `create` and `replace`: objects from files, and `create namespace`.
+
+use clap::{Args, Subcommand};
+use netlab_api::client::{ApplyOptions, ObjectRef};
+use netlab_api::resource::Kind;
+use netlab_api::{Namespace, Object};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::manifest::{self, FileArgs};
+use crate::output;
+use crate::output::format::{self, Format};
+use crate::wait::SettleArgs;
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    #[command(flatten)]
+    files: FileArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+/// Flags of verbs that write objects.
+#[derive(Debug, Args)]
+pub(crate) struct WriteArgs {
+    /// `server`: say what would be; `client`: only read and check the files
+    #[arg(long, value_parser = ["server", "client", "none"], num_args = 0..=1, default_missing_value = "client", require_equals = true)]
+    pub(crate) dry_run: Option<String>,
+    /// Print the objects: json, yaml, name, jsonpath=…
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) settle: SettleArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct CreateArgs {
+    #[command(subcommand)]
+    what: Option<CreateCommand>,
+    #[command(flatten)]
+    files: FileArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum CreateCommand {
+    /// Make a namespace
+    #[command(visible_alias = "ns")]
+    Namespace {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplaceArgs {
+    #[command(flatten)]
+    files: FileArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+impl WriteArgs {
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry_run.as_deref().is_some_and(|how| how != "none")
+    }
+
+    pub(crate) fn is_client_only(&self) -> bool {
+        self.dry_run.as_deref() == Some("client")
+    }
+
+    /// ` (dry run)`, ` (server dry run)`, or nothing.
+    fn suffix(&self) -> &'static str {
+        match self.dry_run.as_deref() {
+            Some("server") => " (server dry run)",
+            Some("client") => " (dry run)",
+            _ => "",
+        }
+    }
+
+    /// Tells what became of objects: a line each, or the objects themselves.
+    pub(crate) fn say(&self, told: &[(Object, &str)]) {
+        match &self.output {
+            Format::Table | Format::Wide | Format::CustomColumns(_) => {
+                for (object, what) in told {
+                    output::line(&format!("{} {what}{}", object.slash_name(), self.suffix()));
+                }
+            }
+            format => {
+                let objects: Vec<Object> = told.iter().map(|(object, _)| object.clone()).collect();
+                output::text(&format::text(format, &objects, objects.len() == 1));
+            }
+        }
+    }
+}
+
+pub(crate) async fn apply(context: &Context, args: ApplyArgs) -> Result<(), Failure> {
+    let objects = manifest::read(context, &args.files)?;
+    write(context, objects, &args.write, false).await
+}
+
+pub(crate) async fn create(context: &Context, args: CreateArgs) -> Result<(), Failure> {
+    match args.what {
+        Some(CreateCommand::Namespace { name, write: how }) => {
+            let mut namespace = Namespace::default();
+            namespace.metadata.name = name;
+            write(context, vec![Object::Namespace(namespace)], &how, true).await
+        }
+        None => {
+            let objects = manifest::read(context, &args.files)?;
+            write(context, objects, &args.write, true).await
+        }
+    }
+}
+
+async fn write(
+    context: &Context,
+    objects: Vec<Object>,
+    args: &WriteArgs,
+    create: bool,
+) -> Result<(), Failure> {
+    if args.is_client_only() {
+        let told: Vec<_> = objects.into_iter().map(|object| (object, "created")).collect();
+        args.say(&told);
+        return Ok(());
+    }
+    let options = ApplyOptions { create, dry_run: args.is_dry() };
+    let answer = context.client.apply(&objects, options).await?;
+    if !args.is_dry() {
+        args.settle.programmed(context, answer.revision).await?;
+    }
+    let told: Vec<_> =
+        answer.items.into_iter().map(|item| (item.object, item.result.as_str())).collect();
+    args.say(&told);
+    Ok(())
+}
+
+pub(crate) async fn replace(context: &Context, args: ReplaceArgs) -> Result<(), Failure> {
+    let objects = manifest::read(context, &args.files)?;
+    let mut told = Vec::new();
+    let mut revision = 0;
+    for object in objects {
+        if args.write.is_client_only() {
+            told.push((object, "replaced"));
+            continue;
+        }
+        let answer = context.client.replace(&object, args.write.is_dry()).await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(context.explain(error, &ObjectRef::of(&object)).await),
+        };
+        revision = answer.metadata().resource_version.parse().unwrap_or(revision).max(revision);
+        told.push((answer, "replaced"));
+    }
+    let programs = told.iter().any(|(object, _)| object.kind() == Kind::Pod);
+    if programs && !args.write.is_dry() {
+        args.write.settle.programmed(context, revision).await?;
+    }
+    args.write.say(&told);
+    Ok(())
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The command line: verbs, flags every verb takes, and which file carries a verb out.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::{
+    annotate, api_resources, apply, completion, cordon, cp, delete, describe, diff, doctor, edit,
+    events, exec, explain, get, label, logs, run, status, version, wait,
+};
+
+/// Kubernetes networking on bare Linux: pods, their addresses and their routes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "netlabctl",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Verbs, flags and messages are kubectl's: what you know from there works here.\n\
+                  First steps:  netlabctl pod run web --port 8080 -- python3 -m http.server 8080\n\
+                  \x20             netlabctl get pods -o wide"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Namespace that names without one mean [default: default]
+    #[arg(short, long, global = true, value_name = "NS", help_heading = "Global options")]
+    pub(crate) namespace: Option<String>,
+    /// Socket of the daemon
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        default_value = "/run/netlab/netlabd.sock",
+        help_heading = "Global options"
+    )]
+    pub(crate) socket: PathBuf,
+    /// Tell of every request on stderr
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub(crate) verbose: u8,
+    /// No colours
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) no_color: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run, list and delete pods
+    #[command(subcommand, visible_alias = "po")]
+    Pod(PodCommand),
+    /// Make a pod and wait until it is ready (same as `pod run`)
+    Run(Box<run::RunArgs>),
+    /// List objects
+    Get(get::GetArgs),
+    /// Show one object with its events
+    Describe(describe::DescribeArgs),
+    /// Delete objects and wait until they are gone
+    #[command(visible_alias = "rm")]
+    Delete(delete::DeleteArgs),
+    /// Make objects as files say, and change those that differ
+    Apply(apply::ApplyArgs),
+    /// Show what `apply` would change
+    Diff(diff::DiffArgs),
+    /// Make objects from files, or a namespace
+    Create(apply::CreateArgs),
+    /// Replace objects by those in files
+    Replace(apply::ReplaceArgs),
+    /// Change an object in an editor
+    Edit(edit::EditArgs),
+    /// Wait for something to become true
+    Wait(wait::WaitArgs),
+    /// Set and remove labels
+    Label(label::ChangeArgs),
+    /// Set and remove annotations
+    Annotate(label::ChangeArgs),
+    /// Print a pod's log
+    Logs(logs::LogsArgs),
+    /// Run a command in a pod
+    Exec(exec::ExecArgs),
+    /// Copy files from and to a pod
+    Cp(cp::CpArgs),
+    /// List what happened
+    Events(events::EventsArgs),
+    /// Show how the whole is doing
+    Status,
+    /// Look for what does not work, and tell how to mend it
+    Doctor,
+    /// List nodes, and keep pods off them
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Place no new pods on a node
+    Cordon(cordon::CordonArgs),
+    /// Place pods on a node again
+    Uncordon(cordon::CordonArgs),
+    /// Describe the fields of an object
+    Explain(explain::ExplainArgs),
+    /// List the types of objects
+    ApiResources(api_resources::ApiResourcesArgs),
+    /// Print a script that completes commands and names
+    Completion(completion::CompletionArgs),
+    /// Print the versions of netlabctl and netlabd
+    Version(version::VersionArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PodCommand {
+    /// Make a pod and wait until it is ready
+    Run(Box<run::RunArgs>),
+    /// List pods
+    #[command(visible_alias = "list")]
+    Ls(get::ListArgs),
+    /// Delete pods and wait until they are gone
+    #[command(visible_alias = "delete")]
+    Rm(delete::PodRmArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// List nodes
+    #[command(visible_alias = "list")]
+    Ls(get::ListArgs),
+    /// Place no new pods on a node
+    Cordon(cordon::CordonArgs),
+    /// Place pods on a node again
+    Uncordon(cordon::CordonArgs),
+}
+
+/// Carries a command out.
+pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Pod(PodCommand::Run(args)) | Command::Run(args) => run::run(context, *args).await,
+        Command::Pod(PodCommand::Ls(args)) => get::get(context, args.of("pods")).await,
+        Command::Pod(PodCommand::Rm(args)) => delete::delete(context, args.into()).await,
+        Command::Node(NodeCommand::Ls(args)) => get::get(context, args.of("nodes")).await,
+        Command::Node(NodeCommand::Cordon(args)) | Command::Cordon(args) => {
+            cordon::cordon(context, &args, true).await
+        }
+        Command::Node(NodeCommand::Uncordon(args)) | Command::Uncordon(args) => {
+            cordon::cordon(context, &args, false).await
+        }
+        Command::Get(args) => get::get(context, args).await,
+        Command::Describe(args) => describe::describe(context, args).await,
+        Command::Delete(args) => delete::delete(context, args).await,
+        Command::Apply(args) => apply::apply(context, args).await,
+        Command::Create(args) => apply::create(context, args).await,
+        Command::Replace(args) => apply::replace(context, args).await,
+        Command::Diff(args) => diff::diff(context, args).await,
+        Command::Edit(args) => edit::edit(context, args).await,
+        Command::Wait(args) => wait::wait(context, args).await,
+        Command::Label(args) => label::change(context, args, label::LABELS).await,
+        Command::Annotate(args) => label::change(context, args, annotate::ANNOTATIONS).await,
+        Command::Logs(args) => logs::logs(context, args).await,
+        Command::Exec(args) => exec::exec(context, args).await,
+        Command::Cp(args) => cp::cp(context, args).await,
+        Command::Events(args) => events::events(context, args).await,
+        Command::Status => status::status(context).await,
+        Command::Doctor => doctor::doctor(context).await,
+        Command::Explain(args) => explain::explain(&args),
+        Command::ApiResources(args) => api_resources::list(&args),
+        Command::Completion(args) => completion::script(&args),
+        Command::Version(args) => version::version(context, &args).await,
+    }
+}
+
+/// The command line as clap knows it, with the environment's part.
+pub(crate) fn command() -> clap::Command {
+    with_environment(Cli::command())
+}
+
+/// Reads a command line.
+pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches_from(words)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// Flags that no variable sets: what they select or destroy is of one command, and a variable
+/// would do it to each. `node` is to choose a daemon later.
+const NOT_FROM_ENVIRONMENT: [&str; 20] = [
+    "all",
+    "all-namespaces",
+    "annotations",
+    "attach",
+    "env",
+    "field-selector",
+    "filename",
+    "for",
+    "force",
+    "help",
+    "labels",
+    "node",
+    "now",
+    "overwrite",
+    "replicas",
+    "rm",
+    "selector",
+    "stdin",
+    "tty",
+    "version",
+];
+
+/// Gives every flag that is a preference its `NETLAB_FLAG` variable.
+fn with_environment(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.get_long() {
+        Some(long) if !NOT_FROM_ENVIRONMENT.contains(&long) => {
+            let name = format!("NETLAB_{}", long.to_ascii_uppercase().replace('-', "_"));
+            // Clap holds names for the life of the program; there are a few dozen.
+            let name: &'static str = name.leak();
+            arg.env(name).hide_env(true)
+        }
+        _ => arg,
+    });
+    command.mut_subcommands(with_environment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[track_caller]
+    fn reads(line: &str) -> Cli {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        parse(&words).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    #[test]
+    fn what_kubectl_users_type_is_understood() {
+        for line in [
+            "netlabctl get po -A -o wide",
+            "netlabctl get pods web db -o=yaml -n shop",
+            "netlabctl get pods -l app=web -w --show-labels",
+            "netlabctl -n shop get pods,nodes --sort-by=.metadata.name --no-headers",
+            "netlabctl run web --port 80 --labels app=web --restart=Never -- sleep 5",
+            "netlabctl run -it --rm sh -- /bin/sh -c ls",
+            "netlabctl exec -it web -- sh",
+            "netlabctl exec web -n shop -- ls -l",
+            "netlabctl logs -f --tail=10 web --since 5m",
+            "netlabctl logs web -p --timestamps",
+            "netlabctl delete pod web --grace-period=0 --force",
+            "netlabctl delete pods --all --now",
+            "netlabctl delete -f a.yaml -f b.yaml --ignore-not-found",
+            "netlabctl delete pod web --wait=false --ignore-not-found=true",
+            "netlabctl apply -f - --dry-run=server",
+            "netlabctl apply -f a.yaml,b.yaml",
+            "netlabctl wait --for=condition=Ready pod/web --timeout=60s",
+            "netlabctl wait pods -l app=web --for delete",
+            "netlabctl label pod web a=b c- --overwrite",
+            "netlabctl cp web:/etc/hosts hosts",
+            "netlabctl events --for pod/web -w",
+            "netlabctl create namespace shop",
+            "netlabctl create ns shop",
+            "netlabctl create -f a.yaml",
+            "netlabctl explain pod.spec",
+            "netlabctl version -o json",
+            "netlabctl pod ls -A",
+            "netlabctl pod rm web db",
+            "netlabctl node ls",
+            "netlabctl cordon n1",
+        ] {
+            reads(line);
+        }
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_flags_after_the_dashes() {
+        let cli = reads("netlabctl run web -- ls --all -n x");
+        let Command::Run(args) = cli.command else { panic!("not run") };
+        assert_eq!(args.command, ["ls", "--all", "-n", "x"]);
+        assert_eq!(cli.global.namespace, None);
+    }
+}

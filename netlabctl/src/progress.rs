@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Waits: bounded, told of on a terminal when they take long, and left by Ctrl-C with a word on
+//! what goes on without us.
+
+use std::cell::RefCell;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::failure::{Failure, INTERRUPTED};
+use crate::output;
+
+/// Waits shorter than this are not told of.
+const QUIET: Duration = Duration::from_millis(500);
+/// How often the line moves.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What a wait is waiting for at present, for the progress line and the message at its end.
+#[derive(Debug, Default)]
+pub(crate) struct Progress(RefCell<String>);
+
+impl Progress {
+    /// Says what is waited for now.
+    pub(crate) fn set(&self, text: impl Into<String>) {
+        *self.0.borrow_mut() = text.into();
+    }
+
+    /// What is waited for now.
+    pub(crate) fn get(&self) -> String {
+        self.0.borrow().clone()
+    }
+}
+
+/// How a wait is bounded, and what its end is called.
+#[derive(Debug, Clone)]
+pub(crate) struct Bound {
+    /// How long at most.
+    pub(crate) timeout: Duration,
+    /// What a timeout says, before what is missing.
+    pub(crate) late: String,
+    /// What Ctrl-C says: what goes on without us.
+    pub(crate) left: String,
+}
+
+/// Awaits `work` within bounds.
+pub(crate) async fn wait<T>(
+    bound: &Bound,
+    progress: &Progress,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let started = Instant::now();
+    let deadline = tokio::time::sleep(bound.timeout);
+    let mut ticks = tokio::time::interval_at(started + QUIET, TICK);
+    let shown = std::io::stderr().is_terminal();
+    let mut line = Line { drawn: false };
+    tokio::pin!(work, deadline);
+    loop {
+        tokio::select! {
+            // Work that is done counts, even when the time is up as well.
+            biased;
+            done = &mut work => {
+                line.clear();
+                return done;
+            }
+            () = &mut deadline => {
+                line.clear();
+                let missing = progress.get();
+                let missing = if missing.is_empty() { String::new() } else { format!(": {missing}") };
+                return Err(Failure::timed_out(format!("{}{missing}", bound.late)));
+            }
+            interrupt = tokio::signal::ctrl_c() => {
+                line.clear();
+                interrupt.ok();
+                return Err(Failure::new(INTERRUPTED, format!("interrupted: {}", bound.left)));
+            }
+            _ = ticks.tick(), if shown => line.draw(&progress.get(), started.elapsed()),
+        }
+    }
+}
+
+/// One line of stderr, drawn over and over.
+struct Line {
+    drawn: bool,
+}
+
+impl Line {
+    fn draw(&mut self, text: &str, since: Duration) {
+        self.drawn = true;
+        let width = crate::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+        let line = format!("{:.0}s  {text}", since.as_secs_f64().floor());
+        let line: String = line.chars().take(width.saturating_sub(1)).collect();
+        output::raw_error(format!("\r\x1b[K{line}").as_bytes());
+    }
+
+    fn clear(&mut self) {
+        if self.drawn {
+            output::raw_error(b"\r\x1b[K");
+        }
+        self.drawn = false;
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::TIMED_OUT;
+
+    #[tokio::test]
+    async fn a_wait_that_is_late_tells_what_is_missing() {
+        let progress = Progress::default();
+        progress.set("pod/web: Ready is False");
+        let bound = Bound {
+            timeout: Duration::from_millis(1),
+            late: "timed out".to_owned(),
+            left: String::new(),
+        };
+        let never = std::future::pending::<Result<(), Failure>>();
+        let failure = wait(&bound, &progress, never).await.expect_err("late");
+        assert_eq!(failure.message, "error: timed out: pod/web: Ready is False");
+        assert_eq!(failure.code, TIMED_OUT);
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Answers that go on: watches and logs.
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::client::ClientError;
+use crate::wire::WatchEvent;
+
+/// Longest line of a watch, in bytes. The server takes no body over 4 MiB, and an object grows by
+/// its status only.
+const MAX_LINE: usize = 16 * 1024 * 1024;
+
+/// Changes of a collection, in order.
+#[derive(Debug)]
+pub struct Watch {
+    body: Incoming,
+    buffer: BytesMut,
+    /// Bytes of `buffer` that hold no end of line, so that a long line is not searched twice.
+    searched: usize,
+}
+
+impl Watch {
+    pub(super) fn new(body: Incoming) -> Watch {
+        Watch { body, buffer: BytesMut::new(), searched: 0 }
+    }
+
+    /// The next change; `None` when the server ended the watch. Cancel-safe. An `Error` event
+    /// comes as [`ClientError::Api`].
+    pub async fn next(&mut self) -> Result<Option<WatchEvent>, ClientError> {
+        loop {
+            if let Some(line) = self.take_line() {
+                let event = serde_json::from_slice(&line).map_err(|source| {
+                    ClientError::Decode { request: "watch".to_owned(), source }
+                })?;
+                return match event {
+                    WatchEvent::Error(error) => Err(ClientError::Api(error)),
+                    event => Ok(Some(event)),
+                };
+            }
+            if self.buffer.len() > MAX_LINE {
+                return Err(ClientError::WatchLine { limit: MAX_LINE });
+            }
+            match next_piece(&mut self.body).await? {
+                Some(piece) => self.buffer.extend_from_slice(&piece),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn take_line(&mut self) -> Option<BytesMut> {
+        loop {
+            let unsearched = &self.buffer[self.searched..];
+            let Some(end) = unsearched.iter().position(|byte| *byte == b'\n') else {
+                self.searched = self.buffer.len();
+                return None;
+            };
+            let line = self.buffer.split_to(self.searched + end);
+            self.buffer.advance(1);
+            self.searched = 0;
+            if !line.is_empty() {
+                return Some(line);
+            }
+        }
+    }
+}
+
+/// A pod's log, as it comes.
+#[derive(Debug)]
+pub struct LogStream {
+    body: Incoming,
+}
+
+impl LogStream {
+    pub(super) fn new(body: Incoming) -> LogStream {
+        LogStream { body }
+    }
+
+    /// More of the log; `None` at its end. Cancel-safe. Pieces need not end with a line.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        next_piece(&mut self.body).await
+    }
+}
+
+async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, ClientError> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|source| ClientError::ClosedMidway { source })?;
+        // Trailers carry nothing that anybody reads.
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
