@@ -2,7 +2,6 @@
 //! Sessions and logs of this node's pods: descriptors on one side, frames on the other.
 
 use std::io;
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +19,9 @@ use tokio::sync::mpsc;
 use super::doctor;
 use super::machine::Machine;
 use super::network::apply::chain;
+use super::pod::ContainerState;
 use super::pod::exec::{ExecRequest as Spawn, resize, wait_ready};
-use super::pod::log::reader::{LogError, LogQuery, LogReader};
+use super::pod::log::{LogError, LogQuery, LogReader};
 use crate::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess};
 use crate::control::cluster::PodIdentity;
 
@@ -165,7 +165,17 @@ impl PodAccess for NodeAccess {
             }
             Err(error) => return Err(ApiError::new(Reason::InternalError, error.to_string())),
         };
-        tokio::task::spawn_blocking(move || send_log(reader, &dir, request.follow, &lines_tx));
+        let (machine, uid) = (self.machine.clone(), pod.metadata.uid.clone());
+        // As kubectl does, following ends with the run that it began with.
+        let goes_on = move |reader: &LogReader| {
+            let status = machine.runtime.status(&uid).ok().flatten();
+            let has_ended = status.is_some_and(|status| {
+                matches!(status.state, ContainerState::Terminated { .. })
+                    || status.restart_count > reader.run()
+            });
+            request.follow && dir.is_dir() && !has_ended
+        };
+        tokio::task::spawn_blocking(move || send_log(reader, &goes_on, &lines_tx));
         Ok(lines_rx)
     }
 
@@ -280,18 +290,25 @@ async fn pump(
     }
 }
 
-/// Sends what there is, and with `follow` what comes, until the log's folder or the client is
-/// gone. Blocking.
-fn send_log(mut reader: LogReader, dir: &Path, follow: bool, lines: &mpsc::Sender<Bytes>) {
+/// Sends what there is, and what comes as long as the log `goes_on` and the client is there.
+/// Blocking.
+fn send_log(
+    mut reader: LogReader,
+    goes_on: &dyn Fn(&LogReader) -> bool,
+    lines: &mpsc::Sender<Bytes>,
+) {
     let mut buffer = Vec::new();
+    // What was written before the end was noticed is still to be read.
+    let mut ended = false;
     loop {
         buffer.clear();
         match reader.read(&mut buffer) {
-            Ok(0) if !follow => return,
+            Ok(0) if ended || lines.is_closed() => return,
             Ok(0) => {
-                let woken = reader.wait(LOG_PATIENCE).unwrap_or(false);
-                if lines.is_closed() || (!woken && !dir.is_dir()) {
-                    return;
+                ended = !goes_on(&reader);
+                if !ended {
+                    // Woken or not, it is looked again.
+                    let _ = reader.wait(LOG_PATIENCE);
                 }
             }
             Ok(_) => {

@@ -84,12 +84,11 @@ pub fn restore(netns: &Netns, journal: &Path) -> Result<(), Vec<ForwardingError>
             Ok(_) => {}
         }
     }
-    if errors.is_empty() {
-        if let Err(source) = fs::remove_file(journal)
-            && source.kind() != io::ErrorKind::NotFound
-        {
-            errors.push(ForwardingError::Journal { path: journal.to_owned(), source });
-        }
+    if errors.is_empty()
+        && let Err(source) = fs::remove_file(journal)
+        && source.kind() != io::ErrorKind::NotFound
+    {
+        errors.push(ForwardingError::Journal { path: journal.to_owned(), source });
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }

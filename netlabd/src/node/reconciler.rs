@@ -163,7 +163,7 @@ impl Reconciler {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), MachineError> {
         // Subscribe before the first look.
         self.listen_for_drift()?;
-        self.ensure_rules(true).await?;
+        self.ensure_rules(true, None).await?;
         tokio::spawn(follow_pods(self.machine.clone(), self.input.clone()));
         let mut resync = tokio::time::interval_at(tokio::time::Instant::now() + RESYNC, RESYNC);
         resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -64,7 +64,10 @@ pub fn diff(
     }
     for neighbour in link.plan_node_neighbours(addresses) {
         if !node.neighbours.contains(&neighbour) {
-            found.node(Request::SetNeighbour(neighbour), &format!("neighbour {neighbour}"));
+            found.node(
+                Request::SetNeighbour(neighbour),
+                &format!("neighbour {}", neighbour.address),
+            );
         }
     }
     for route in link.plan_node_routes(addresses) {
@@ -144,13 +147,14 @@ impl Missing {
         }
         for neighbour in link.plan_pod_neighbours() {
             if !inside.neighbours.contains(&neighbour) {
-                self.pod(Request::SetNeighbour(neighbour), &format!("neighbour {neighbour}"));
+                let what = format!("neighbour {}", neighbour.address);
+                self.pod(Request::SetNeighbour(neighbour), &what);
             }
         }
         for route in link.plan_pod_routes() {
             if !inside.routes.contains(&route) {
-                let what = format!("route {route}");
-                self.pod(Request::SetRoute(route), &what);
+                let via = route.via.map(|via| format!(" via {via}")).unwrap_or_default();
+                self.pod(Request::SetRoute(route), &format!("default route{via}"));
             }
         }
     }

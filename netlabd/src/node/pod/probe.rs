@@ -30,6 +30,9 @@ const FAILURE_THRESHOLD: u32 = 3;
 /// An eager probe's first rest. A server that listens after 5 ms is then ready after about 10.
 const FIRST_EAGER_REST: Duration = Duration::from_millis(5);
 
+/// While a pod starts, a bad answer is no news: people hear of it when it lasts this long.
+const STARTING: Duration = Duration::from_secs(1);
+
 /// What is read of an answer, and kept of a command's complaint.
 const MAX_ANSWER: usize = 10 * 1024;
 const MAX_COMPLAINT: usize = 512;
@@ -90,6 +93,7 @@ impl Prober {
         let mut eager_rest = self.is_eager.then_some(FIRST_EAGER_REST);
         let mut tally = Tally::new(&self.probe, self.holds);
         let mut last_message = None;
+        let began = tokio::time::Instant::now();
         loop {
             let answer = tokio::time::timeout(timeout, self.ask()).await;
             let (success, message) = match answer {
@@ -101,12 +105,17 @@ impl Prober {
             if success {
                 eager_rest = None;
             }
-            // While an eager probe hurries, the same complaint is told once.
-            let is_news = eager_rest.is_none() || last_message.as_ref() != Some(&message);
+            // While an eager probe hurries, a complaint is told once, and none at first.
+            let is_news = match eager_rest {
+                None => true,
+                Some(_) => began.elapsed() > STARTING && last_message.as_ref() != Some(&message),
+            };
             if turned.is_some() || (!success && is_news) {
                 tell(Verdict { success, message: message.clone(), turned });
             }
-            last_message = Some(message);
+            if is_news {
+                last_message = Some(message);
+            }
             match &mut eager_rest {
                 Some(rest) => {
                     tokio::time::sleep(*rest).await;

@@ -69,8 +69,12 @@ impl Reconciler {
     }
 
     /// Rules and sysctls as they must be. At the start a failure is the daemon's end: promising
-    /// a network that does not work would be worse.
-    pub(super) async fn ensure_rules(&mut self, at_start: bool) -> Result<(), MachineError> {
+    /// a network that does not work would be worse. `culprit` says who made it necessary.
+    pub(super) async fn ensure_rules(
+        &mut self,
+        at_start: bool,
+        culprit: Option<String>,
+    ) -> Result<(), MachineError> {
         let machine = self.machine.clone();
         let journal = machine.options.state_dir.join(FORWARDING_JOURNAL);
         let forwarded =
@@ -86,8 +90,15 @@ impl Reconciler {
             Ok(None) => {}
             Ok(Some(difference)) if at_start => tracing::debug!("wrote rules:\n{difference}"),
             Ok(Some(difference)) => {
-                let message = format!("Put back rules that were missing: {}", difference.trim());
-                tracing::warn!("{message}");
+                tracing::warn!("put back rules that somebody else changed:\n{difference}");
+                let tables: Vec<_> = ["ip netlab", "ip6 netlab"]
+                    .into_iter()
+                    .filter(|table| difference.contains(&format!(" {table}")))
+                    .collect();
+                let mut message = format!("Put back rules of table {}", tables.join(" and "));
+                if let Some(culprit) = culprit {
+                    message.push_str(&format!(": {culprit}"));
+                }
                 self.machine.node_event(EventKind::Warning, "RulesRepaired", message);
             }
             Err(error) if at_start => return Err(MachineError::Look { source: error.into() }),
@@ -98,8 +109,14 @@ impl Reconciler {
         Ok(())
     }
 
-    pub(super) async fn take_rules(&mut self, _event: netlab_nft::Event) {
-        if let Err(error) = self.ensure_rules(false).await {
+    pub(super) async fn take_rules(&mut self, event: netlab_nft::Event) {
+        match event {
+            netlab_nft::Event::Changed(change) => tracing::info!("{change}"),
+            netlab_nft::Event::Overflow => {
+                tracing::info!("rules changed faster than they were read")
+            }
+        }
+        if let Err(error) = self.ensure_rules(false, None).await {
             tracing::error!(error = %chain(&error), "rules could not be put back");
         }
     }
@@ -166,7 +183,7 @@ impl Reconciler {
 
     /// A full look at the node's side of all links, at rules and at sysctls.
     pub(super) async fn resync(&mut self) {
-        if let Err(error) = self.ensure_rules(false).await {
+        if let Err(error) = self.ensure_rules(false, None).await {
             tracing::error!(error = %chain(&error), "rules could not be checked");
         }
         self.mend(self.links(), false).await;
