@@ -287,7 +287,7 @@ impl Lab {
     #[track_caller]
     pub fn pod_ips(&self, name: &str) -> Vec<String> {
         let pod = self.pod(name);
-        let ips = pod["status"]["podIPs"].as_array().cloned().unwrap_or_default();
+        let ips = crate::observe::items(&pod["status"]["podIPs"]);
         ips.iter().filter_map(|ip| Some(ip["ip"].as_str()?.to_owned())).collect()
     }
 
@@ -332,6 +332,30 @@ impl Lab {
     pub fn run(&self, name: &str, words: &[&str]) -> String {
         let words: Vec<_> = ["pod", "run", name].into_iter().chain(words.iter().copied()).collect();
         self.ctl(&words).ok()
+    }
+
+    /// Waits until a pod of namespace `default` is as wanted, and returns it.
+    #[track_caller]
+    pub fn wait_for_pod(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut last = self.pod(name);
+        let deadline = Instant::now() + TIMEOUT;
+        while !wanted(&last) {
+            assert!(Instant::now() < deadline, "pod {name} does not become as wanted: {last:#}");
+            std::thread::sleep(Duration::from_millis(10));
+            last = self.pod(name);
+        }
+        last
+    }
+
+    /// Events about a pod of namespace `default`, as `reason: message`.
+    #[track_caller]
+    pub fn events_of(&self, name: &str) -> Vec<String> {
+        let path = format!("/v1/events?fieldSelector=involvedObject.name={name}");
+        let list = self.get(&path).expect(200);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let line =
+            |event: &Value| format!("{}: {}", text(&event["reason"]), text(&event["message"]));
+        crate::observe::items(&list["items"]).iter().map(line).collect()
     }
 
     /// Everything that a teardown would have to remove and that is still there.

@@ -23,6 +23,7 @@ mod leftover;
 pub mod machine;
 pub mod observe;
 pub mod pty;
+pub mod server;
 pub mod wait;
 
 pub use api::Response;

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::background::Background;
 use crate::command::{Output, command, run, run_with_input};
+use crate::observe;
+use crate::wait::wait_until;
 
 /// A network namespace with a name. Removed on drop.
 #[derive(Debug)]
@@ -87,6 +89,10 @@ pub fn unique(name: &str) -> String {
 pub(crate) fn join(node: &Machine, outside: &Machine, mtu: u32) {
     node.ip(&format!("link add eth0 mtu {mtu} type veth peer name eth0 netns {}", outside.name));
     outside.ip(&format!("link set eth0 mtu {mtu}"));
+    for machine in [node, outside] {
+        // Else link-local addresses stay tentative for a second, and change while a test looks.
+        machine.exec(&["sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0"]).ok();
+    }
     for (machine, last, peer) in [(node, 1, 9), (outside, 9, 1)] {
         machine.ip(&format!("addr add 192.0.2.{last}/24 dev eth0"));
         machine.ip(&format!("addr add 2001:db8::{last}/64 dev eth0 nodad"));
@@ -96,5 +102,13 @@ pub(crate) fn join(node: &Machine, outside: &Machine, mtu: u32) {
             machine.ip(&format!("route add default via 192.0.2.{peer}"));
             machine.ip(&format!("-6 route add default via 2001:db8::{peer}"));
         }
+    }
+    for machine in [node, outside] {
+        // The carrier comes a moment after both ends are up, and the link-local address with it.
+        wait_until("the uplink has a carrier", || {
+            let links = observe::ip(machine, "-j addr show dev eth0");
+            let addresses = observe::items(&links[0]["addr_info"]);
+            links[0]["operstate"] == "UP" && addresses.iter().any(|found| found["scope"] == "link")
+        });
     }
 }

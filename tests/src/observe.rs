@@ -108,6 +108,12 @@ pub fn start_time(pid: u32) -> Option<u64> {
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
 }
 
+/// Whether a process is there and has not ended; one that nobody waited for yet has.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 /// Folders of cgroups whose name holds `text`.
 pub fn cgroups(text: &str) -> Vec<String> {
     let mut found = Vec::new();
