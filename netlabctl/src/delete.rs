@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `delete`: asks for the deletion and returns when the objects are gone, from the kernels too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -242,35 +242,44 @@ pub(crate) async fn gone(
     };
     let started = tokio::time::Instant::now();
     let work = async {
-        for ((kind, namespace), mut left) in groups {
+        for ((kind, namespace), group) in groups {
             // From the earliest of the deletions on; the others' changes come after it.
-            let from = left.iter().filter_map(|o| o.metadata().resource_version.parse().ok()).min();
+            let from =
+                group.iter().filter_map(|o| o.metadata().resource_version.parse().ok()).min();
             let collection = Collection::new(kind, namespace.as_deref());
-            let selectors = match &left[..] {
+            let selectors = match &group[..] {
                 [one] => Selectors::name(&one.metadata().name),
                 _ => Selectors::default(),
             };
             // Kinds without a life of their own are gone with the request.
             if !wait::lives_on_nodes(kind) {
-                left.drain(..).for_each(|object| say(&object));
+                group.iter().for_each(&say);
                 continue;
             }
+            // Thousands may go at once: each change must find its object without a search.
+            let mut left: BTreeMap<String, Object> =
+                group.into_iter().map(|object| (object.metadata().uid.clone(), object)).collect();
             let mut step = |change: Change| {
-                let is_gone = |object: &Object| match &change {
+                match change {
                     Change::Present(objects) => {
-                        !objects.iter().any(|o| o.metadata().uid == object.metadata().uid)
+                        let present: BTreeSet<&str> =
+                            objects.iter().map(|o| o.metadata().uid.as_str()).collect();
+                        left.retain(|uid, object| {
+                            let stays = present.contains(uid.as_str());
+                            if !stays {
+                                say(object);
+                            }
+                            stays
+                        });
                     }
-                    Change::Gone(gone) => gone.metadata().uid == object.metadata().uid,
-                    Change::Changed(_) => false,
-                };
-                left.retain(|object| {
-                    let gone = is_gone(object);
-                    if gone {
-                        say(object);
+                    Change::Gone(gone) => {
+                        if let Some(object) = left.remove(&gone.metadata().uid) {
+                            say(&object);
+                        }
                     }
-                    !gone
-                });
-                match left.first() {
+                    Change::Changed(_) => {}
+                }
+                match left.values().next() {
                     None => ControlFlow::Break(()),
                     Some(next) => {
                         progress.set(format!(

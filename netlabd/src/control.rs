@@ -184,9 +184,11 @@ impl Control {
         }
     }
 
-    /// Notes that nodes have something to program.
-    fn want(&self, revision: Revision) {
-        self.wanted.fetch_max(revision.0, Ordering::SeqCst);
+    /// Notes that nodes have something to program, if they have.
+    fn want(&self, concerns_nodes: bool, revision: Revision) {
+        if concerns_nodes {
+            self.wanted.fetch_max(revision.0, Ordering::SeqCst);
+        }
     }
 
     /// Makes a wish come true, all of it or nothing. Objects come back in the wish's order, with
@@ -207,9 +209,10 @@ impl Control {
                 return Ok((self.revision().await?, outcome));
             }
             Control::put_blocks(&mut draft, &placement.blocks);
+            let concerns_nodes = draft.concerns_nodes();
             match draft.commit().await {
                 Ok(revision) => {
-                    self.want(revision);
+                    self.want(concerns_nodes, revision);
                     for applied in &mut outcome {
                         if applied.result != ApplyResult::Unchanged {
                             let version = &mut applied.object.metadata_mut().resource_version;
@@ -243,9 +246,10 @@ impl Control {
             if options.dry_run || draft.is_empty() {
                 return Ok((self.revision().await?, gone));
             }
+            let concerns_nodes = draft.concerns_nodes();
             match draft.commit().await {
                 Ok(revision) => {
-                    self.want(revision);
+                    self.want(concerns_nodes, revision);
                     return Ok((revision, gone));
                 }
                 Err(CommitError::Conflict { .. }) => continue,

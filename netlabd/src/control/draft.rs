@@ -85,6 +85,12 @@ impl<'a> Draft<'a> {
         self.writes.insert(path, value.map(|value| value.to_string().into_bytes()));
     }
 
+    /// Whether nodes have something to program once this is written.
+    pub(super) fn concerns_nodes(&self) -> bool {
+        let pods = format!("{}/", Kind::Pod.plural());
+        self.writes.keys().any(|key| key.starts_with(&pods))
+    }
+
     /// Whether anything is to be written.
     pub(super) fn is_empty(&self) -> bool {
         self.writes.is_empty()

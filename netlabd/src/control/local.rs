@@ -284,9 +284,10 @@ impl Cluster for Control {
             }
             Control::put_blocks(&mut draft, &blocks);
             self.remove_emptied_namespaces(&mut draft, emptied).await?;
+            let concerns_nodes = draft.concerns_nodes();
             match draft.commit().await {
                 Ok(revision) => {
-                    self.want(revision);
+                    self.want(concerns_nodes, revision);
                     return Ok(());
                 }
                 Err(CommitError::Conflict { .. }) => continue,

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use netlab_api::Pod;
 use netlab_api::node::{NodeAddress, NodeAddressKind, NodeInfo, NodeStatus};
 use netlab_api::pod::{Condition, ConditionStatus};
-use netlab_link::{Families, Netns, RouteSocket, mark};
+use netlab_link::{Families, Netns, PodLinkId, RouteSocket, mark};
 use nix::unistd::gethostname;
 
 use super::hosts::HostsFiles;
-use super::network::{Network, NetworkError, NetworkOptions};
+use super::network::{self, Network, NetworkError, NetworkOptions};
 use super::pod::config::BackOff;
 use super::pod::{Runtime, RuntimeError};
 use super::queue::ReportQueue;
@@ -95,6 +95,8 @@ pub struct Machine {
     pub hosts: HostsFiles,
     /// Reports to the cluster.
     pub reports: Arc<ReportQueue>,
+    /// MTU of pod links.
+    pub mtu: u32,
     network: Mutex<Network>,
 }
 
@@ -130,7 +132,7 @@ impl Machine {
         let hosts = HostsFiles::new(options.run_dir.join("hosts"));
         let reports = Arc::default();
         let network = Mutex::new(network);
-        Ok(Machine { options, netns, cluster, runtime, hosts, reports, network })
+        Ok(Machine { options, netns, cluster, runtime, hosts, reports, mtu, network })
     }
 
     /// The node's links, for one short blocking call at a time.
@@ -147,6 +149,11 @@ impl Machine {
         let machine = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&mut machine.network())).await;
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    /// The pin of a link's network namespace.
+    pub fn pin_path(&self, id: PodLinkId) -> PathBuf {
+        id.pin(&network::pin_dir(&self.options.run_dir))
     }
 
     /// The folder of a pod's log files.

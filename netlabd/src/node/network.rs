@@ -10,9 +10,21 @@
 //! the network namespace. It is written before the pod gets its addresses and removed after they
 //! are gone, so whoever starts next knows what to adopt and what to remove.
 
+use std::path::{Path, PathBuf};
+
 pub mod apply;
 pub mod plan;
 pub mod record;
 
 pub use apply::{Network, NetworkError, NetworkOptions};
 pub use plan::{Difference, ObservedPod};
+
+/// Where network namespaces are pinned.
+pub fn pin_dir(run_dir: &Path) -> PathBuf {
+    run_dir.join("pins")
+}
+
+/// Where pods' network namespaces have names.
+pub fn netns_dir(run_dir: &Path) -> PathBuf {
+    run_dir.join("netns")
+}

@@ -27,8 +27,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::hosts::{HostsEntry, plan_hosts};
 use super::machine::{Machine, MachineError};
 use super::masquerade::Masquerade;
-use super::network::NetworkError;
 use super::network::apply::{Wanted, chain};
+use super::network::record::record_path;
+use super::network::{NetworkError, netns_dir};
 use super::pod::PodProcess;
 use super::pod::report::pod_status;
 use super::pod::watcher::{Heard, Watcher};
@@ -56,6 +57,12 @@ const STARTERS: usize = 4;
 
 /// Inputs that are taken in before the loop acts on them together.
 const ROUND: usize = 1024;
+
+/// Links that are claimed at once. Each takes about a millisecond once the pool is empty.
+const CLAIMS: usize = 32;
+
+/// So many inputs leave memory behind that is worth giving back.
+const BURST: usize = 100;
 
 /// What happened.
 #[derive(Debug)]
@@ -105,6 +112,8 @@ pub struct Reconciler {
     drifted: BTreeSet<String>,
     /// Links that have no alias yet.
     nameless: Vec<(IfIndex, String)>,
+    /// Inputs since the last time when nothing happened.
+    inputs_since_rest: usize,
     /// The newest revision that was taken in, and the newest that was reported.
     seen: Revision,
     reported: Option<Revision>,
@@ -150,6 +159,7 @@ impl Reconciler {
             by_nsid: HashMap::new(),
             drifted: BTreeSet::new(),
             nameless: Vec::new(),
+            inputs_since_rest: 0,
             seen: Revision::ZERO,
             reported: None,
             synced: Some(synced),
@@ -176,6 +186,7 @@ impl Reconciler {
                     if count == 0 {
                         return Ok(());
                     }
+                    self.inputs_since_rest += count;
                     for input in round.drain(..) {
                         self.take(input).await;
                     }
@@ -188,10 +199,25 @@ impl Reconciler {
                     }
                 }
                 () = drift::pause(), if !self.drifted.is_empty() => self.mend_drift().await,
-                () = drift::leisure(), if !self.nameless.is_empty() => self.name_links().await,
+                () = drift::leisure(), if self.has_chores() => self.do_chores().await,
+                () = std::future::ready(()), if !self.touched.is_empty() => {}
                 () = told_to_stop(&mut stop) => return Ok(()),
             }
             self.settle().await;
+        }
+    }
+
+    /// Whether there is something to do once nobody waits.
+    fn has_chores(&self) -> bool {
+        !self.nameless.is_empty() || self.inputs_since_rest >= BURST
+    }
+
+    async fn do_chores(&mut self) {
+        if !self.nameless.is_empty() {
+            self.name_links().await;
+        }
+        if std::mem::take(&mut self.inputs_since_rest) >= BURST {
+            tokio::task::spawn_blocking(crate::memory::give_back);
         }
     }
 
@@ -241,9 +267,14 @@ impl Reconciler {
         let uid = pod.metadata.uid.clone();
         self.touched.insert(uid.clone());
         match self.entries.get_mut(&uid) {
-            Some(entry) => entry.pod = pod,
+            Some(entry) => entry.see(pod),
             None => {
-                self.entries.insert(uid, Entry::new(pod, Time::now()));
+                let mut entry = Entry::new(pod, Time::now());
+                // The first look still needs what an earlier daemon said.
+                if self.reported.is_some() {
+                    entry.forget_status();
+                }
+                self.entries.insert(uid, entry);
             }
         }
     }
@@ -286,12 +317,10 @@ impl Reconciler {
     /// Does what the touched entries lack, then tells how far this node is.
     async fn settle(&mut self) {
         let touched = std::mem::take(&mut self.touched);
-        let mut claims = Vec::new();
-        for uid in &touched {
-            if self.wants_link(uid) {
-                claims.push(uid.clone());
-            }
-        }
+        let mut claims: Vec<_> =
+            touched.iter().filter(|uid| self.wants_link(uid)).cloned().collect();
+        // The others in the next round, so that processes start meanwhile and nobody waits long.
+        self.touched.extend(claims.drain(claims.len().min(CLAIMS)..));
         self.claim_links(&claims).await;
         // Before the processes: a command may look up its neighbours at once.
         self.write_hosts().await;
@@ -326,12 +355,12 @@ impl Reconciler {
     }
 
     fn set_link(&mut self, uid: &str, link: netlab_link::PodLink) {
-        let netns = |entry: &Entry| self.machine.network().netns_path(&entry.full_name());
         let Some(entry) = self.entries.get_mut(uid) else { return };
         if let Some(before) = entry.link {
             self.by_index.remove(&before.host_index);
         }
-        let netns = netns(entry);
+        let dir = netns_dir(&self.machine.options.run_dir);
+        let netns = record_path(&dir, &entry.full_name());
         entry.set_link(link, netns.display().to_string());
         self.by_index.insert(link.host_index, uid.to_owned());
         self.nameless.push((link.host_index, entry.full_name()));
@@ -446,13 +475,14 @@ impl Reconciler {
     /// Tells the cluster what became of a pod, when that is news.
     fn report(&mut self, uid: &str) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
-        // Between its link and its process a pod says nothing: both come in one write.
-        if entry.process == Process::Starting && entry.facts.runtime.is_none() {
+        // Before its process has started a pod says nothing but what failed: its link and its
+        // process come in one write.
+        let is_starting = matches!(entry.process, Process::None | Process::Starting);
+        if is_starting && entry.facts.runtime.is_none() && entry.facts.failure.is_none() {
             return;
         }
         let status = pod_status(&entry.pod, &entry.facts);
-        if entry.reported.as_ref() != Some(&status) {
-            entry.reported = Some(status.clone());
+        if entry.is_news(&status) {
             self.machine.reports.status(entry.identity(), status);
         }
     }
@@ -465,6 +495,9 @@ impl Reconciler {
         }
         if self.reported.is_none() && self.seen == Revision::ZERO {
             // No snapshot yet.
+            return;
+        }
+        if self.touched.iter().any(|uid| self.wants_link(uid)) {
             return;
         }
         let failures = self

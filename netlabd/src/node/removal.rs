@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlab_link::PodLinkId;
 use tokio::sync::mpsc;
@@ -82,6 +82,7 @@ pub(super) async fn work(
 }
 
 fn remove(machine: &Machine, removals: &[Removal]) -> Vec<Removed> {
+    let began = Instant::now();
     let mut failures: BTreeMap<PodIdentity, String> = BTreeMap::new();
     let share = removals.len().div_ceil(REMOVERS).max(1);
     std::thread::scope(|scope| {
@@ -96,6 +97,7 @@ fn remove(machine: &Machine, removals: &[Removal]) -> Vec<Removed> {
             }
         }
     });
+    let killed = began.elapsed();
     let alive = |removal: &&Removal| !failures.contains_key(&removal.pod);
     let gone: Vec<&Removal> = removals.iter().filter(alive).collect();
     let links: Vec<_> = gone.iter().filter_map(|r| Some((r.full_name(), r.link?))).collect();
@@ -116,6 +118,8 @@ fn remove(machine: &Machine, removals: &[Removal]) -> Vec<Removed> {
                 .or_insert_with(|| format!("failed to remove the log: {error}"));
         }
     }
+    let unlinked = began.elapsed() - killed;
+    tracing::debug!(pods = removals.len(), ?killed, ?unlinked, "removed pods");
     removals
         .iter()
         .map(|removal| Removed {

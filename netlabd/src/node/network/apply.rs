@@ -126,8 +126,8 @@ impl Network {
     /// When folders cannot be made or the kernel refuses: is CAP_NET_ADMIN missing?
     pub fn open(options: NetworkOptions) -> Result<Network, NetworkError> {
         let NetworkOptions { node, run_dir, pool_size, mtu, families } = options;
-        let pin_dir = run_dir.join("pins");
-        let netns_dir = run_dir.join("netns");
+        let pin_dir = super::pin_dir(&run_dir);
+        let netns_dir = super::netns_dir(&run_dir);
         prepare_pin_dir(&pin_dir).map_err(|source| NetworkError::PreparePins { source })?;
         let records = Records::open(netns_dir.clone())
             .map_err(|source| NetworkError::PrepareRecords { path: netns_dir, source })?;
@@ -163,19 +163,9 @@ impl Network {
         list_records(&self.records)
     }
 
-    /// Path that enters a pod's network namespace.
-    pub fn netns_path(&self, pod: &str) -> PathBuf {
-        self.records.path(pod)
-    }
-
     /// The pin of a link's namespace.
-    pub fn pin_path(&self, id: PodLinkId) -> PathBuf {
+    fn pin_path(&self, id: PodLinkId) -> PathBuf {
         id.pin(&self.pin_dir)
-    }
-
-    /// MTU of the links.
-    pub fn mtu(&self) -> u32 {
-        self.mtu
     }
 
     /// Gives each pod a link with its addresses and routes; the node's side of all goes to the
@@ -382,11 +372,7 @@ impl Network {
         self.socket.netns_id(&netns).map_err(|source| NetworkError::Observe { source })
     }
 
-    /// A pod's namespace.
-    ///
-    /// # Errors
-    /// When its pin is gone.
-    pub fn pod_netns(&self, pod: &str, id: PodLinkId) -> Result<Netns, NetworkError> {
+    fn pod_netns(&self, pod: &str, id: PodLinkId) -> Result<Netns, NetworkError> {
         Netns::open(&self.pin_path(id))
             .map_err(|source| NetworkError::Enter { pod: pod.to_owned(), source })
     }

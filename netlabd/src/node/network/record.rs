@@ -28,9 +28,8 @@ impl Records {
         Ok(Records { dir })
     }
 
-    /// Path of a pod's record; entering it enters the pod's network namespace.
-    pub fn path(&self, pod: &str) -> PathBuf {
-        self.dir.join(pod.replacen('/', "_", 1))
+    fn path(&self, pod: &str) -> PathBuf {
+        record_path(&self.dir, pod)
     }
 
     /// Notes that `pod` (`namespace/name`) has link `id`, in place of any other.
@@ -78,6 +77,11 @@ impl Records {
         }
         Ok(records)
     }
+}
+
+/// Path of a pod's record in `dir`; entering it enters the pod's network namespace.
+pub fn record_path(dir: &Path, pod: &str) -> PathBuf {
+    dir.join(pod.replacen('/', "_", 1))
 }
 
 fn accept_missing(result: io::Result<()>) -> io::Result<()> {

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
 use netlab_api::pod::{ContainerPort, ExecAction, HttpGetAction, PortRef, Probe, TcpSocketAction};
-use netlab_link::PodLinkId;
+use netlab_link::{Netns, PodLinkId};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::exec::{ExecRequest, wait_ready};
@@ -42,8 +42,6 @@ const MAX_COMPLAINT: usize = 512;
 pub struct Target {
     /// This machine.
     pub machine: Arc<Machine>,
-    /// `namespace/name`.
-    pub pod: String,
     /// The pod's uid.
     pub uid: String,
     /// Its link.
@@ -242,10 +240,7 @@ impl Prober {
 impl Target {
     /// A socket in the pod's namespace. Blocking.
     fn socket(&self, address: SocketAddr) -> io::Result<TcpSocket> {
-        let netns = self
-            .machine
-            .network()
-            .pod_netns(&self.pod, self.link)
+        let netns = Netns::open(&self.machine.pin_path(self.link))
             .map_err(|error| io::Error::other(chain(&error)))?;
         let make = || match address {
             SocketAddr::V4(_) => TcpSocket::new_v4(),

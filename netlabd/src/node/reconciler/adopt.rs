@@ -102,6 +102,9 @@ impl Reconciler {
             if let Some(found) = found {
                 self.adopt_one(&uid, found);
             }
+            if let Some(entry) = self.entries.get_mut(&uid) {
+                entry.forget_status();
+            }
         }
     }
 
@@ -116,7 +119,6 @@ impl Reconciler {
         }
         let Some(entry) = self.entries.get_mut(uid) else { return };
         let Some(Observed { alive, status }) = found.process else { return };
-        entry.reported = Some(entry.pod.status.clone());
         match alive {
             Some(process) => {
                 entry.process = Process::Alive;

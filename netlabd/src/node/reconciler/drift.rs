@@ -127,10 +127,9 @@ impl Reconciler {
             Event::Change(Change { nsid: None, what }) => {
                 let uid = match what {
                     What::LinkDeleted { index, .. } => self.by_index.get(&index),
-                    What::LinkChanged { index, up, mtu, .. } => self
-                        .by_index
-                        .get(&index)
-                        .filter(|_| !up || mtu != self.machine.network().mtu()),
+                    What::LinkChanged { index, up, mtu, .. } => {
+                        self.by_index.get(&index).filter(|_| !up || mtu != self.machine.mtu)
+                    }
                     What::RouteDeleted(route) => route.dev.and_then(|dev| self.by_index.get(&dev)),
                     What::NeighbourDeleted { dev, .. } => self.by_index.get(&dev),
                     What::AddressDeleted(_) => None,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is known of one pod.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use netlab_api::pod::{PodNetworkStatus, PodStatus};
@@ -34,7 +35,7 @@ pub(super) enum Process {
 /// One pod of this node.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The object as last seen.
+    /// The object as last seen; see [`Entry::see`].
     pub(super) pod: Pod,
     /// Its link, once it has one.
     pub(super) link: Option<PodLink>,
@@ -42,8 +43,8 @@ pub(super) struct Entry {
     pub(super) process: Process,
     /// What is told of it.
     pub(super) facts: Facts,
-    /// What was told last.
-    pub(super) reported: Option<PodStatus>,
+    /// Fingerprint of what was told last.
+    reported: Option<u64>,
     /// It is with the removal worker.
     pub(super) removing: bool,
     /// SIGTERM was sent.
@@ -72,6 +73,28 @@ impl Entry {
             probes: Vec::new(),
             probed_start: None,
         }
+    }
+
+    /// Takes the object in. Of its status only the addresses are kept: the rest is what this node
+    /// said itself, and a thousand pods are to fit into little memory.
+    pub(super) fn see(&mut self, pod: Pod) {
+        self.pod = pod;
+        self.forget_status();
+    }
+
+    /// Forgets all of the object's status but its addresses.
+    pub(super) fn forget_status(&mut self) {
+        let pod_ips = std::mem::take(&mut self.pod.status.pod_ips);
+        self.pod.status = PodStatus { pod_ips, ..PodStatus::default() };
+    }
+
+    /// Whether `status` differs from what was told last; it counts as told from now on.
+    pub(super) fn is_news(&mut self, status: &PodStatus) -> bool {
+        let text = serde_json::to_vec(status).expect("statuses have string keys");
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let fingerprint = Some(hasher.finish());
+        std::mem::replace(&mut self.reported, fingerprint) != fingerprint
     }
 
     pub(super) fn identity(&self) -> PodIdentity {

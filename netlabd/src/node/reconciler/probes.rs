@@ -54,7 +54,6 @@ impl Reconciler {
         let (Some(start), Some(link)) = (start, entry.link) else { return };
         let target = Target {
             machine: self.machine.clone(),
-            pod: entry.full_name(),
             uid: uid.to_owned(),
             link: link.id,
             addresses: entry.pod.ips().collect(),

@@ -36,7 +36,7 @@ impl Reconciler {
             let Ok(_turn) = starters.acquire_owned().await else { return };
             let uid = pod.metadata.uid.clone();
             let started = tokio::task::spawn_blocking(move || {
-                let netns = machine.network().pin_path(link.id);
+                let netns = machine.pin_path(link.id);
                 start(&machine, &pod, netns)
             });
             let result = started.await.unwrap_or_else(|panic| Err(panic.to_string()));
