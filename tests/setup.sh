@@ -21,6 +21,7 @@ jq                            jq                                       reads JSO
 socat                         socat                                    servers and clients of pods
 conntrack                     conntrack                                observes connection tracking in tests
 procps                        ps                                       observes processes in tests
+python3                       python3                                  web servers in the demo and in tests
 util-linux                    nsenter                                  enters namespaces in tests
 containernetworking-plugins   /usr/lib/cni/bridge                      what the benchmark compares with
 EOF

@@ -98,9 +98,16 @@ impl Control {
         &self.config
     }
 
-    /// Forgets events that are old or too many. To be called now and then.
-    pub async fn prune_events(&self, now: Time) -> Result<usize, ApiError> {
+    /// Forgets events that are too many, and with `thorough` also those that are old, for which
+    /// all of them must be read. To be called now and then.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn prune_events(&self, now: Time, thorough: bool) -> Result<usize, ApiError> {
         let entries = self.entries(Kind::Event, None).await?;
+        if !thorough && entries.entries.len() <= event::MAX_EVENTS {
+            return Ok(0);
+        }
         let events: Vec<Event> =
             entries.entries.iter().map(decode_entry).collect::<Result<_, _>>()?;
         let outlived = event::outlived(events, now);

@@ -33,8 +33,11 @@ use config::Config;
 pub mod config;
 pub mod teardown;
 
-/// How often old events are looked for, and the node looks at its own addresses.
+/// How often the node looks at its own addresses, and at the number of events.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+/// Old events are looked for every so many rounds: it means to read them all.
+const THOROUGH_ROUNDS: u32 = 10;
 
 /// Name of the store's folder in the state folder.
 const STORE_DIR: &str = "store";
@@ -139,9 +142,10 @@ fn store_options() -> StoreOptions {
 /// Forgets old events, and tells the cluster when the node's addresses change.
 async fn keep_house(control: Arc<Control>, machine: Arc<Machine>) {
     let mut interval = tokio::time::interval(HOUSEKEEPING);
-    loop {
+    for round in 0_u32.. {
         interval.tick().await;
-        if let Err(error) = control.prune_events(Time::now()).await {
+        let thorough = round.is_multiple_of(THOROUGH_ROUNDS);
+        if let Err(error) = control.prune_events(Time::now(), thorough).await {
             tracing::warn!(%error, "old events stay");
         }
         match machine.status() {

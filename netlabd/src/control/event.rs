@@ -16,7 +16,7 @@ pub(super) const EVENT_LIFETIME: Duration = Duration::from_secs(3600);
 /// Most events that are kept; beyond it the oldest go, lest a flapping cluster eat the store.
 pub(super) const MAX_EVENTS: usize = 4000;
 
-/// An event about an object, not yet named or counted.
+/// An event about an object that happens now, not yet named or counted.
 pub fn event_about(
     object: &Object,
     kind: EventKind,
@@ -26,6 +26,7 @@ pub fn event_about(
     host: &str,
 ) -> Event {
     let metadata = object.metadata();
+    let now = Some(Time::now());
     Event {
         metadata: ObjectMeta::default(),
         involved_object: ObjectReference {
@@ -38,8 +39,8 @@ pub fn event_about(
         message,
         kind,
         count: 1,
-        first_timestamp: None,
-        last_timestamp: None,
+        first_timestamp: now,
+        last_timestamp: now,
         source: EventSource { component: component.to_owned(), host: host.to_owned() },
     }
 }
@@ -58,8 +59,6 @@ pub(super) fn name_event(event: &mut Event, now: Time) {
     event.metadata.namespace = Some(namespace.to_owned());
     event.metadata.name = format!("{}.{:016x}", about.name, hasher.finish());
     event.metadata.creation_timestamp.get_or_insert(now);
-    event.first_timestamp.get_or_insert(now);
-    event.last_timestamp.get_or_insert(now);
 }
 
 /// Joins an event with the equal one that happened before.
@@ -97,6 +96,8 @@ mod tests {
     fn event(reason: &str, last: &str) -> Event {
         let pod = Object::Pod(netlab_api::Pod::default());
         let mut event = event_about(&pod, EventKind::Normal, reason, String::new(), "node", "n1");
+        event.first_timestamp = Some(at(last));
+        event.last_timestamp = Some(at(last));
         name_event(&mut event, at(last));
         event
     }

@@ -137,6 +137,13 @@ impl Cluster for Control {
         revision: Revision,
         timeout: Duration,
     ) -> Result<Programmed, ApiError> {
+        let newest = self.revision().await?;
+        if revision > newest {
+            return Err(ApiError::new(
+                Reason::BadRequest,
+                format!("revision {revision} has not happened yet: the newest is {newest}"),
+            ));
+        }
         // Most writes are no node's business (events, statuses): wait for the newest one that is.
         let target = revision.0.min(self.wanted.load(Ordering::SeqCst));
         let mut progress = self.progress.subscribe();
