@@ -28,7 +28,7 @@ use super::hosts::{HostsEntry, plan_hosts};
 use super::machine::{Machine, MachineError};
 use super::masquerade::Masquerade;
 use super::network::apply::{Wanted, chain};
-use super::network::record::record_path;
+use super::network::record::{record_path, recorded_link};
 use super::network::{NetworkError, netns_dir};
 use super::pod::PodProcess;
 use super::pod::report::pod_status;
@@ -112,6 +112,8 @@ pub struct Reconciler {
     drifted: BTreeSet<String>,
     /// Links that have no alias yet.
     nameless: Vec<(IfIndex, String)>,
+    /// A start failed, perhaps because somebody unmounted the pin of the pod's namespace.
+    doubt_pins: bool,
     /// Inputs since the last time when nothing happened.
     inputs_since_rest: usize,
     /// The newest revision that was taken in, and the newest that was reported.
@@ -159,6 +161,7 @@ impl Reconciler {
             by_nsid: HashMap::new(),
             drifted: BTreeSet::new(),
             nameless: Vec::new(),
+            doubt_pins: false,
             inputs_since_rest: 0,
             seen: Revision::ZERO,
             reported: None,
@@ -316,6 +319,9 @@ impl Reconciler {
 
     /// Does what the touched entries lack, then tells how far this node is.
     async fn settle(&mut self) {
+        if std::mem::take(&mut self.doubt_pins) {
+            self.mend_names().await;
+        }
         let touched = std::mem::take(&mut self.touched);
         let mut claims: Vec<_> =
             touched.iter().filter(|uid| self.wants_link(uid)).cloned().collect();
@@ -420,8 +426,11 @@ impl Reconciler {
                 }
                 entry.removing = true;
                 entry.stop_probes();
-                let removal =
-                    Removal { pod: entry.identity(), link: entry.link.map(|link| link.id) };
+                // A link that was never finished, or given up, still has its record.
+                let dir = netns_dir(&self.machine.options.run_dir);
+                let link = entry.link.map(|link| link.id);
+                let link = link.or_else(|| recorded_link(&dir, &entry.full_name()));
+                let removal = Removal { pod: entry.identity(), link };
                 if let Some(link) = entry.link {
                     self.by_index.remove(&link.host_index);
                 }

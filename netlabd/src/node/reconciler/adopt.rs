@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use netlab_api::Pod;
 use netlab_api::event::EventKind;
 use netlab_api::resource::Object;
-use netlab_link::{NodeLinks, PodLink};
+use netlab_link::{IfIndex, NodeLinks, PodLink, PodLinkId};
 
 use super::entry::Process;
 use super::start::is_finished;
@@ -19,7 +19,7 @@ use crate::node::removal::Removal;
 
 /// What there is of one pod before anything is done.
 struct Found {
-    link: Option<Result<(PodLink, Vec<String>), NetworkError>>,
+    link: Option<(PodLinkId, Result<(PodLink, Vec<String>), NetworkError>)>,
     process: Option<Observed>,
 }
 
@@ -85,6 +85,7 @@ impl Reconciler {
             let found: HashMap<String, Found> =
                 listed.iter().map(|pod| look(pod, &mut network)).collect();
             let uids = machine.runtime.list().unwrap_or_default();
+            remove_lost_logs(&machine, &listed);
             (found, orphans(&machine, &listed, &records, uids))
         })
         .await
@@ -109,12 +110,26 @@ impl Reconciler {
     }
 
     fn adopt_one(&mut self, uid: &str, found: Found) {
+        let is_alive = found.process.as_ref().is_some_and(|process| process.alive.is_some());
         match found.link {
-            Some(Ok((link, missing))) => {
+            Some((_, Ok((link, missing)))) => {
                 self.set_link(uid, link);
                 self.tell_mended(uid, &missing);
             }
-            Some(Err(error)) => self.link_failed(uid, &error),
+            // Another link would be no use to a process that lives in this one's namespace.
+            Some((id, Err(error))) if is_alive => {
+                self.tell_broken(uid, chain(&error));
+                let link = self.machine.network().link(id, IfIndex::new(0));
+                self.set_link(uid, link);
+                self.drifted.insert(uid.to_owned());
+            }
+            Some((_, Err(error))) => self.link_failed(uid, &error),
+            // Its namespace is nobody's any more; it starts again in one that is known.
+            None if is_alive => {
+                if let Err(error) = self.machine.runtime.kill(uid) {
+                    tracing::warn!(uid, error = %chain(&error), "a pod without a link lives on");
+                }
+            }
             None => {}
         }
         let Some(entry) = self.entries.get_mut(uid) else { return };
@@ -161,19 +176,37 @@ fn find_link(
     records: &Records,
     pod: &Pod,
     process: Option<&Observed>,
-) -> Option<Result<(PodLink, Vec<String>), NetworkError>> {
+) -> Option<(PodLinkId, Result<(PodLink, Vec<String>), NetworkError>)> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let name = format!("{namespace}/{}", pod.metadata.name);
     let id = *records.get(&name)?;
+    let alive = process.and_then(|p| p.alive.as_ref());
+    if alive.is_none() && pod.metadata.deletion_timestamp.is_some() {
+        // It is about to be removed, by its record.
+        return None;
+    }
     if !network.is_pinned(id) {
         // The namespace lives on in the processes, if there are any.
-        let alive = process.and_then(|p| p.alive.as_ref())?;
-        if let Err(error) = network.pin_again(&name, id, alive.pid) {
-            return Some(Err(error));
+        if let Err(error) = network.pin_again(&name, id, alive?.pid) {
+            return Some((id, Err(error)));
         }
     }
     let wanted = Wanted { pod: name, addresses: super::addresses_of(pod) };
-    Some(network.mend(&wanted, id, node, true))
+    Some((id, network.mend(&wanted, id, node, true)))
+}
+
+/// Removes logs of pods that are gone: their removal was cut short when nothing else was left.
+fn remove_lost_logs(machine: &crate::node::Machine, pods: &[Pod]) {
+    let known: BTreeSet<_> =
+        pods.iter().map(|pod| machine.log_dir(&super::identity(pod))).collect();
+    let Ok(entries) = std::fs::read_dir(machine.options.state_dir.join("logs")) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if !known.contains(&path)
+            && let Err(error) = std::fs::remove_dir_all(&path)
+        {
+            tracing::warn!(path = %path.display(), %error, "the log of a pod that is gone stays");
+        }
+    }
 }
 
 /// Processes and links that belong to no pod of the cluster any more.
