@@ -191,7 +191,7 @@ impl Reconciler {
                     }
                     self.inputs_since_rest += count;
                     for input in round.drain(..) {
-                        self.take(input).await;
+                        self.take(input).await?;
                     }
                 }
                 _ = resync.tick() => {
@@ -224,9 +224,9 @@ impl Reconciler {
         }
     }
 
-    async fn take(&mut self, input: Input) {
+    async fn take(&mut self, input: Input) -> Result<(), MachineError> {
         match input {
-            Input::Snapshot(objects) => self.take_snapshot(objects).await,
+            Input::Snapshot(objects) => self.take_snapshot(objects).await?,
             Input::Watch(events) => events.into_iter().for_each(|event| self.take_event(event)),
             Input::Started { uid, result } => self.take_started(&uid, result),
             Input::Heard(Heard::Status { uid }) => self.take_status(&uid),
@@ -241,6 +241,7 @@ impl Reconciler {
             Input::Rules(event) => self.take_rules(event).await,
             Input::Look { uid } => drop(self.touched.insert(uid)),
         }
+        Ok(())
     }
 
     fn take_event(&mut self, event: WatchEvent) {

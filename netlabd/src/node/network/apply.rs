@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The kernel side of pod links: claims, looks, mends, removes. Blocking; every call is short.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -138,12 +138,12 @@ impl Network {
         // Links that nobody claimed before the last daemon went.
         let mut recorded = list_records(&records)?;
         for (pod, id) in known {
-            if !recorded.contains_key(&pod) {
+            if let btree_map::Entry::Vacant(lost) = recorded.entry(pod) {
+                let pod = lost.key().clone();
                 tracing::warn!(pod, "putting back the record of a pod's link");
-                records
-                    .set(&pod, id)
-                    .map_err(|source| NetworkError::Record { pod: pod.clone(), source })?;
-                recorded.insert(pod, id);
+                let set = records.set(&pod, id);
+                set.map_err(|source| NetworkError::Record { pod, source })?;
+                lost.insert(id);
             }
         }
         let recorded: BTreeSet<PodLinkId> = recorded.into_values().collect();

@@ -10,22 +10,28 @@ use netlab_link::{IfIndex, NodeLinks, PodLink, PodLinkId};
 
 use super::entry::Process;
 use super::start::is_finished;
-use super::{Reconciler, Records};
+use super::{MachineError, Reconciler, Records};
 use crate::control::cluster::{Objects, PodIdentity};
 use crate::node::network::apply::{Wanted, chain};
 use crate::node::network::{Network, NetworkError};
 use crate::node::pod::Observed;
 use crate::node::removal::Removal;
 
+/// A link, and what of it was missing.
+type Mended = Result<(PodLink, Vec<String>), NetworkError>;
+
 /// What there is of one pod before anything is done.
 struct Found {
-    link: Option<(PodLinkId, Result<(PodLink, Vec<String>), NetworkError>)>,
+    link: Option<(PodLinkId, Mended)>,
     process: Option<Observed>,
 }
 
 impl Reconciler {
     /// Brings all entries in line with what the cluster and the kernel have.
-    pub(super) async fn take_snapshot(&mut self, objects: Objects) {
+    ///
+    /// # Errors
+    /// At the first look, when the kernel cannot be asked.
+    pub(super) async fn take_snapshot(&mut self, objects: Objects) -> Result<(), MachineError> {
         let is_first = self.reported.is_none();
         self.seen = self.seen.max(objects.revision);
         let pods: Vec<Pod> = objects
@@ -50,10 +56,11 @@ impl Reconciler {
             pods.into_iter().partition(|pod| pod.spec.node_name.as_deref() == Some(&name));
         remote.iter().for_each(|pod| self.note_hosts(pod));
         if is_first {
-            self.adopt(local).await;
+            self.adopt(local).await?;
         } else {
             local.into_iter().for_each(|pod| self.take_pod(pod));
         }
+        Ok(())
     }
 
     /// Rebuilds who is in which hosts file from nothing.
@@ -64,19 +71,14 @@ impl Reconciler {
         self.stale_hosts.extend(pods.iter().filter_map(|pod| pod.metadata.namespace.clone()));
     }
 
-    async fn adopt(&mut self, pods: Vec<Pod>) {
+    async fn adopt(&mut self, pods: Vec<Pod>) -> Result<(), MachineError> {
         let machine = self.machine.clone();
         let listed = pods.clone();
         let (found, orphans) = tokio::task::spawn_blocking(move || {
             let mut network = machine.network();
-            let records = network.records().unwrap_or_else(|error| {
-                tracing::error!(error = %chain(&error), "the records of pod links are lost");
-                Records::new()
-            });
-            let node = network.observe().unwrap_or_else(|error| {
-                tracing::error!(error = %chain(&error), "the node's links cannot be seen");
-                NodeLinks::default()
-            });
+            // Whoever cannot see what there is must not take it for missing.
+            let records = network.records()?;
+            let node = network.observe()?;
             let look = |pod: &Pod, network: &mut Network| {
                 let process = machine.runtime.observe(&pod.metadata.uid).ok();
                 let link = find_link(network, &node, &records, pod, process.as_ref());
@@ -86,10 +88,11 @@ impl Reconciler {
                 listed.iter().map(|pod| look(pod, &mut network)).collect();
             let uids = machine.runtime.list().unwrap_or_default();
             remove_lost_logs(&machine, &listed);
-            (found, orphans(&machine, &listed, &records, uids))
+            Ok((found, orphans(&machine, &listed, &records, uids)))
         })
         .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        .map_err(|source| MachineError::Network { source })?;
         for orphan in orphans {
             tracing::warn!(pod = %orphan.pod.name, "removing what is left of a pod that is gone");
             // The worker ends only with the daemon.
@@ -107,6 +110,7 @@ impl Reconciler {
                 entry.forget_status();
             }
         }
+        Ok(())
     }
 
     fn adopt_one(&mut self, uid: &str, found: Found) {
@@ -176,7 +180,7 @@ fn find_link(
     records: &Records,
     pod: &Pod,
     process: Option<&Observed>,
-) -> Option<(PodLinkId, Result<(PodLink, Vec<String>), NetworkError>)> {
+) -> Option<(PodLinkId, Mended)> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let name = format!("{namespace}/{}", pod.metadata.name);
     let id = *records.get(&name)?;
