@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Pods: their network, addresses, processes, logs and probes, by real clients. Needs root.
+#![allow(clippy::unwrap_used, reason = "these are all tests")]
+
+mod addresses;
+mod exec;
+mod logs;
+mod names;
+mod network;
+mod probes;
+mod process;
+mod termination;
