@@ -200,9 +200,57 @@ impl Reconciler {
         if let Err(error) = self.ensure_rules(false, None).await {
             tracing::error!(error = %chain(&error), "rules could not be checked");
         }
+        self.mend_names().await;
         self.mend(self.links(), false).await;
         self.stale_hosts.extend(self.hosts.keys().cloned());
         self.touched.extend(self.entries.keys().cloned());
+    }
+
+    /// Puts back records and pins that somebody removed: nothing tells when they go.
+    pub(super) async fn mend_names(&mut self) {
+        let links = self.links();
+        let machine = self.machine.clone();
+        let mended = self.machine.with_network(move |network| {
+            let named: Vec<_> =
+                links.iter().map(|(_, wanted, id)| (wanted.pod.clone(), *id)).collect();
+            let records = network.put_back_records(&named).unwrap_or_else(|error| {
+                tracing::error!(error = %chain(&error), "records of links could not be put back");
+                Vec::new()
+            });
+            let mut outcomes = Vec::new();
+            for (uid, Wanted { pod, .. }, id) in links {
+                if records.contains(&pod) {
+                    outcomes.push((uid.clone(), Ok("record of its network namespace")));
+                }
+                if !network.is_pinned(id) {
+                    let alive = machine.runtime.observe(&uid).ok().and_then(|o| o.alive);
+                    let pinned = alive.map(|alive| network.pin_again(&pod, id, alive.pid));
+                    outcomes.push((
+                        uid,
+                        match pinned {
+                            Some(Ok(())) => Ok("pin of its network namespace"),
+                            Some(Err(error)) => Err(Some(error)),
+                            None => Err(None),
+                        },
+                    ));
+                }
+            }
+            outcomes
+        });
+        for (uid, outcome) in mended.await {
+            match outcome {
+                Ok(what) => self.tell_mended(&uid, &[what.to_owned()]),
+                Err(Some(error)) => self.tell_broken(&uid, chain(&error)),
+                // The namespace went with its pin, so the pod gets another.
+                Err(None) => {
+                    let Some(entry) = self.entries.get_mut(&uid) else { continue };
+                    if let Some(link) = entry.link.take() {
+                        self.by_index.remove(&link.host_index);
+                    }
+                    self.touched.insert(uid);
+                }
+            }
+        }
     }
 
     async fn mend(&mut self, links: Vec<(String, Wanted, PodLinkId)>, look_inside: bool) {
@@ -243,7 +291,7 @@ impl Reconciler {
         }
     }
 
-    fn tell_broken(&mut self, uid: &str, message: String) {
+    pub(super) fn tell_broken(&mut self, uid: &str, message: String) {
         let Some(entry) = self.entries.get(uid) else { return };
         if entry.removing {
             return;
