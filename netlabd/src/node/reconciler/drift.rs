@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use netlab_api::event::EventKind;
 use netlab_link::monitor::What;
-use netlab_link::{Change, Event, IfIndex, Monitor, PodLinkId};
+use netlab_link::{Change, Event, IfIndex, Monitor, PodLinkId, mark};
 
 use super::{Input, MachineError, Reconciler};
 use crate::node::forwarding;
@@ -137,7 +137,9 @@ impl Reconciler {
                 self.drifted.extend(uid.cloned());
             }
             Event::Change(Change { nsid: Some(nsid), what }) => {
-                if matches!(what, What::LinkChanged { up: true, .. }) {
+                if let What::LinkChanged { name, up: true, mtu, .. } = &what
+                    && (name.as_str() != mark::POD_IF_NAME || *mtu == self.machine.mtu)
+                {
                     return;
                 }
                 if !self.by_nsid.contains_key(&nsid) {
