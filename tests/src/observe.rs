@@ -24,7 +24,14 @@ pub fn network(machine: &Machine) -> Vec<String> {
         ("rule", "-j -4 rule"),
         ("rule", "-j -6 rule"),
     ] {
-        lines.extend(items(&ip(machine, args)).iter().map(|item| format!("{what} {item}")));
+        for mut item in items(&ip(machine, args)) {
+            let data = item.pointer_mut("/linkinfo/info_data").and_then(Value::as_object_mut);
+            if let Some(data) = data {
+                // A bridge's timers run.
+                data.retain(|name, _| !name.ends_with("_timer"));
+            }
+            lines.push(format!("{what} {item}"));
+        }
     }
     lines.extend(nft(machine).iter().map(|item| format!("nft {item}")));
     lines.sort();
