@@ -53,6 +53,14 @@ pub fn nft(machine: &Machine) -> Vec<Value> {
     found
 }
 
+/// The route to exactly this address, as `ip` prints it; nothing when there is none.
+#[track_caller]
+pub fn route_to(machine: &Machine, address: &str) -> String {
+    // Without a family `ip route show` knows IPv4 alone.
+    let family = if address.contains(':') { "-6" } else { "-4" };
+    machine.ip(&format!("{family} route show {address}"))
+}
+
 /// Names of the machine's links that start with `nl`.
 #[track_caller]
 pub fn pod_links(machine: &Machine) -> Vec<String> {

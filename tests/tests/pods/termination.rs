@@ -55,11 +55,12 @@ fn a_deleted_pod_leaves_nothing_and_others_stay() {
     let before = everything();
     lab.run("go", &["--", "sleep", "9999"]);
     let [v4, v6] = &lab.pod_ips("go")[..] else { panic!("two addresses expected") };
+    assert!([v4, v6].iter().all(|ip| !observe::route_to(&lab.node, ip).is_empty()));
     let pids = lab.pod_pids("go");
     assert!(!pids.is_empty() && everything() != before);
     lab.ctl(&["delete", "pod", "go", "--now"]).ok();
     for ip in [v4, v6] {
-        let route = lab.netns_exec(&["ip", "route", "show", ip]).ok();
+        let route = observe::route_to(&lab.node, ip);
         assert_eq!(route, "", "no route is left when delete returns");
     }
     let alive: Vec<_> =
