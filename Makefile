@@ -9,7 +9,7 @@ CARGO ?= cargo
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: setup build ## build, then show what netlab does (needs root)
@@ -36,6 +36,24 @@ docs: ## the crates' documentation, in target/doc; a broken link is an error
 .PHONY: build
 build: ## netlabd and netlabctl, in target/debug
 	$(CARGO) build --workspace --locked
+
+# Only copies, so that root needs no Rust toolchain: run `make release` first.
+PREFIX ?= /usr/local
+DESTDIR ?=
+SYSTEMD_DIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERS_DIR ?= $(PREFIX)/lib/sysusers.d
+
+.PHONY: install
+install: ## copy programs, units and documents below DESTDIR and PREFIX (default /usr/local)
+	packaging/install.sh "$(DESTDIR)" "$(PREFIX)" "$(SYSTEMD_DIR)" "$(SYSUSERS_DIR)"
+
+.PHONY: uninstall
+uninstall: ## remove what install copied; pods and state are `netlabd teardown`'s
+	packaging/install.sh --remove "$(DESTDIR)" "$(PREFIX)" "$(SYSTEMD_DIR)" "$(SYSUSERS_DIR)"
+
+.PHONY: release
+release: ## optimised netlabd and netlabctl, in target/release
+	$(CARGO) build --workspace --locked --release
 
 .PHONY: setup
 setup: ## install the Debian packages that building and testing need, if any is missing

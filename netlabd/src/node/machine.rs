@@ -15,6 +15,7 @@ use nix::unistd::gethostname;
 use super::hosts::HostsFiles;
 use super::network::{self, Network, NetworkError, NetworkOptions};
 use super::pod::config::BackOff;
+use super::pod::mounts::NodeMounts;
 use super::pod::{Runtime, RuntimeError};
 use super::queue::ReportQueue;
 use crate::control::cluster::{Cluster, PodIdentity};
@@ -97,6 +98,8 @@ pub struct Machine {
     pub reports: Arc<ReportQueue>,
     /// MTU of pod links.
     pub mtu: u32,
+    /// Which mounts pods share with the node.
+    pub mounts: NodeMounts,
     network: Mutex<Network>,
 }
 
@@ -132,7 +135,8 @@ impl Machine {
         let hosts = HostsFiles::new(options.run_dir.join("hosts"));
         let reports = Arc::default();
         let network = Mutex::new(network);
-        Ok(Machine { options, netns, cluster, runtime, hosts, reports, mtu, network })
+        let mounts = NodeMounts::default();
+        Ok(Machine { options, netns, cluster, runtime, hosts, reports, mtu, mounts, network })
     }
 
     /// The node's links, for one short blocking call at a time.

@@ -2,13 +2,37 @@
 //! Which of the node's mounts a pod sees below its `/`.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Folders that a pod has of its own, or that are no files of the machine.
 const OWN: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp"];
 
-/// Mount points of this process' mount namespace to carry over into pods, parents first.
-pub fn carried_over() -> Vec<PathBuf> {
-    parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+/// How long a list of mounts is good for. With the pins of 1,000 pods the kernel takes some
+/// milliseconds to list the mounts, and a burst of pods would ask for each.
+const GOOD_FOR: Duration = Duration::from_secs(1);
+
+/// The mounts of the node, as they were a moment ago.
+#[derive(Debug, Default)]
+pub struct NodeMounts {
+    listed: Mutex<Option<(Instant, Vec<PathBuf>)>>,
+}
+
+impl NodeMounts {
+    /// Mount points of this process' mount namespace to carry over into pods, parents first.
+    pub fn carried_over(&self) -> Vec<PathBuf> {
+        // A list is put in whole.
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*listed {
+            Some((at, mounts)) if at.elapsed() < GOOD_FOR => mounts.clone(),
+            _ => {
+                let mountinfo = std::fs::read_to_string("/proc/self/mountinfo");
+                let mounts = parse(&mountinfo.unwrap_or_default());
+                *listed = Some((Instant::now(), mounts.clone()));
+                mounts
+            }
+        }
+    }
 }
 
 /// As proc(5) describes `mountinfo`: the fifth field, with blanks written in octal.

@@ -13,6 +13,7 @@ use super::{Input, Reconciler};
 use crate::node::hosts::HOSTS_FILE;
 use crate::node::machine::Machine;
 use crate::node::network::apply::chain;
+use crate::node::pod::PodProcess;
 use crate::node::pod::cgroup::Limits;
 use crate::node::pod::config::{
     EnvVar, Etc, InitConfig, LogConfig, RestartPolicy as InitRestart, Root,
@@ -21,7 +22,6 @@ use crate::node::pod::resolv::{ResolvConf, plan_resolv_conf};
 use crate::node::pod::status::{
     ContainerState, REASON_COMPLETED, REASON_CRASH_LOOP, RuntimeStatus,
 };
-use crate::node::pod::{PodProcess, mounts};
 
 impl Reconciler {
     /// Starts PID 1 of a pod on a thread of its own.
@@ -203,7 +203,7 @@ fn init_config(
         cgroups,
         root: match &spec.rootfs {
             Some(dir) => Root::Dir(dir.into()),
-            None => Root::Host { mounts: mounts::carried_over() },
+            None => Root::Host { mounts: machine.mounts.carried_over() },
         },
         etc: Etc {
             resolv_conf: resolv_conf.render(),

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `make bench`: what netlab costs on this machine, beside its peers, all in one run.
+//!
+//! ```text
+//!   main ──► sandbox (namespaces of its own) ──► parts ──► Report ──► table, JSON
+//!                                                 │
+//!                     network, run, many, idle, restart, clients
+//! ```
+//!
+//! A part measures and says nothing about what is good: targets stand beside the measures in
+//! [`targets`], and a missed one is printed as a miss.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use clap::{Parser, ValueEnum};
+
+mod cluster;
+mod cni;
+mod command;
+mod ip_tool;
+mod network;
+mod pods;
+mod process;
+mod report;
+mod sandbox;
+mod targets;
+
+use cluster::Cluster;
+use report::Report;
+
+/// Measures netlab beside its peers. Needs root; works in namespaces of its own.
+#[derive(Debug, Parser)]
+struct Cli {
+    /// Parts to run, separated by commas [default: all]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+    only: Vec<Part>,
+    /// How many pods are many
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(8..=1000))]
+    pods: u16,
+    /// Pods whose network is made by each peer
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=200))]
+    links: u32,
+    /// Single `pod run`s
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    runs: u32,
+    /// How often many pods are made and deleted
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: u32,
+    /// For how long an idle daemon is watched: twice the interval of its full look, or a multiple
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    idle: u64,
+    /// Where netlabd and netlabctl are [default: beside this program]
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+    /// Where the JSON goes [default: target/bench]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The network of one pod: ours, CNI's, and by `ip`
+    Network,
+    /// `netlabctl pod run` as a whole process
+    Run,
+    /// Many pods made and deleted by one client, and by eight
+    Many,
+    /// Memory and idle CPU, without pods and with many
+    Idle,
+    /// The daemon's restart with many pods
+    Restart,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    let place = Place::find(&cli)?;
+    if let Some(code) = sandbox::enter()? {
+        return Ok(code);
+    }
+    let mut report = Report::new(&place.bin_dir)?;
+    let began = Instant::now();
+    let measured = measure(&cli, &place, &mut report);
+    // What was measured before a failure is worth keeping.
+    if !report.is_empty() {
+        println!("{report}");
+        let path = report.save(&place.out)?;
+        println!("{:.0?} in all; every sample: {}", began.elapsed(), path.display());
+    }
+    measured.map(|()| ExitCode::SUCCESS)
+}
+
+/// The folders of a run.
+struct Place {
+    bin_dir: PathBuf,
+    out: PathBuf,
+}
+
+impl Place {
+    fn find(cli: &Cli) -> anyhow::Result<Place> {
+        ensure!(nix::unistd::Uid::effective().is_root(), "namespaces need root: use sudo");
+        let program = std::env::current_exe().context("failed to find this program's folder")?;
+        let beside = program.parent().unwrap_or(Path::new("/"));
+        let bin_dir = cli.bin_dir.clone().unwrap_or_else(|| beside.to_owned());
+        let out = cli.out.clone().unwrap_or_else(|| beside.join("../bench"));
+        for name in ["netlabd", "netlabctl"] {
+            let path = bin_dir.join(name);
+            ensure!(path.exists(), "`{}` is missing: run `make bench`", path.display());
+        }
+        fs::create_dir_all(&out)
+            .with_context(|| format!("failed to make the folder `{}`", out.display()))?;
+        Ok(Place { bin_dir: bin_dir.canonicalize()?, out: out.canonicalize()? })
+    }
+}
+
+fn measure(cli: &Cli, place: &Place, report: &mut Report) -> anyhow::Result<()> {
+    let wants = |part| cli.only.is_empty() || cli.only.contains(&part);
+    if wants(Part::Network) {
+        network::measure(cli.links, report).context("failed to measure the network of a pod")?;
+    }
+    if !(wants(Part::Run) || wants(Part::Many) || wants(Part::Idle) || wants(Part::Restart)) {
+        return Ok(());
+    }
+    let mut cluster = Cluster::start(&place.bin_dir)?;
+    let measured = (|| {
+        // First, while the daemon has seen nothing yet.
+        if wants(Part::Idle) {
+            pods::measure_idle(&cluster, 0, cli.idle, report)?;
+        }
+        if wants(Part::Restart) {
+            pods::measure_restart(&mut cluster, 0, cli.rounds, report)?;
+        }
+        if wants(Part::Run) {
+            pods::measure_runs(&cluster, cli.runs, report)?;
+        }
+        if wants(Part::Many) {
+            pods::measure_many(&cluster, cli.pods, cli.rounds, report)?;
+            pods::measure_clients(&cluster, cli.pods, report)?;
+        }
+        if wants(Part::Idle) || wants(Part::Restart) {
+            pods::with_many(&mut cluster, cli.pods, |cluster| {
+                if wants(Part::Idle) {
+                    pods::measure_idle(cluster, cli.pods, cli.idle, report)?;
+                }
+                if wants(Part::Restart) {
+                    pods::measure_restart(cluster, cli.pods, cli.rounds, report)?;
+                }
+                Ok(())
+            })?;
+        }
+        if wants(Part::Many) || wants(Part::Idle) {
+            pods::measure_memory_afterwards(&cluster, report)?;
+        }
+        Ok(())
+    })();
+    let log = cluster.last_lines();
+    let left = cluster.stop();
+    if let Err(error) = measured {
+        return Err(anyhow::Error::context(error, format!("netlabd's last lines:\n{log}")));
+    }
+    let left = left?;
+    if !left.is_empty() {
+        bail!("netlab left something behind: {}", left.join(", "));
+    }
+    Ok(())
+}
