@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::Context;
 use netlab_api::Time;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::SigSet;
 use nix::unistd::{Uid, gethostname};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -48,6 +49,8 @@ const STORE_DIR: &str = "store";
 /// When it cannot start; the message says what to do.
 pub fn run(config: Config) -> anyhow::Result<()> {
     require_root()?;
+    // Whoever started us may have blocked SIGTERM, and a mask is inherited.
+    SigSet::empty().thread_set_mask().context("failed to unblock signals")?;
     raise_descriptor_limit();
     make_dir(&config.state_dir, 0o700)?;
     // Others may look up names in it: `netns`, and the socket, whose own mode decides.

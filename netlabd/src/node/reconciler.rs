@@ -110,6 +110,8 @@ pub struct Reconciler {
     by_nsid: HashMap<i32, String>,
     /// Uids whose link must be compared with the kernel.
     drifted: BTreeSet<String>,
+    /// When the first of them was noted.
+    drifted_since: Option<tokio::time::Instant>,
     /// Links that have no alias yet.
     nameless: Vec<(IfIndex, String)>,
     /// Inputs since the last time when nothing happened.
@@ -158,6 +160,7 @@ impl Reconciler {
             by_index: HashMap::new(),
             by_nsid: HashMap::new(),
             drifted: BTreeSet::new(),
+            drifted_since: None,
             nameless: Vec::new(),
             inputs_since_rest: 0,
             seen: Revision::ZERO,
@@ -198,7 +201,7 @@ impl Reconciler {
                         next_full_look = Instant::now() + RESYNC.max(began.elapsed() * RESYNC_SHARE);
                     }
                 }
-                () = drift::pause(), if !self.drifted.is_empty() => self.mend_drift().await,
+                () = drift::pause(self.drifted_since) => self.mend_drift().await,
                 () = drift::leisure(), if self.has_chores() => self.do_chores().await,
                 () = std::future::ready(()), if !self.touched.is_empty() => {}
                 () = told_to_stop(&mut stop) => return Ok(()),

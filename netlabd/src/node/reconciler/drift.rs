@@ -5,17 +5,28 @@ use std::time::Duration;
 
 use netlab_api::event::EventKind;
 use netlab_link::monitor::What;
+<<<<<<< HEAD
 use netlab_link::{Change, Event, IfIndex, Monitor, PodLinkId, mark};
+=======
+use netlab_link::{Change, Event, IfIndex, Monitor, PodLinkId};
+use tokio::time::Instant;
+>>>>>>> main
 
 use super::{Input, MachineError, Reconciler};
 use crate::node::forwarding;
 use crate::node::masquerade::Masquerade;
 use crate::node::network::apply::{Wanted, chain};
 
-/// Waits a moment after the first sign of drift: who removes one thing often removes more, and a
-/// link that is moved is deleted and made.
-pub(super) async fn pause() {
-    tokio::time::sleep(Duration::from_millis(20)).await;
+/// How long after the first sign of drift it is looked at: who removes one thing often removes
+/// more, and a link that is moved is deleted and made.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Waits until the first sign of drift is a moment old, however much happens meanwhile.
+pub(super) async fn pause(first_sign: Option<Instant>) {
+    match first_sign {
+        Some(first_sign) => tokio::time::sleep_until(first_sign + PAUSE).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits until nothing has happened for a while.
@@ -122,6 +133,13 @@ impl Reconciler {
     }
 
     pub(super) async fn take_drift(&mut self, event: Event) {
+        self.note_drift(event).await;
+        if !self.drifted.is_empty() {
+            self.drifted_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    async fn note_drift(&mut self, event: Event) {
         match event {
             Event::Overflow => self.drifted.extend(self.entries.keys().cloned()),
             Event::Change(Change { nsid: None, what }) => {
@@ -176,6 +194,7 @@ impl Reconciler {
 
     /// Looks at the pods whose links may have lost something, inside and out.
     pub(super) async fn mend_drift(&mut self) {
+        self.drifted_since = None;
         let drifted = std::mem::take(&mut self.drifted);
         let mut links = self.links();
         links.retain(|(uid, ..)| drifted.contains(uid));
