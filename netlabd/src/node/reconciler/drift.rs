@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use netlab_api::event::EventKind;
 use netlab_link::monitor::What;
+<<<<<<< HEAD
+use netlab_link::{Change, Event, IfIndex, Monitor, PodLinkId, mark};
+=======
 use netlab_link::{Change, Event, IfIndex, Monitor, PodLinkId};
 use tokio::time::Instant;
+>>>>>>> main
 
 use super::{Input, MachineError, Reconciler};
 use crate::node::forwarding;
@@ -151,7 +155,9 @@ impl Reconciler {
                 self.drifted.extend(uid.cloned());
             }
             Event::Change(Change { nsid: Some(nsid), what }) => {
-                if matches!(what, What::LinkChanged { up: true, .. }) {
+                if let What::LinkChanged { name, up: true, mtu, .. } = &what
+                    && (name.as_str() != mark::POD_IF_NAME || *mtu == self.machine.mtu)
+                {
                     return;
                 }
                 if !self.by_nsid.contains_key(&nsid) {
