@@ -383,6 +383,7 @@ impl Network {
         let mut pod_socket = self.pod_socket(&wanted.pod, id)?;
         pod_socket.send_all(&link.plan_pod_setup(self.node.clone())).map_err(sent)?;
         self.socket.send_all(&link.plan_node_setup()).map_err(sent)?;
+        link.set_sysctls(&self.node, &self.pod_netns(&wanted.pod, id)?)?;
         pod_socket.send_all(&link.plan_pod_claim(wanted.addresses)).map_err(sent)?;
         let mut node_side = Batch::new();
         link.plan_node_claim(wanted.addresses, Some(&wanted.pod), &mut node_side);

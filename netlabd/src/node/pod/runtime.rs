@@ -133,7 +133,7 @@ impl Runtime {
         }
         self.write_config(config, &dir)?;
         let output = Command::new(&self.program)
-            .arg0("netlabd")
+            .arg0("netlab-pod")
             .arg("pod-init")
             .arg(&dir)
             .env_clear()

@@ -67,6 +67,8 @@ pub(super) struct Supervisor {
     restarts: Restarts,
     status: RuntimeStatus,
     run: Option<Run>,
+    /// The command has been started by this PID 1 before.
+    has_started: bool,
     /// When the command is to be started next.
     wake: Option<Instant>,
     terminating: bool,
@@ -97,6 +99,7 @@ impl Supervisor {
             wake: None,
             terminating: false,
             unwritten: false,
+            has_started: false,
         })
     }
 
@@ -251,6 +254,11 @@ impl Supervisor {
 
     fn start(&mut self) {
         let started_at = Timestamp::now();
+        // Counted here and not at the end before it: a command that waits for its next start has
+        // not been restarted yet.
+        if std::mem::replace(&mut self.has_started, true) {
+            self.status.restart_count += 1;
+        }
         self.log.begin(self.status.restart_count);
         let run = Prepared::new(&self.config, &self.argv, None).and_then(|prepared| {
             spawn(&prepared)
@@ -331,7 +339,6 @@ impl Supervisor {
             None => self.status.state = terminated,
             Some(delay) => {
                 self.status.last_state = Some(terminated);
-                self.status.restart_count += 1;
                 self.wake = Some(Instant::now() + delay);
                 self.status.state = waiting_for(delay);
             }

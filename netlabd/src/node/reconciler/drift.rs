@@ -5,12 +5,8 @@ use std::time::Duration;
 
 use netlab_api::event::EventKind;
 use netlab_link::monitor::What;
-<<<<<<< HEAD
 use netlab_link::{Change, Event, IfIndex, Monitor, PodLinkId, mark};
-=======
-use netlab_link::{Change, Event, IfIndex, Monitor, PodLinkId};
 use tokio::time::Instant;
->>>>>>> main
 
 use super::{Input, MachineError, Reconciler};
 use crate::node::forwarding;
