@@ -93,8 +93,9 @@ fn the_mtu_can_be_configured_and_is_ethernets_without_an_uplink() {
     let lab = Lab::builder("nouplink").without_uplink().start();
     lab.run("web", &[]);
     assert_eq!(mtus(&lab, "web"), (1500, 1500));
+    lab.run("client", &[]);
     for ip in lab.pod_ips("web") {
-        lab.netns_exec(&["ping", "-c1", "-W1", &ip]).ok();
+        lab.pod_exec("client", &["ping", "-c1", "-W1", &ip]).ok();
     }
 }
 
