@@ -95,10 +95,10 @@ impl Lab {
 
     fn audit_processes(&self, uids: &BTreeSet<String>) -> Result<(), String> {
         let pods_dir = self.run_dir().join("pods");
-        let prefix = format!("netlabd pod-init {}/", pods_dir.display());
+        let folder = format!(" pod-init {}/", pods_dir.display());
         let mut found = Vec::new();
         for (pid, line) in processes(pods_dir.to_str().unwrap()) {
-            let Some(uid) = line.trim().strip_prefix(&prefix) else {
+            let Some((_, uid)) = line.trim().split_once(&folder) else {
                 return Err(format!("process {pid} `{line}`"));
             };
             found.push(uid.to_owned());
