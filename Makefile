@@ -25,9 +25,9 @@ test: setup lint build ## every check: formatting, clippy, unit tests, rootful t
 lint: fmt clippy deny typos ## formatting, clippy and, where installed, cargo-deny and typos
 
 .PHONY: bench
-bench: setup ## measure an optimised build (needs root)
+bench: setup ## measure an optimised build beside its peers; ARGS='--only run' for a part (needs root)
 	$(CARGO) build --workspace --locked --release
-	$(CARGO) run --locked --release -p netlab-tests --bin bench
+	$(CARGO) run --locked --release -p netlab-tests --bin bench -- $(ARGS)
 
 .PHONY: docs
 docs: ## the crates' documentation, in target/doc; a broken link is an error

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -43,7 +44,6 @@ impl Cluster {
     /// When it does not get ready.
     pub(crate) fn start(bin_dir: &Path) -> anyhow::Result<Cluster> {
         eprintln!("netlabd from {}", bin_dir.display());
-        command::run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
         let state = state_dir()?;
         let ready = UnixDatagram::bind("/run/ready").context("failed to bind `/run/ready`")?;
         ready.set_read_timeout(Some(TIMEOUT))?;
@@ -76,12 +76,21 @@ impl Cluster {
     /// # Errors
     /// When it does not end, or does not get ready.
     pub(crate) fn restart(&mut self, signal: Signal) -> anyhow::Result<Duration> {
-        kill(self.pid()?, signal).context("failed to end netlabd")?;
-        self.daemon.wait().context("failed to wait for netlabd")?;
+        self.end(signal)?;
         let began = Instant::now();
         self.daemon = spawn(&self.bin_dir, &self.state)?;
         self.wait_until_ready()?;
         Ok(began.elapsed())
+    }
+
+    fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
+        kill(self.pid()?, signal).context("failed to end netlabd")?;
+        let began = Instant::now();
+        while self.daemon.try_wait().context("failed to wait for netlabd")?.is_none() {
+            ensure!(began.elapsed() < TIMEOUT, "netlabd does not end after {signal}");
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     fn wait_until_ready(&self) -> anyhow::Result<()> {
@@ -190,8 +199,7 @@ impl Cluster {
     /// # Errors
     /// When `netlabd teardown` fails.
     pub(crate) fn stop(mut self) -> anyhow::Result<Vec<String>> {
-        kill(self.pid()?, Signal::SIGTERM).context("failed to end netlabd")?;
-        self.daemon.wait().context("failed to wait for netlabd")?;
+        self.end(Signal::SIGTERM)?;
         command::run(daemon(&self.bin_dir, &self.state).arg("teardown"))?;
         let mut left = Vec::new();
         let links = command::run(Command::new("ip").args(["-o", "link"]))?.stdout;

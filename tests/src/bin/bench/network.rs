@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 use netlab_link::{
-    Address, Batch, Families, LinkChange, Netns, PodAddresses, PodLinkId, PodLinkPool,
-    PodLinkPoolOptions, Request, RouteSocket, mark, netns, remove_pod_links,
+    Batch, Families, Netns, PodAddresses, PodLinkId, PodLinkPool, PodLinkPoolOptions, RouteSocket,
+    netns, remove_pod_links,
 };
 
 use crate::cni::Cni;
@@ -83,14 +83,6 @@ fn ours(count: u32) -> anyhow::Result<OurTimes> {
     netns::prepare_pin_dir(pins)?;
     let node = Netns::current()?;
     let mut socket = RouteSocket::open_in(&node)?;
-    socket.request(Request::SetLink(LinkChange {
-        up: Some(true),
-        ..LinkChange::of(mark::LOOPBACK_INDEX)
-    }))?;
-    // As every real node has: for a route over a link without an address of its own the kernel
-    // looks for a source address on all links.
-    let address = Address { dev: mark::LOOPBACK_INDEX, address: "192.0.2.1/32".parse()? };
-    socket.request(Request::AddAddress(address))?;
     let pool = PodLinkPool::start(PodLinkPoolOptions {
         node,
         pin_dir: pins.to_owned(),

@@ -154,14 +154,18 @@ pub(crate) fn measure_idle(
     let row = Row::sizes(MEMORY, &how, &[process::resident(daemon)?]);
     report.add(row.target(targets::RESIDENT_MB));
     if !inits.is_empty() {
-        report.add(Row::percent(IDLE, "all PID 1 of pods together", share(after.1 - before.1)));
+        report.add(Row::percent(
+            "CPU of idle pods' PID 1",
+            "all together",
+            share(after.1 - before.1),
+        ));
         let sizes = inits
             .iter()
             .map(|pid| process::proportional(*pid))
             .collect::<anyhow::Result<Vec<u64>>>()?;
         report.add(Row::sizes("memory (PSS) of a pod's PID 1", "each", &sizes));
         let all = sizes.iter().sum();
-        report.add(Row::sizes("memory (PSS) of a pod's PID 1", "all together", &[all]));
+        report.add(Row::sizes("memory (PSS) of all pods' PID 1", "all together", &[all]));
     }
     Ok(())
 }

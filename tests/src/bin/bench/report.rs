@@ -195,7 +195,10 @@ impl fmt::Display for Report {
             ["measure", "how", "n", "median", "spread", "ratio", "target", ""].map(str::to_owned),
         ];
         let mut last = "";
-        for row in &self.rows {
+        let mut rows: Vec<&Row> = self.rows.iter().collect();
+        // What belongs together was not always measured together.
+        rows.sort_by_key(|row| self.rows.iter().position(|it| it.measure == row.measure));
+        for row in rows {
             let (target, verdict) = row.verdict();
             // The measure is named once.
             let measure = if row.measure == last { "" } else { &row.measure };
@@ -311,6 +314,14 @@ mod tests {
         let line = text.lines().find(|line| line.contains("theirs")).unwrap();
         assert!(line.contains("× 13.0"), "{text}");
         assert_eq!(text.matches('×').count(), 2, "one is the machine's: {text}");
+    }
+
+    #[test]
+    fn rows_of_one_measure_stand_together() {
+        let other = Row::percent("other", "any", 1.0);
+        let text = report(vec![row("ours", &[2]), other, row("theirs", &[26])]).to_string();
+        let place = |word: &str| text.find(word).unwrap();
+        assert!(place("ours") < place("theirs") && place("theirs") < place("other"), "{text}");
     }
 
     #[test]

@@ -20,7 +20,9 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, alarm};
+
+use crate::command;
 
 /// Which of the three a process is, and the folder for what lasts.
 const ROLE: &str = "NETLAB_BENCH_ROLE";
@@ -28,6 +30,9 @@ const STATE: &str = "NETLAB_BENCH_STATE";
 
 /// The daemon's run directory: on a fresh `/run`, as on any machine.
 pub(crate) const RUN_DIR: &str = "/run/netlab-bench";
+
+/// The longest that a run may take. SIGALRM ends the worker, and its PID 1 all the rest.
+const LIMIT_SECONDS: u32 = 590;
 
 const NONE: Option<&str> = None;
 
@@ -47,7 +52,12 @@ pub(crate) fn enter() -> anyhow::Result<Option<ExitCode>> {
         Err(_) => outer().map(Some),
         Ok("init") => init().map(Some),
         Ok(_) => {
+            // A child inherits what its parent blocks, and so would the daemon.
+            signals().thread_unblock().context("failed to unblock signals")?;
             set_pdeathsig(Signal::SIGKILL).context("failed to tie the benchmark to its PID 1")?;
+            // Nobody waits for a benchmark for ever.
+            alarm::set(LIMIT_SECONDS);
+            set_up_network()?;
             Ok(None)
         }
     }
@@ -81,6 +91,13 @@ fn init() -> anyhow::Result<ExitCode> {
     wait(&mut child, &signals)
 }
 
+/// An address of the node, as every real one has: packets to pods need a source.
+fn set_up_network() -> anyhow::Result<()> {
+    command::run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+    command::run(Command::new("ip").args(["address", "add", "192.0.2.1/32", "dev", "lo"]))?;
+    Ok(())
+}
+
 fn start(role: &str, state: Option<&Path>) -> anyhow::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     command.args(std::env::args_os().skip(1)).env(ROLE, role);
@@ -90,11 +107,13 @@ fn start(role: &str, state: Option<&Path>) -> anyhow::Result<Child> {
     command.spawn().with_context(|| format!("failed to start the benchmark's {role}"))
 }
 
+/// What [`wait`] waits for.
+fn signals() -> SigSet {
+    SigSet::from_iter([Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM])
+}
+
 fn block_signals() -> anyhow::Result<SigSet> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM] {
-        signals.add(signal);
-    }
+    let signals = signals();
     signals.thread_block().context("failed to block signals")?;
     Ok(signals)
 }
