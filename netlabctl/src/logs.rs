@@ -62,7 +62,7 @@ pub(crate) async fn logs(context: &Context, args: LogsArgs) -> Result<(), Failur
             let selectors = Selectors::labels(labels);
             let list = context.client.list_as::<Pod>(Some(&context.namespace), &selectors).await?;
             if list.items.is_empty() {
-                output::note(&format!("No resources found in {} namespace.", context.namespace));
+                context.tell_nothing_found().await;
             }
             list.items.iter().map(|pod| context.pod(&pod.metadata.name)).collect()
         }
