@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The command line: verbs, flags every verb takes, and which file carries a verb out.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -179,8 +180,48 @@ pub(crate) fn command() -> clap::Command {
 
 /// Reads a command line.
 pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
-    let matches = command().try_get_matches_from(words)?;
+    let command = command();
+    let matches = command.clone().try_get_matches_from(familiar(&command, words))?;
     Cli::from_arg_matches(&matches)
+}
+
+/// Rewrites what kubectl takes and clap does not: `help VERB…`, and `--flag=true` or `--flag=false`
+/// for a flag that is there or not. What follows `--` is left alone.
+fn familiar(command: &clap::Command, words: &[OsString]) -> Vec<OsString> {
+    let mut switches = BTreeSet::new();
+    let mut valued = BTreeSet::new();
+    arguments(command, &mut |arg| {
+        if let Some(long) = arg.get_long() {
+            match arg.get_action() {
+                // `--wait=false` of `delete` is read by clap itself.
+                ArgAction::SetTrue if !arg.is_require_equals_set() => {
+                    switches.insert(long.to_owned())
+                }
+                _ => valued.insert(long.to_owned()),
+            };
+        }
+    });
+    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    let mut rewritten = Vec::with_capacity(words.len());
+    for word in &words[..end] {
+        let switch = word.to_str().and_then(|word| word.strip_prefix("--")?.split_once('='));
+        match switch.filter(|(flag, _)| switches.contains(*flag) && !valued.contains(*flag)) {
+            Some((flag, "true")) => rewritten.push(format!("--{flag}").into()),
+            Some((_, "false")) => {}
+            _ => rewritten.push(word.clone()),
+        }
+    }
+    if rewritten.get(1).is_some_and(|word| word == "help") {
+        rewritten.remove(1);
+        rewritten.push("--help".into());
+    }
+    rewritten.extend_from_slice(&words[end..]);
+    rewritten
+}
+
+fn arguments(command: &clap::Command, each: &mut impl FnMut(&clap::Arg)) {
+    command.get_arguments().for_each(&mut *each);
+    command.get_subcommands().for_each(|command| arguments(command, each));
 }
 
 /// Flags that no variable sets: what they select or destroy is of one command, and a variable
@@ -270,9 +311,33 @@ mod tests {
             "netlabctl pod rm web db",
             "netlabctl node ls",
             "netlabctl cordon n1",
+            "netlabctl version --client=true",
+            "netlabctl get pods --watch=false --no-headers=true",
+            "netlabctl get pods -L app,tier",
+            "netlabctl logs web -c web --all-containers=true",
+            "netlabctl exec web -c web -- ls",
+            "netlabctl cp web:/etc/hosts hosts -c web",
+            "netlabctl label pod web --list",
         ] {
             reads(line);
         }
+    }
+
+    #[test]
+    fn a_switch_that_is_said_to_be_off_is_off() {
+        let Command::Get(_) = reads("netlabctl get pods --watch=false").command else {
+            panic!("not get")
+        };
+        let words = ["netlabctl", "get", "--watch=false", "--", "--watch=true"].map(OsString::from);
+        assert_eq!(familiar(&command(), &words), ["netlabctl", "get", "--", "--watch=true"]);
+        let words = ["netlabctl", "delete", "pod", "web", "--wait=false"].map(OsString::from);
+        assert_eq!(familiar(&command(), &words), words);
+    }
+
+    #[test]
+    fn help_is_also_a_word() {
+        let words = ["netlabctl", "help", "get"].map(OsString::from);
+        assert_eq!(familiar(&command(), &words), ["netlabctl", "get", "--help"]);
     }
 
     #[test]

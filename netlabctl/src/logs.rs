@@ -39,6 +39,12 @@ pub(crate) struct LogsArgs {
     /// The pod's name before each line
     #[arg(long)]
     prefix: bool,
+    /// Accepted for kubectl's sake; a pod has one container
+    #[arg(short = 'c', long = "container", hide = true)]
+    _container: Option<String>,
+    /// Accepted for kubectl's sake
+    #[arg(long = "all-containers", hide = true)]
+    _all_containers: bool,
 }
 
 /// Lines of each pod when several are asked for; kubectl's.
