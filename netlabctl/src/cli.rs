@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::{
     annotate, api_resources, apply, completion, cordon, cp, delete, describe, diff, doctor, edit,
-    events, exec, explain, get, label, logs, run, status, version, wait,
+    events, exec, explain, get, label, logs, patch, run, status, version, wait,
 };
 
 /// Kubernetes networking on bare Linux: pods, their addresses and their routes.
@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Replace(apply::ReplaceArgs),
     /// Change an object in an editor
     Edit(edit::EditArgs),
+    /// Change fields of an object
+    Patch(patch::PatchArgs),
     /// Wait for something to become true
     Wait(wait::WaitArgs),
     /// Set and remove labels
@@ -157,6 +159,7 @@ pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), 
         Command::Replace(args) => apply::replace(context, args).await,
         Command::Diff(args) => diff::diff(context, args).await,
         Command::Edit(args) => edit::edit(context, args).await,
+        Command::Patch(args) => patch::patch(context, args).await,
         Command::Wait(args) => wait::wait(context, args).await,
         Command::Label(args) => label::change(context, args, label::LABELS).await,
         Command::Annotate(args) => label::change(context, args, annotate::ANNOTATIONS).await,
@@ -226,11 +229,13 @@ fn arguments(command: &clap::Command, each: &mut impl FnMut(&clap::Arg)) {
 
 /// Flags that no variable sets: what they select or destroy is of one command, and a variable
 /// would do it to each. `node` is to choose a daemon later.
-const NOT_FROM_ENVIRONMENT: [&str; 20] = [
+const NOT_FROM_ENVIRONMENT: [&str; 25] = [
     "all",
+    "all-containers",
     "all-namespaces",
     "annotations",
     "attach",
+    "container",
     "env",
     "field-selector",
     "filename",
@@ -238,9 +243,12 @@ const NOT_FROM_ENVIRONMENT: [&str; 20] = [
     "force",
     "help",
     "labels",
+    "list",
     "node",
     "now",
     "overwrite",
+    "patch",
+    "patch-file",
     "replicas",
     "rm",
     "selector",
@@ -318,6 +326,7 @@ mod tests {
             "netlabctl exec web -c web -- ls",
             "netlabctl cp web:/etc/hosts hosts -c web",
             "netlabctl label pod web --list",
+            "netlabctl patch pod web -p {} --type=merge",
         ] {
             reads(line);
         }
