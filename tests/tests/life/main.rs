@@ -2,3 +2,4 @@
 //! The daemon's life: starting, stopping, repairing and leaving. Needs root.
 
 mod start;
+mod watch;
