@@ -18,15 +18,19 @@ use std::time::Duration;
 use anyhow::Context;
 use netlab_api::Time;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::SigSet;
 use nix::unistd::{Uid, gethostname};
+use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::control::Control;
 use crate::control::cluster::Cluster;
 use crate::node::access::NodeAccess;
+use crate::node::network::apply::chain;
 use crate::node::{Machine, MachineOptions, Reconciler};
-use crate::server::{Limits, Metrics, Readiness, ServerState, bind_socket, serve};
+use crate::server::{Limits, Metrics, Readiness, ServerState, SocketFile, bind_socket, serve};
 use crate::store::{HistoryLimits, Options as StoreOptions, SledStore};
 use config::Config;
 
@@ -39,6 +43,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(60);
 /// Old events are looked for every so many rounds: it means to read them all.
 const THOROUGH_ROUNDS: u32 = 10;
 
+/// How often is looked whether the socket is still there.
+const SOCKET_LOOK: Duration = Duration::from_secs(2);
+
 /// Name of the store's folder in the state folder.
 const STORE_DIR: &str = "store";
 
@@ -48,6 +55,8 @@ const STORE_DIR: &str = "store";
 /// When it cannot start; the message says what to do.
 pub fn run(config: Config) -> anyhow::Result<()> {
     require_root()?;
+    // Whoever started us may have blocked SIGTERM, and a mask is inherited.
+    SigSet::empty().thread_set_mask().context("failed to unblock signals")?;
     raise_descriptor_limit();
     make_dir(&config.state_dir, 0o700)?;
     // Others may look up names in it: `netns`, and the socket, whose own mode decides.
@@ -91,11 +100,7 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
         node: name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let mut stop_server = stopped.clone();
-    let server = tokio::spawn(serve(socket.listener, state, async move {
-        // An error means that the sender is gone, and the daemon with it.
-        let _ = stop_server.wait_for(|stop| *stop).await;
-    }));
+    let server = tokio::spawn(serve_always(socket.listener, socket.file, state, stopped.clone()));
     let ready = async {
         if first_sync.await.is_ok() {
             let status = machine.status()?;
@@ -126,8 +131,44 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     if !node.is_finished() {
         let _ = node.await;
     }
-    drop(socket.file);
     outcome
+}
+
+/// Serves until `stop` says true, also after somebody removed the socket's file.
+async fn serve_always(
+    listener: UnixListener,
+    mut file: Option<SocketFile>,
+    state: ServerState,
+    stop: watch::Receiver<bool>,
+) {
+    let serve_one = |listener| {
+        let mut stop = stop.clone();
+        serve(listener, state.clone(), async move { told_to_stop(&mut stop).await })
+    };
+    let mut servers = JoinSet::new();
+    servers.spawn(serve_one(listener));
+    let mut stopping = stop.clone();
+    let mut look = tokio::time::interval(SOCKET_LOOK);
+    loop {
+        tokio::select! {
+            () = told_to_stop(&mut stopping) => break,
+            _ = look.tick() => {}
+        }
+        match file.as_mut().map(SocketFile::put_back) {
+            Some(Ok(Some(listener))) => {
+                tracing::warn!("the socket was removed: made another");
+                servers.spawn(serve_one(listener));
+            }
+            Some(Err(error)) => tracing::error!(error = %chain(&error), "nobody can connect"),
+            Some(Ok(None)) | None => {}
+        }
+    }
+    while servers.join_next().await.is_some() {}
+}
+
+/// Waits until the daemon stops; a sender that is gone says the same.
+async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 /// A watcher that falls further behind lists again, which a node of 1,000 pods does in 50 ms; more

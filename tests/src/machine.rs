@@ -104,11 +104,14 @@ pub(crate) fn join(node: &Machine, outside: &Machine, mtu: u32) {
         }
     }
     for machine in [node, outside] {
-        // The carrier comes a moment after both ends are up, and the link-local address with it.
+        // The carrier comes a moment after both ends are up, and then the link-local address.
         wait_until("the uplink has a carrier", || {
             let links = observe::ip(machine, "-j addr show dev eth0");
             let addresses = observe::items(&links[0]["addr_info"]);
-            links[0]["operstate"] == "UP" && addresses.iter().any(|found| found["scope"] == "link")
+            let is_done = |address: &serde_json::Value| {
+                address["scope"] == "link" && address.get("tentative").is_none()
+            };
+            links[0]["operstate"] == "UP" && addresses.iter().any(is_done)
         });
     }
 }

@@ -24,7 +24,14 @@ pub fn network(machine: &Machine) -> Vec<String> {
         ("rule", "-j -4 rule"),
         ("rule", "-j -6 rule"),
     ] {
-        lines.extend(items(&ip(machine, args)).iter().map(|item| format!("{what} {item}")));
+        for mut item in items(&ip(machine, args)) {
+            let data = item.pointer_mut("/linkinfo/info_data").and_then(Value::as_object_mut);
+            if let Some(data) = data {
+                // A bridge's timers run.
+                data.retain(|name, _| !name.ends_with("_timer"));
+            }
+            lines.push(format!("{what} {item}"));
+        }
     }
     lines.extend(nft(machine).iter().map(|item| format!("nft {item}")));
     lines.sort();
@@ -44,6 +51,14 @@ pub fn nft(machine: &Machine) -> Vec<Value> {
     let mut found = items(&machine.exec(&["nft", "-j", "list", "ruleset"]).json()["nftables"]);
     found.retain(|item| item.get("metainfo").is_none());
     found
+}
+
+/// The route to exactly this address, as `ip` prints it; nothing when there is none.
+#[track_caller]
+pub fn route_to(machine: &Machine, address: &str) -> String {
+    // Without a family `ip route show` knows IPv4 alone.
+    let family = if address.contains(':') { "-6" } else { "-4" };
+    machine.ip(&format!("{family} route show {address}"))
 }
 
 /// Names of the machine's links that start with `nl`.

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::process::Command;
 
-use crate::command::{Output, run};
+use crate::command::run;
 
 /// The port that [`SERVER`] listens on.
 pub const PORT: u16 = 8080;
@@ -27,14 +27,8 @@ pub fn curl(host: &str) -> [String; 6] {
 /// saw.
 #[track_caller]
 pub fn ask(place: impl Fn(&[&str]) -> Command, host: &str) -> IpAddr {
-    address(&ask_for_output(place, host).ok())
-}
-
-/// Asks a server that may not answer.
-#[track_caller]
-pub fn ask_for_output(place: impl Fn(&[&str]) -> Command, host: &str) -> Output {
     let words = curl(host);
-    run(&mut place(&words.each_ref().map(String::as_str)))
+    address(&run(&mut place(&words.each_ref().map(String::as_str))).ok())
 }
 
 /// Reads an address as socat writes it: IPv6 in brackets, IPv4 mapped into IPv6.

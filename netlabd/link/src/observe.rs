@@ -31,8 +31,8 @@ pub struct PodNetwork {
 
 /// Lists what netlab has in the node's namespace. `socket` belongs to it.
 ///
-/// A link is ours by its group, or by the name of a pod link. The prefix alone does not make it
-/// ours: `nlmon0` is someone's netlink monitor.
+/// A link is ours by its group, or as a veth with the name of a pod link. The prefix alone does
+/// not make it ours: `nlmon0` is someone's netlink monitor, and a bridge never is.
 ///
 /// # Errors
 /// [`SocketError`] when the kernel could not be asked or understood.
@@ -40,7 +40,8 @@ pub fn observe_node(socket: &mut RouteSocket) -> Result<NodeLinks, SocketError> 
     let mut links = socket.list_links()?;
     links.retain(|link| {
         matches!(link.group, mark::LINK_GROUP | mark::DOOMED_LINK_GROUP)
-            || PodLinkId::from_host_name(&link.name).is_some()
+            || (link.kind.as_deref() == Some("veth")
+                && PodLinkId::from_host_name(&link.name).is_some())
     });
     let protocol = Some(mark::ROUTE_PROTOCOL);
     let mut routes = socket.list_routes(RouteFilter { protocol, table: None })?;

@@ -28,7 +28,7 @@ use ipnet::IpNet;
 
 use crate::{
     Address, Batch, IfIndex, IfName, LinkAddr, LinkChange, Neighbour, Netns, NetnsError, Route,
-    SocketError, Veth, link::VethEnd, mark, sysctl::SysctlError,
+    SocketError, Veth, link::VethEnd, mark, sysctl, sysctl::SysctlError,
 };
 
 mod pool;
@@ -190,6 +190,48 @@ impl PodLink {
         });
         batch.set_link(LinkChange { up: Some(true), ..LinkChange::of(self.host_index) });
         batch
+    }
+
+    /// Sets what no netlink message can, on both sides, once the pair is made. Repeating it is
+    /// success.
+    ///
+    /// # Errors
+    /// [`PodLinkError::Sysctl`] when `/proc/sys` is read-only or the link is gone.
+    pub fn set_sysctls(&self, node: &Netns, pod: &Netns) -> Result<(), PodLinkError> {
+        let id = self.id;
+        let enter = |source| PodLinkError::Netns { id, source };
+        pod.run(|| self.set_pod_sysctls_here()).map_err(enter)??;
+        node.run(|| self.set_node_sysctls_here()).map_err(enter)?
+    }
+
+    /// The pod's half of [`PodLink::set_sysctls`], on a thread in the pod's namespace.
+    pub(crate) fn set_pod_sysctls_here(&self) -> Result<(), PodLinkError> {
+        if !self.families.v6 {
+            return Ok(());
+        }
+        let eth0 = mark::POD_IF_NAME;
+        // No router is on this link, so what claims to be one is a forgery.
+        for name in ["accept_ra", "accept_dad"] {
+            sysctl::ensure_here(&format!("net/ipv6/conf/{eth0}/{name}"), "0")
+                .map_err(|source| PodLinkError::Sysctl { id: self.id, source })?;
+        }
+        Ok(())
+    }
+
+    /// The node's half of [`PodLink::set_sysctls`], on a thread in the node's namespace. Where the
+    /// kernel can forward for one link alone (6.17 and later), it is told so for this one; see
+    /// [`sysctl::ensure_forwarding`].
+    pub(crate) fn set_node_sysctls_here(&self) -> Result<(), PodLinkError> {
+        if !self.families.v6 {
+            return Ok(());
+        }
+        let name = format!("net/ipv6/conf/{}/force_forwarding", self.id.host_name());
+        match sysctl::ensure_here(&name, "1") {
+            Err(source) if !source.is_not_found() => {
+                Err(PodLinkError::Sysctl { id: self.id, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The default routes inside the pod.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use netlab_api::namespace::NamespacePhase;
 use netlab_api::node::{NodeSpec, NodeStatus};
 use netlab_api::resource::{Kind, Object};
-use netlab_api::wire::{ApplyResponse, DeleteResponse, NodeRevision, Programmed};
+use netlab_api::wire::{Applied, ApplyResponse, DeleteResponse, NodeRevision, Programmed};
 use netlab_api::{ApiError, Event, Namespace, Node, ObjectMeta, Pod, Reason, Time};
 use serde_json::Value;
 use uuid::Uuid;
@@ -78,6 +78,18 @@ impl Cluster for Control {
     ) -> Result<ApplyResponse, ApiError> {
         let wish = Wish::Apply(objects, options);
         let (revision, items) = self.admit(&wish, options.dry_run).await?;
+        let is_waiting = |applied: &Applied| match &applied.object {
+            Object::Pod(pod) => pod.spec.node_name.is_none(),
+            _ => false,
+        };
+        // A node that came between the decision and its commit has not seen these pods, and the
+        // decision has not seen the node.
+        if !options.dry_run
+            && items.iter().any(is_waiting)
+            && let Err(error) = self.place_pending().await
+        {
+            tracing::warn!(%error, "failed to place pods that wait for a node");
+        }
         Ok(ApplyResponse { revision: revision.0, items })
     }
 

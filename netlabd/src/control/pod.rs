@@ -82,6 +82,8 @@ pub(super) fn mark_unschedulable(pod: &mut Pod, why: &Unschedulable, now: Time) 
     scheduled.reason = Some("Unschedulable".to_owned());
     scheduled.message = Some(why.0.clone());
     pod.status.conditions = vec![scheduled];
+    // No node creates anything yet: without this the pod is `Pending`, as in Kubernetes.
+    pod.status.container_statuses.clear();
 }
 
 /// The status of a pod that no node has taken up.

@@ -169,9 +169,10 @@ impl PodAccess for NodeAccess {
         // As kubectl does, following ends with the run that it began with.
         let goes_on = move |reader: &LogReader| {
             let status = machine.runtime.status(&uid).ok().flatten();
-            let has_ended = status.is_some_and(|status| {
-                matches!(status.state, ContainerState::Terminated { .. })
-                    || status.restart_count > reader.run()
+            let has_ended = status.is_some_and(|status| match &status.state {
+                ContainerState::Running { .. } => status.restart_count > reader.run(),
+                ContainerState::Waiting { .. } => status.last_state.is_some(),
+                ContainerState::Terminated { .. } => true,
             });
             request.follow && dir.is_dir() && !has_ended
         };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What all parts of the node share: its options, its kernel handles, its queues.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -122,16 +123,17 @@ impl Machine {
             v4: networks.iter().any(|n| n.addr().is_ipv4()),
             v6: networks.iter().any(|n| n.addr().is_ipv6()),
         };
+        let runtime = Runtime::new(&options.run_dir, &options.program)
+            .map_err(|source| MachineError::Runtime { source })?;
         let network = Network::open(NetworkOptions {
             node: netns.try_clone().map_err(|e| look(e.into()))?,
             run_dir: options.run_dir.clone(),
             pool_size: options.pool_size,
             mtu,
             families,
+            known: links_of_processes(&runtime),
         })
         .map_err(|source| MachineError::Network { source })?;
-        let runtime = Runtime::new(&options.run_dir, &options.program)
-            .map_err(|source| MachineError::Runtime { source })?;
         let hosts = HostsFiles::new(options.run_dir.join("hosts"));
         let reports = Arc::default();
         let network = Mutex::new(network);
@@ -218,6 +220,16 @@ impl Machine {
             node_info: node_info(),
         })
     }
+}
+
+/// The links that processes were started with, by pod: a second record, should the first be lost.
+fn links_of_processes(runtime: &Runtime) -> BTreeMap<String, PodLinkId> {
+    let link = |uid: String| {
+        let config = runtime.config(&uid).ok()??;
+        let id = config.netns.file_name()?.to_str()?.parse().ok()?;
+        Some((format!("{}/{}", config.namespace, config.name), id))
+    };
+    runtime.list().unwrap_or_default().into_iter().filter_map(link).collect()
 }
 
 /// Addresses of the node that others may reach: those of the uplink first, then of other links

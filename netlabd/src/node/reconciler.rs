@@ -28,7 +28,7 @@ use super::hosts::{HostsEntry, plan_hosts};
 use super::machine::{Machine, MachineError};
 use super::masquerade::Masquerade;
 use super::network::apply::{Wanted, chain};
-use super::network::record::record_path;
+use super::network::record::{record_path, recorded_link};
 use super::network::{NetworkError, netns_dir};
 use super::pod::PodProcess;
 use super::pod::report::pod_status;
@@ -110,8 +110,12 @@ pub struct Reconciler {
     by_nsid: HashMap<i32, String>,
     /// Uids whose link must be compared with the kernel.
     drifted: BTreeSet<String>,
+    /// When the first of them was noted.
+    drifted_since: Option<tokio::time::Instant>,
     /// Links that have no alias yet.
     nameless: Vec<(IfIndex, String)>,
+    /// A start failed, perhaps because somebody unmounted the pin of the pod's namespace.
+    doubt_pins: bool,
     /// Inputs since the last time when nothing happened.
     inputs_since_rest: usize,
     /// The newest revision that was taken in, and the newest that was reported.
@@ -158,7 +162,9 @@ impl Reconciler {
             by_index: HashMap::new(),
             by_nsid: HashMap::new(),
             drifted: BTreeSet::new(),
+            drifted_since: None,
             nameless: Vec::new(),
+            doubt_pins: false,
             inputs_since_rest: 0,
             seen: Revision::ZERO,
             reported: None,
@@ -188,7 +194,7 @@ impl Reconciler {
                     }
                     self.inputs_since_rest += count;
                     for input in round.drain(..) {
-                        self.take(input).await;
+                        self.take(input).await?;
                     }
                 }
                 _ = resync.tick() => {
@@ -198,7 +204,7 @@ impl Reconciler {
                         next_full_look = Instant::now() + RESYNC.max(began.elapsed() * RESYNC_SHARE);
                     }
                 }
-                () = drift::pause(), if !self.drifted.is_empty() => self.mend_drift().await,
+                () = drift::pause(self.drifted_since) => self.mend_drift().await,
                 () = drift::leisure(), if self.has_chores() => self.do_chores().await,
                 () = std::future::ready(()), if !self.touched.is_empty() => {}
                 () = told_to_stop(&mut stop) => return Ok(()),
@@ -221,9 +227,9 @@ impl Reconciler {
         }
     }
 
-    async fn take(&mut self, input: Input) {
+    async fn take(&mut self, input: Input) -> Result<(), MachineError> {
         match input {
-            Input::Snapshot(objects) => self.take_snapshot(objects).await,
+            Input::Snapshot(objects) => self.take_snapshot(objects).await?,
             Input::Watch(events) => events.into_iter().for_each(|event| self.take_event(event)),
             Input::Started { uid, result } => self.take_started(&uid, result),
             Input::Heard(Heard::Status { uid }) => self.take_status(&uid),
@@ -238,6 +244,7 @@ impl Reconciler {
             Input::Rules(event) => self.take_rules(event).await,
             Input::Look { uid } => drop(self.touched.insert(uid)),
         }
+        Ok(())
     }
 
     fn take_event(&mut self, event: WatchEvent) {
@@ -316,6 +323,9 @@ impl Reconciler {
 
     /// Does what the touched entries lack, then tells how far this node is.
     async fn settle(&mut self) {
+        if std::mem::take(&mut self.doubt_pins) {
+            self.mend_names().await;
+        }
         let touched = std::mem::take(&mut self.touched);
         let mut claims: Vec<_> =
             touched.iter().filter(|uid| self.wants_link(uid)).cloned().collect();
@@ -420,8 +430,11 @@ impl Reconciler {
                 }
                 entry.removing = true;
                 entry.stop_probes();
-                let removal =
-                    Removal { pod: entry.identity(), link: entry.link.map(|link| link.id) };
+                // A link that was never finished, or given up, still has its record.
+                let dir = netns_dir(&self.machine.options.run_dir);
+                let link = entry.link.map(|link| link.id);
+                let link = link.or_else(|| recorded_link(&dir, &entry.full_name()));
+                let removal = Removal { pod: entry.identity(), link };
                 if let Some(link) = entry.link {
                     self.by_index.remove(&link.host_index);
                 }

@@ -137,31 +137,35 @@ pub fn bind_socket(path: &Path, group: &str) -> Result<BoundSocket, SocketError>
     let lock = Lock::take(path)?;
     remove_stale(path, &address)?;
     let failed = |source| SocketError::Listen { path: path.to_owned(), source };
-    let (socket, file) = make(path, &address, group, lock).map_err(failed)?;
+    let (socket, identity) = make(path, &address, group).map_err(failed)?;
+    let file = SocketFile { path: path.to_owned(), identity, group, _lock: lock };
     let listener = UnixListener::from_std(StdListener::from(socket)).map_err(failed)?;
     Ok(BoundSocket { listener, group, file: Some(file) })
 }
 
-fn make(
-    path: &Path,
-    address: &UnixAddr,
-    group: Option<u32>,
-    lock: Lock,
-) -> io::Result<(OwnedFd, SocketFile)> {
+/// A listening socket at `path`, and the device and inode of its file.
+fn make(path: &Path, address: &UnixAddr, group: Option<u32>) -> io::Result<(OwnedFd, (u64, u64))> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     fchmod(socket.as_fd(), Mode::S_IRUSR | Mode::S_IWUSR)?;
     bind(socket.as_raw_fd(), address)?;
-    let made = fs::symlink_metadata(path)?;
-    let identity = (made.dev(), made.ino());
-    // From here on, an error removes the file again.
-    let file = SocketFile { path: path.to_owned(), identity, _lock: lock };
-    if group.is_some() {
-        chown(path, None, group)?;
-        fs::set_permissions(path, Permissions::from_mode(0o660))?;
+    let open_up = || {
+        let made = fs::symlink_metadata(path)?;
+        if group.is_some() {
+            chown(path, None, group)?;
+            fs::set_permissions(path, Permissions::from_mode(0o660))?;
+        }
+        listen(&socket, Backlog::new(BACKLOG)?)?;
+        Ok((made.dev(), made.ino()))
+    };
+    match open_up() {
+        Ok(identity) => Ok((socket, identity)),
+        Err(error) => {
+            // The error is the one to tell.
+            let _ = fs::remove_file(path);
+            Err(error)
+        }
     }
-    listen(&socket, Backlog::new(BACKLOG)?)?;
-    Ok((socket, file))
 }
 
 /// Removes what an earlier daemon left at `path`, once it is certain that nobody answers there.
@@ -226,7 +230,28 @@ pub(super) fn take_over(descriptor: OwnedFd) -> io::Result<UnixListener> {
 pub struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    group: Option<u32>,
     _lock: Lock,
+}
+
+impl SocketFile {
+    /// Listens at the path again when somebody has removed the file: the old socket lives on, but
+    /// no client finds it. `None` when there is something at the path.
+    ///
+    /// # Errors
+    /// When no socket can be made there.
+    pub fn put_back(&mut self) -> Result<Option<UnixListener>, SocketError> {
+        match fs::symlink_metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            _ => return Ok(None),
+        }
+        let failed = |source| SocketError::Listen { path: self.path.clone(), source };
+        let address = UnixAddr::new(&self.path).map_err(|errno| failed(errno.into()))?;
+        let (socket, identity) = make(&self.path, &address, self.group).map_err(failed)?;
+        let listener = UnixListener::from_std(StdListener::from(socket)).map_err(failed)?;
+        self.identity = identity;
+        Ok(Some(listener))
+    }
 }
 
 impl Drop for SocketFile {

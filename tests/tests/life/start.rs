@@ -1,12 +1,56 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Starting and stopping.
+//! Starting: once, and with what it was told.
 
 use netlab_tests::Lab;
 
 #[test]
-fn sigterm_stops_a_daemon_with_a_pod_and_teardown_leaves_nothing() {
-    let mut lab = Lab::new("term");
+fn a_second_daemon_of_the_same_state_is_refused_and_disturbs_nothing() {
+    let lab = Lab::new("twice");
     lab.run("web", &[]);
-    lab.stop();
-    assert!(!lab.leftovers().is_empty(), "a stopped daemon leaves its pods");
+    let output = netlab_tests::command::run(&mut lab.netlabd(&[]));
+    let refused = output.fails(1);
+    assert!(refused.contains("another netlabd") || refused.contains("in use"), "{refused}");
+    assert!(refused.contains("state"), "the folder is named: {refused}");
+    assert_eq!(lab.get("/readyz").status, 200, "the first one answers on its socket");
+    lab.ctl(&["exec", "web", "--", "true"]).ok();
+}
+
+#[test]
+fn a_second_daemon_of_the_same_run_directory_is_refused_and_disturbs_nothing() {
+    let lab = Lab::new("tworun");
+    lab.run("web", &[]);
+    let other = lab.dir().join("other-state");
+    let netlabd = lab.netlabd(&[]);
+    let program = netlabd.get_args().nth(2).unwrap().to_str().unwrap().to_owned();
+    let (state, run) = (other.display().to_string(), lab.run_dir().display().to_string());
+    let output =
+        lab.netns_exec(&[&program, "--state-dir", &state, "--run-dir", &run, "--node-name", "n1"]);
+    let refused = output.fails(1);
+    assert!(refused.contains("netlabd.sock"), "{refused}");
+    assert_eq!(lab.get("/readyz").status, 200, "the first one answers on its socket");
+    lab.ctl(&["exec", "web", "--", "true"]).ok();
+    std::fs::remove_dir_all(other).unwrap();
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_its_line_before_anything_is_made() {
+    let mut lab = Lab::builder("badconf").config("pool-size = 4\npod-network = []").build();
+    let refused = netlab_tests::command::run(&mut lab.netlabd(&[])).fails(1);
+    assert!(refused.contains("line 2") && refused.contains("pod-network"), "{refused}");
+    let refused = netlab_tests::command::run(&mut lab.netlabd(&["--mtu=many"])).fails(2);
+    assert!(refused.contains("--mtu"), "{refused}");
+    assert!(!lab.run_dir().exists() && !lab.state_dir().exists());
+    std::fs::write(lab.dir().join("netlabd.toml"), "").unwrap();
+    lab.start();
+}
+
+#[test]
+fn a_socket_that_a_killed_daemon_left_is_taken_over() {
+    let mut lab = Lab::new("stale");
+    lab.kill9();
+    assert!(lab.socket().exists());
+    let refused = lab.ctl(&["get", "pods"]).fails(1);
+    assert!(refused.contains("netlabd is not running"), "{refused}");
+    lab.start();
+    lab.ctl(&["get", "pods"]).ok();
 }

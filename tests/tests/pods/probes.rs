@@ -9,7 +9,7 @@ fn is_ready(pod: &Value) -> bool {
     conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
 }
 
-/// Makes a pod that holds its namespaces, with this readiness probe each tenth of a second.
+/// Makes a pod that holds its namespaces, with this readiness probe each second.
 fn make(lab: &Lab, name: &str, probe: Value) {
     let mut probe = probe;
     probe["periodSeconds"] = json!(1);

@@ -38,37 +38,43 @@ fn a_pod_that_ignores_sigterm_is_killed_when_its_grace_period_is_over() {
 
 #[test]
 fn a_deleted_pod_leaves_nothing_and_others_stay() {
-    let lab = Lab::new("gone");
-    lab.run("stay", &[]);
+    // Without links that are kept ready, all there is belongs to a pod.
+    let lab = Lab::builder("gone").config("pool-size = 0").start();
+    // The folder of all pods' cgroups comes with the first limit and goes with the daemon's state.
+    lab.run("stay", &["--limit=memory=64Mi"]);
+    let (run, logs) = (lab.run_dir(), lab.state_dir().join("logs"));
     let everything = || {
-        let run = lab.run_dir().display().to_string();
-        let files = lab.netns_exec(&["find", &run, "-not", "-path", "*/pool*"]).ok();
-        let mut network = observe::network(&lab.node);
-        // Links that wait for the next pod come and go.
-        network.retain(|line| !line.contains("nl"));
-        (
-            files.lines().filter(|line| line.contains("go")).map(str::to_owned).collect::<Vec<_>>(),
-            network,
-            lab.ctl(&["get", "pods", "-o", "name"]).ok(),
-        )
+        let cgroups = observe::cgroups(&format!("netlab-{}-", lab.id));
+        let mut find = vec!["find", run.to_str().unwrap(), logs.to_str().unwrap()];
+        find.extend(cgroups.iter().map(String::as_str));
+        let mut all: Vec<_> = lab.netns_exec(&find).ok().lines().map(str::to_owned).collect();
+        all.extend(observe::network(&lab.node));
+        all.extend(observe::mounts(run.to_str().unwrap()));
+        all.sort();
+        all
     };
+    wait_until("the link has its name", || {
+        observe::network(&lab.node).iter().any(|line| line.contains("default/stay"))
+    });
     let before = everything();
-    lab.run("go", &["--", "sleep", "9999"]);
-    let [v4, v6] = &lab.pod_ips("go")[..] else { panic!("two addresses expected") };
+    lab.run("go", &["--limit=memory=64Mi", "--", "sleep", "9999"]);
+    let ips = lab.pod_ips("go");
+    assert_eq!(ips.len(), 2);
+    assert!(ips.iter().all(|ip| !observe::route_to(&lab.node, ip).is_empty()));
     let pids = lab.pod_pids("go");
     assert!(!pids.is_empty() && everything() != before);
     lab.ctl(&["delete", "pod", "go", "--now"]).ok();
-    for ip in [v4, v6] {
-        let route = lab.netns_exec(&["ip", "route", "show", ip]).ok();
-        assert_eq!(route, "", "no route is left when delete returns");
+    // At once: when delete returns, it is done.
+    for ip in &ips {
+        assert_eq!(observe::route_to(&lab.node, ip), "");
     }
     let alive: Vec<_> =
         pids.into_iter().filter(|pid| observe::is_alive(*pid)).map(observe::describe).collect();
     assert!(alive.is_empty(), "{alive:?}");
-    assert_eq!(everything(), before);
-    assert!(lab.state_dir().join("logs").read_dir().is_ok_and(|mut dir| {
-        !dir.any(|entry| entry.is_ok_and(|e| e.file_name().to_string_lossy().contains("_go_")))
-    }));
+    let now = everything();
+    let left: Vec<_> = now.iter().filter(|line| !before.contains(line)).collect();
+    let gone: Vec<_> = before.iter().filter(|line| !now.contains(line)).collect();
+    assert!(left.is_empty() && gone.is_empty(), "left: {left:#?}\ngone: {gone:#?}");
     lab.pod_exec("stay", &["ping", "-c1", "-W1", "192.0.2.9"]).ok();
 }
 

@@ -31,6 +31,7 @@ fn what_others_made_is_not_shown_as_ours() {
     let mut node = Node::new();
     node.ip("link add nlforeign type veth peer name eth7");
     node.ip("link set nlforeign up");
+    node.ip("link add nl0123456789a type bridge");
     node.ip("route add 192.0.2.0/24 dev nlforeign");
     node.ip("neigh add 192.0.2.1 lladdr 02:00:00:00:00:01 dev nlforeign nud permanent");
     assert_eq!(observe_node(&mut node.socket).unwrap(), NodeLinks::default());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The kernel side of pod links: claims, looks, mends, removes. Blocking; every call is short.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub struct NetworkOptions {
     pub mtu: u32,
     /// The families that pods have.
     pub families: Families,
+    /// Links that pods are known to have, by `namespace/name`, in case their records are lost.
+    pub known: BTreeMap<String, PodLinkId>,
 }
 
 /// Why a pod has no network.
@@ -125,7 +127,7 @@ impl Network {
     /// # Errors
     /// When folders cannot be made or the kernel refuses: is CAP_NET_ADMIN missing?
     pub fn open(options: NetworkOptions) -> Result<Network, NetworkError> {
-        let NetworkOptions { node, run_dir, pool_size, mtu, families } = options;
+        let NetworkOptions { node, run_dir, pool_size, mtu, families, known } = options;
         let pin_dir = super::pin_dir(&run_dir);
         let netns_dir = super::netns_dir(&run_dir);
         prepare_pin_dir(&pin_dir).map_err(|source| NetworkError::PreparePins { source })?;
@@ -134,7 +136,17 @@ impl Network {
         let observe = |source| NetworkError::Observe { source };
         let mut socket = RouteSocket::open_in(&node).map_err(observe)?;
         // Links that nobody claimed before the last daemon went.
-        let recorded: BTreeSet<PodLinkId> = list_records(&records)?.into_values().collect();
+        let mut recorded = list_records(&records)?;
+        for (pod, id) in known {
+            if let btree_map::Entry::Vacant(lost) = recorded.entry(pod) {
+                let pod = lost.key().clone();
+                tracing::warn!(pod, "putting back the record of a pod's link");
+                let set = records.set(&pod, id);
+                set.map_err(|source| NetworkError::Record { pod, source })?;
+                lost.insert(id);
+            }
+        }
+        let recorded: BTreeSet<PodLinkId> = recorded.into_values().collect();
         let mut stale: BTreeSet<PodLinkId> = list_pod_links(&pin_dir)?.into_iter().collect();
         stale.extend(host_links(&observe_node(&mut socket).map_err(observe)?).into_keys());
         let stale: Vec<_> = stale.difference(&recorded).copied().collect();
@@ -184,6 +196,10 @@ impl Network {
             }
             results.push(claimed);
         }
+        let claimed: Vec<_> = results
+            .iter()
+            .map(|result| result.as_ref().ok().map(|link: &PodLink| link.id))
+            .collect();
         match self.socket.send(&node_side) {
             Ok(outcome) => {
                 for (request, error) in outcome.refused() {
@@ -199,11 +215,15 @@ impl Network {
                 tracing::error!(error = %text, "the node's side of new pods was not sent");
                 let mut source = Some(source);
                 for result in results.iter_mut().filter(|result| result.is_ok()) {
-                    // The next look finds the rest missing and mends it.
                     if let Some(source) = source.take() {
                         *result = Err(NetworkError::Send { source });
                     }
                 }
+            }
+        }
+        for (place, id) in claimed.into_iter().enumerate() {
+            if let (Some(id), Err(_)) = (id, &results[place]) {
+                self.give_up(&wanted[place].pod, id);
             }
         }
         results
@@ -214,14 +234,57 @@ impl Network {
         pod: &str,
         addresses: PodAddresses,
     ) -> Result<PodLink, NetworkError> {
+        // A link that could not be kept: its record is about to name another.
+        if let Some(before) = self.records.get(pod) {
+            self.remove(&[(pod.to_owned(), before)]).map_err(|mut errors| errors.remove(0))?;
+        }
         let mut prepared = self.pool.claim()?;
         let id = prepared.id();
         // Before the addresses: from here on a crash is found and finished, not leaked.
-        self.records
+        let claimed = self
+            .records
             .set(pod, id)
-            .map_err(|source| NetworkError::Record { pod: pod.to_owned(), source })?;
-        prepared.assign(addresses)?;
-        Ok(prepared.link())
+            .map_err(|source| NetworkError::Record { pod: pod.to_owned(), source })
+            .and_then(|()| Ok(prepared.assign(addresses)?));
+        let link = prepared.link();
+        // Its sockets would keep the namespace.
+        drop(prepared);
+        if let Err(error) = claimed {
+            self.give_up(pod, id);
+            return Err(error);
+        }
+        Ok(link)
+    }
+
+    /// Removes a link whose pod did not get it. The error that led here is the one to tell.
+    fn give_up(&mut self, pod: &str, id: PodLinkId) {
+        for error in self.remove(&[(pod.to_owned(), id)]).err().into_iter().flatten() {
+            tracing::warn!(pod, error = %chain(&error), "what was made of a pod's link stays");
+        }
+    }
+
+    /// The link that is recorded for a pod.
+    pub fn record(&self, pod: &str) -> Option<PodLinkId> {
+        self.records.get(pod)
+    }
+
+    /// Puts back records that somebody removed; answers whose they were.
+    ///
+    /// # Errors
+    /// When the records cannot be read or written.
+    pub fn put_back_records(
+        &self,
+        links: &[(String, PodLinkId)],
+    ) -> Result<Vec<String>, NetworkError> {
+        let present = self.records()?;
+        let mut missing = Vec::new();
+        for (pod, id) in links.iter().filter(|(pod, id)| present.get(pod) != Some(id)) {
+            self.records
+                .set(pod, *id)
+                .map_err(|source| NetworkError::Record { pod: pod.clone(), source })?;
+            missing.push(pod.clone());
+        }
+        Ok(missing)
     }
 
     /// Gives the node's ends of these links an alias, so that `ip link` says whose they are. The
@@ -320,6 +383,7 @@ impl Network {
         let mut pod_socket = self.pod_socket(&wanted.pod, id)?;
         pod_socket.send_all(&link.plan_pod_setup(self.node.clone())).map_err(sent)?;
         self.socket.send_all(&link.plan_node_setup()).map_err(sent)?;
+        link.set_sysctls(&self.node, &self.pod_netns(&wanted.pod, id)?)?;
         pod_socket.send_all(&link.plan_pod_claim(wanted.addresses)).map_err(sent)?;
         let mut node_side = Batch::new();
         link.plan_node_claim(wanted.addresses, Some(&wanted.pod), &mut node_side);

@@ -25,11 +25,22 @@ impl Records {
     /// When the folder cannot be made.
     pub fn open(dir: PathBuf) -> io::Result<Records> {
         fs::create_dir_all(&dir)?;
+        // Records that were being replaced when a daemon was killed.
+        for entry in fs::read_dir(&dir)?.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                accept_missing(fs::remove_file(entry.path()))?;
+            }
+        }
         Ok(Records { dir })
     }
 
     fn path(&self, pod: &str) -> PathBuf {
         record_path(&self.dir, pod)
+    }
+
+    /// The link that `pod` has.
+    pub fn get(&self, pod: &str) -> Option<PodLinkId> {
+        recorded_link(&self.dir, pod)
     }
 
     /// Notes that `pod` (`namespace/name`) has link `id`, in place of any other.
@@ -70,8 +81,7 @@ impl Records {
             else {
                 continue;
             };
-            let id = target.file_name().and_then(|id| id.to_str()?.parse().ok());
-            if let (Some((namespace, pod)), Some(id)) = (name.split_once('_'), id) {
+            if let (Some((namespace, pod)), Some(id)) = (name.split_once('_'), link_of(&target)) {
                 records.insert(format!("{namespace}/{pod}"), id);
             }
         }
@@ -82,6 +92,16 @@ impl Records {
 /// Path of a pod's record in `dir`; entering it enters the pod's network namespace.
 pub fn record_path(dir: &Path, pod: &str) -> PathBuf {
     dir.join(pod.replacen('/', "_", 1))
+}
+
+/// The link that is recorded in `dir` for a pod.
+pub fn recorded_link(dir: &Path, pod: &str) -> Option<PodLinkId> {
+    link_of(&fs::read_link(record_path(dir, pod)).ok()?)
+}
+
+/// The link that a record's target names.
+fn link_of(target: &Path) -> Option<PodLinkId> {
+    target.file_name()?.to_str()?.parse().ok()
 }
 
 fn accept_missing(result: io::Result<()>) -> io::Result<()> {

@@ -57,7 +57,7 @@ impl ExecSession {
         let (control, helper_end) = UnixStream::pair()?;
         let helper_end = OwnedFd::from(helper_end);
         let mut command = Command::new(program);
-        command.arg0("netlabd").arg("pod-exec").arg("--uid-dir").arg(pod_dir);
+        command.arg0("netlab-exec").arg("pod-exec").arg("--uid-dir").arg(pod_dir);
         command.arg("--control-fd").arg(helper_end.as_raw_fd().to_string());
         if request.tty {
             command.arg("--tty").arg(request.term.as_deref().unwrap_or("xterm"));

@@ -42,6 +42,18 @@ pub fn status_name(uid: &str) -> String {
     format!("{uid}.json")
 }
 
+/// A status file before it is put in place.
+#[must_use]
+pub fn half_status_file(run_dir: &Path, uid: &str) -> PathBuf {
+    status_dir(run_dir).join(half_status_name(uid))
+}
+
+/// The name of a status file before it is put in place.
+#[must_use]
+pub fn half_status_name(uid: &str) -> String {
+    format!(".{}", status_name(uid))
+}
+
 /// What to run, in a pod's folder.
 pub const INIT_FILE: &str = "init.json";
 /// The lock, in a pod's folder.

@@ -133,7 +133,7 @@ impl Runtime {
         }
         self.write_config(config, &dir)?;
         let output = Command::new(&self.program)
-            .arg0("netlabd")
+            .arg0("netlab-pod")
             .arg("pod-init")
             .arg(&dir)
             .env_clear()
@@ -157,9 +157,15 @@ impl Runtime {
     /// What there is of a pod. Waits (milliseconds) while a PID 1 is just starting.
     ///
     /// # Errors
-    /// When a file cannot be read or parsed.
+    /// When the lock or the pid file cannot be read.
     pub fn observe(&self, uid: &str) -> Result<Observed, RuntimeError> {
-        Ok(Observed { alive: self.process(uid)?, status: self.status(uid)? })
+        let alive = self.process(uid)?;
+        // What cannot be read says nothing; whether the pod is alive does not depend on it.
+        let status = self.status(uid).unwrap_or_else(|error| {
+            tracing::warn!(uid, %error, "the status of a pod is not readable");
+            None
+        });
+        Ok(Observed { alive, status })
     }
 
     /// What PID 1 wrote last; `None` before it wrote anything.
@@ -222,6 +228,14 @@ impl Runtime {
         self.signal(uid, Signal::SIGUSR1)
     }
 
+    /// Asks PID 1 to write its status again: it is lost or garbled. Returns at once.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn ask_status(&self, uid: &str) -> Result<(), RuntimeError> {
+        self.signal(uid, Signal::SIGUSR2)
+    }
+
     /// Kills what is left of a pod, waits until its pid namespace is gone, and removes its
     /// cgroups and files. The logs stay. Nothing to do for a pod that is not there.
     ///
@@ -239,6 +253,9 @@ impl Runtime {
         };
         let status = paths::status_file(&self.run_dir, uid);
         accept_done(fs::remove_file(&status)).map_err(failed(status))?;
+        // Left by a PID 1 that was killed while it wrote, or found no space.
+        let half = paths::half_status_file(&self.run_dir, uid);
+        accept_done(fs::remove_file(&half)).map_err(failed(half))?;
         accept_done(fs::remove_dir_all(&dir)).map_err(failed(dir))
     }
 

@@ -46,6 +46,9 @@ use run::{Run, spawn, terminated_by};
 /// How much of a command's output is taken before signals and timers are looked at again.
 const READ_SIZE: usize = 16 << 10;
 
+/// How long a status that could not be written rests before it is tried again.
+const REWRITE_AFTER: Duration = Duration::from_millis(500);
+
 /// What PID 1 needs before it can start supervising.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SuperviseError {
@@ -64,9 +67,13 @@ pub(super) struct Supervisor {
     restarts: Restarts,
     status: RuntimeStatus,
     run: Option<Run>,
+    /// The command has been started by this PID 1 before.
+    has_started: bool,
     /// When the command is to be started next.
     wake: Option<Instant>,
     terminating: bool,
+    /// The status file is older than the status.
+    unwritten: bool,
 }
 
 impl Supervisor {
@@ -91,6 +98,8 @@ impl Supervisor {
             run: None,
             wake: None,
             terminating: false,
+            unwritten: false,
+            has_started: false,
         })
     }
 
@@ -118,6 +127,9 @@ impl Supervisor {
                 self.start();
             }
             self.wait();
+            if self.unwritten {
+                self.write_status();
+            }
             self.take_signals();
             self.take_exec();
             self.take_output();
@@ -130,7 +142,8 @@ impl Supervisor {
 
     fn wait(&self) {
         let kill_at = self.run.as_ref().and_then(|run| run.kill_at);
-        let timeout = match self.wake.into_iter().chain(kill_at).min() {
+        let write_at = self.unwritten.then(|| Instant::now() + REWRITE_AFTER);
+        let timeout = match self.wake.into_iter().chain(kill_at).chain(write_at).min() {
             None => PollTimeout::NONE,
             Some(at) => {
                 let left = at.saturating_duration_since(Instant::now());
@@ -158,6 +171,7 @@ impl Supervisor {
                 Signal::SIGCHLD => self.reap(),
                 Signal::SIGTERM | Signal::SIGINT if from_outside => self.terminate(),
                 Signal::SIGUSR1 if from_outside => self.restart(),
+                Signal::SIGUSR2 if from_outside => self.write_status(),
                 Signal::SIGTERM
                 | Signal::SIGINT
                 | Signal::SIGHUP
@@ -240,6 +254,11 @@ impl Supervisor {
 
     fn start(&mut self) {
         let started_at = Timestamp::now();
+        // Counted here and not at the end before it: a command that waits for its next start has
+        // not been restarted yet.
+        if std::mem::replace(&mut self.has_started, true) {
+            self.status.restart_count += 1;
+        }
         self.log.begin(self.status.restart_count);
         let run = Prepared::new(&self.config, &self.argv, None).and_then(|prepared| {
             spawn(&prepared)
@@ -320,7 +339,6 @@ impl Supervisor {
             None => self.status.state = terminated,
             Some(delay) => {
                 self.status.last_state = Some(terminated);
-                self.status.restart_count += 1;
                 self.wake = Some(Instant::now() + delay);
                 self.status.state = waiting_for(delay);
             }
@@ -332,21 +350,25 @@ impl Supervisor {
         self.oom.as_mut().map_or(0, OomCounter::read)
     }
 
-    /// A status that cannot be written (a full tmpfs) is written with the next change.
+    /// A status that cannot be written (a full tmpfs) is tried again.
     fn write_status(&mut self) {
+        self.unwritten = !self.try_write_status();
+    }
+
+    fn try_write_status(&mut self) -> bool {
         self.status.log_records_dropped = self.log.dropped();
-        let Ok(text) = serde_json::to_vec(&self.status) else { return };
-        let temporary = format!(".{}", paths::status_name(&self.config.uid));
+        let Ok(text) = serde_json::to_vec(&self.status) else { return true };
+        let temporary = paths::half_status_name(&self.config.uid);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
         let Ok(file) =
             openat(&self.status_dir, temporary.as_str(), flags, Mode::from_bits_truncate(0o600))
         else {
-            return;
+            return false;
         };
-        if io::Write::write_all(&mut File::from(file), &text).is_ok() {
-            let name = paths::status_name(&self.config.uid);
-            let _ = renameat(&self.status_dir, temporary.as_str(), &self.status_dir, name.as_str());
-        }
+        let name = paths::status_name(&self.config.uid);
+        io::Write::write_all(&mut File::from(file), &text).is_ok()
+            && renameat(&self.status_dir, temporary.as_str(), &self.status_dir, name.as_str())
+                .is_ok()
     }
 }
 

@@ -6,26 +6,32 @@ use std::collections::{BTreeSet, HashMap};
 use netlab_api::Pod;
 use netlab_api::event::EventKind;
 use netlab_api::resource::Object;
-use netlab_link::{NodeLinks, PodLink};
+use netlab_link::{IfIndex, NodeLinks, PodLink, PodLinkId};
 
 use super::entry::Process;
 use super::start::is_finished;
-use super::{Reconciler, Records};
+use super::{MachineError, Reconciler, Records};
 use crate::control::cluster::{Objects, PodIdentity};
 use crate::node::network::apply::{Wanted, chain};
 use crate::node::network::{Network, NetworkError};
 use crate::node::pod::Observed;
 use crate::node::removal::Removal;
 
+/// A link, and what of it was missing.
+type Mended = Result<(PodLink, Vec<String>), NetworkError>;
+
 /// What there is of one pod before anything is done.
 struct Found {
-    link: Option<Result<(PodLink, Vec<String>), NetworkError>>,
+    link: Option<(PodLinkId, Mended)>,
     process: Option<Observed>,
 }
 
 impl Reconciler {
     /// Brings all entries in line with what the cluster and the kernel have.
-    pub(super) async fn take_snapshot(&mut self, objects: Objects) {
+    ///
+    /// # Errors
+    /// At the first look, when the kernel cannot be asked.
+    pub(super) async fn take_snapshot(&mut self, objects: Objects) -> Result<(), MachineError> {
         let is_first = self.reported.is_none();
         self.seen = self.seen.max(objects.revision);
         let pods: Vec<Pod> = objects
@@ -50,10 +56,11 @@ impl Reconciler {
             pods.into_iter().partition(|pod| pod.spec.node_name.as_deref() == Some(&name));
         remote.iter().for_each(|pod| self.note_hosts(pod));
         if is_first {
-            self.adopt(local).await;
+            self.adopt(local).await?;
         } else {
             local.into_iter().for_each(|pod| self.take_pod(pod));
         }
+        Ok(())
     }
 
     /// Rebuilds who is in which hosts file from nothing.
@@ -64,19 +71,14 @@ impl Reconciler {
         self.stale_hosts.extend(pods.iter().filter_map(|pod| pod.metadata.namespace.clone()));
     }
 
-    async fn adopt(&mut self, pods: Vec<Pod>) {
+    async fn adopt(&mut self, pods: Vec<Pod>) -> Result<(), MachineError> {
         let machine = self.machine.clone();
         let listed = pods.clone();
         let (found, orphans) = tokio::task::spawn_blocking(move || {
             let mut network = machine.network();
-            let records = network.records().unwrap_or_else(|error| {
-                tracing::error!(error = %chain(&error), "the records of pod links are lost");
-                Records::new()
-            });
-            let node = network.observe().unwrap_or_else(|error| {
-                tracing::error!(error = %chain(&error), "the node's links cannot be seen");
-                NodeLinks::default()
-            });
+            // Whoever cannot see what there is must not take it for missing.
+            let records = network.records()?;
+            let node = network.observe()?;
             let look = |pod: &Pod, network: &mut Network| {
                 let process = machine.runtime.observe(&pod.metadata.uid).ok();
                 let link = find_link(network, &node, &records, pod, process.as_ref());
@@ -85,10 +87,12 @@ impl Reconciler {
             let found: HashMap<String, Found> =
                 listed.iter().map(|pod| look(pod, &mut network)).collect();
             let uids = machine.runtime.list().unwrap_or_default();
-            (found, orphans(&machine, &listed, &records, uids))
+            remove_lost_logs(&machine, &listed);
+            Ok((found, orphans(&machine, &listed, &records, uids)))
         })
         .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        .map_err(|source| MachineError::Network { source })?;
         for orphan in orphans {
             tracing::warn!(pod = %orphan.pod.name, "removing what is left of a pod that is gone");
             // The worker ends only with the daemon.
@@ -106,15 +110,30 @@ impl Reconciler {
                 entry.forget_status();
             }
         }
+        Ok(())
     }
 
     fn adopt_one(&mut self, uid: &str, found: Found) {
+        let is_alive = found.process.as_ref().is_some_and(|process| process.alive.is_some());
         match found.link {
-            Some(Ok((link, missing))) => {
+            Some((_, Ok((link, missing)))) => {
                 self.set_link(uid, link);
                 self.tell_mended(uid, &missing);
             }
-            Some(Err(error)) => self.link_failed(uid, &error),
+            // Another link would be no use to a process that lives in this one's namespace.
+            Some((id, Err(error))) if is_alive => {
+                self.tell_broken(uid, chain(&error));
+                let link = self.machine.network().link(id, IfIndex::new(0));
+                self.set_link(uid, link);
+                self.drifted.insert(uid.to_owned());
+            }
+            Some((_, Err(error))) => self.link_failed(uid, &error),
+            // Its namespace is nobody's any more; it starts again in one that is known.
+            None if is_alive => {
+                if let Err(error) = self.machine.runtime.kill(uid) {
+                    tracing::warn!(uid, error = %chain(&error), "a pod without a link lives on");
+                }
+            }
             None => {}
         }
         let Some(entry) = self.entries.get_mut(uid) else { return };
@@ -161,19 +180,37 @@ fn find_link(
     records: &Records,
     pod: &Pod,
     process: Option<&Observed>,
-) -> Option<Result<(PodLink, Vec<String>), NetworkError>> {
+) -> Option<(PodLinkId, Mended)> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let name = format!("{namespace}/{}", pod.metadata.name);
     let id = *records.get(&name)?;
+    let alive = process.and_then(|p| p.alive.as_ref());
+    if alive.is_none() && pod.metadata.deletion_timestamp.is_some() {
+        // It is about to be removed, by its record.
+        return None;
+    }
     if !network.is_pinned(id) {
         // The namespace lives on in the processes, if there are any.
-        let alive = process.and_then(|p| p.alive.as_ref())?;
-        if let Err(error) = network.pin_again(&name, id, alive.pid) {
-            return Some(Err(error));
+        if let Err(error) = network.pin_again(&name, id, alive?.pid) {
+            return Some((id, Err(error)));
         }
     }
     let wanted = Wanted { pod: name, addresses: super::addresses_of(pod) };
-    Some(network.mend(&wanted, id, node, true))
+    Some((id, network.mend(&wanted, id, node, true)))
+}
+
+/// Removes logs of pods that are gone: their removal was cut short when nothing else was left.
+fn remove_lost_logs(machine: &crate::node::Machine, pods: &[Pod]) {
+    let known: BTreeSet<_> =
+        pods.iter().map(|pod| machine.log_dir(&super::identity(pod))).collect();
+    let Ok(entries) = std::fs::read_dir(machine.options.state_dir.join("logs")) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if !known.contains(&path)
+            && let Err(error) = std::fs::remove_dir_all(&path)
+        {
+            tracing::warn!(path = %path.display(), %error, "the log of a pod that is gone stays");
+        }
+    }
 }
 
 /// Processes and links that belong to no pod of the cluster any more.

@@ -5,17 +5,24 @@ use std::time::Duration;
 
 use netlab_api::event::EventKind;
 use netlab_link::monitor::What;
-use netlab_link::{Change, Event, IfIndex, Monitor, PodLinkId};
+use netlab_link::{Change, Event, IfIndex, Monitor, PodLinkId, mark};
+use tokio::time::Instant;
 
 use super::{Input, MachineError, Reconciler};
 use crate::node::forwarding;
 use crate::node::masquerade::Masquerade;
 use crate::node::network::apply::{Wanted, chain};
 
-/// Waits a moment after the first sign of drift: who removes one thing often removes more, and a
-/// link that is moved is deleted and made.
-pub(super) async fn pause() {
-    tokio::time::sleep(Duration::from_millis(20)).await;
+/// How long after the first sign of drift it is looked at: who removes one thing often removes
+/// more, and a link that is moved is deleted and made.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Waits until the first sign of drift is a moment old, however much happens meanwhile.
+pub(super) async fn pause(first_sign: Option<Instant>) {
+    match first_sign {
+        Some(first_sign) => tokio::time::sleep_until(first_sign + PAUSE).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits until nothing has happened for a while.
@@ -122,6 +129,13 @@ impl Reconciler {
     }
 
     pub(super) async fn take_drift(&mut self, event: Event) {
+        self.note_drift(event).await;
+        if !self.drifted.is_empty() {
+            self.drifted_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    async fn note_drift(&mut self, event: Event) {
         match event {
             Event::Overflow => self.drifted.extend(self.entries.keys().cloned()),
             Event::Change(Change { nsid: None, what }) => {
@@ -137,7 +151,9 @@ impl Reconciler {
                 self.drifted.extend(uid.cloned());
             }
             Event::Change(Change { nsid: Some(nsid), what }) => {
-                if matches!(what, What::LinkChanged { up: true, .. }) {
+                if let What::LinkChanged { name, up: true, mtu, .. } = &what
+                    && (name.as_str() != mark::POD_IF_NAME || *mtu == self.machine.mtu)
+                {
                     return;
                 }
                 if !self.by_nsid.contains_key(&nsid) {
@@ -174,6 +190,7 @@ impl Reconciler {
 
     /// Looks at the pods whose links may have lost something, inside and out.
     pub(super) async fn mend_drift(&mut self) {
+        self.drifted_since = None;
         let drifted = std::mem::take(&mut self.drifted);
         let mut links = self.links();
         links.retain(|(uid, ..)| drifted.contains(uid));
@@ -185,9 +202,57 @@ impl Reconciler {
         if let Err(error) = self.ensure_rules(false, None).await {
             tracing::error!(error = %chain(&error), "rules could not be checked");
         }
+        self.mend_names().await;
         self.mend(self.links(), false).await;
         self.stale_hosts.extend(self.hosts.keys().cloned());
         self.touched.extend(self.entries.keys().cloned());
+    }
+
+    /// Puts back records and pins that somebody removed: nothing tells when they go.
+    pub(super) async fn mend_names(&mut self) {
+        let links = self.links();
+        let machine = self.machine.clone();
+        let mended = self.machine.with_network(move |network| {
+            let named: Vec<_> =
+                links.iter().map(|(_, wanted, id)| (wanted.pod.clone(), *id)).collect();
+            let records = network.put_back_records(&named).unwrap_or_else(|error| {
+                tracing::error!(error = %chain(&error), "records of links could not be put back");
+                Vec::new()
+            });
+            let mut outcomes = Vec::new();
+            for (uid, Wanted { pod, .. }, id) in links {
+                if records.contains(&pod) {
+                    outcomes.push((uid.clone(), Ok("record of its network namespace")));
+                }
+                if !network.is_pinned(id) {
+                    let alive = machine.runtime.observe(&uid).ok().and_then(|o| o.alive);
+                    let pinned = alive.map(|alive| network.pin_again(&pod, id, alive.pid));
+                    outcomes.push((
+                        uid,
+                        match pinned {
+                            Some(Ok(())) => Ok("pin of its network namespace"),
+                            Some(Err(error)) => Err(Some(error)),
+                            None => Err(None),
+                        },
+                    ));
+                }
+            }
+            outcomes
+        });
+        for (uid, outcome) in mended.await {
+            match outcome {
+                Ok(what) => self.tell_mended(&uid, &[what.to_owned()]),
+                Err(Some(error)) => self.tell_broken(&uid, chain(&error)),
+                // The namespace went with its pin, so the pod gets another.
+                Err(None) => {
+                    let Some(entry) = self.entries.get_mut(&uid) else { continue };
+                    if let Some(link) = entry.link.take() {
+                        self.by_index.remove(&link.host_index);
+                    }
+                    self.touched.insert(uid);
+                }
+            }
+        }
     }
 
     async fn mend(&mut self, links: Vec<(String, Wanted, PodLinkId)>, look_inside: bool) {
@@ -228,7 +293,7 @@ impl Reconciler {
         }
     }
 
-    fn tell_broken(&mut self, uid: &str, message: String) {
+    pub(super) fn tell_broken(&mut self, uid: &str, message: String) {
         let Some(entry) = self.entries.get(uid) else { return };
         if entry.removing {
             return;

@@ -58,6 +58,7 @@ impl Reconciler {
             }
             Err(message) => {
                 entry.process = Process::None;
+                self.doubt_pins = true;
                 self.fail(uid, "FailedCreatePodSandBox", message);
             }
         }
@@ -68,9 +69,15 @@ impl Reconciler {
         let Some(entry) = self.entries.get_mut(uid) else { return };
         let status = match self.machine.runtime.status(uid) {
             Ok(Some(status)) => status,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(uid, error = %chain(&error), "the status of a pod is not readable");
+            lost => {
+                if let Err(error) = lost {
+                    tracing::warn!(uid, error = %chain(&error), "the status of a pod is garbled");
+                }
+                if entry.process == Process::Alive
+                    && let Err(error) = self.machine.runtime.ask_status(uid)
+                {
+                    tracing::warn!(uid, error = %chain(&error), "a pod does not tell its status");
+                }
                 return;
             }
         };

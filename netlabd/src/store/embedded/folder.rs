@@ -13,6 +13,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
@@ -20,6 +21,10 @@ use super::OpenError;
 
 /// The version of the folder's layout and of the records.
 const FORMAT: u32 = 1;
+
+/// How long the lock of a daemon that was killed may live on in its children.
+const HANDOVER: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// A folder that is ours until dropped.
 #[derive(Debug)]
@@ -127,7 +132,21 @@ fn read_format(folder: &Path) -> Result<bool, OpenError> {
     }
 }
 
+/// Waits a moment for the lock: a child that a killed daemon was just spawning holds a copy of it
+/// until its exec.
 fn lock(folder: &Path) -> Result<Flock<File>, OpenError> {
+    let deadline = Instant::now() + HANDOVER;
+    loop {
+        match try_lock(folder) {
+            Err(OpenError::InUse { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn try_lock(folder: &Path) -> Result<Flock<File>, OpenError> {
     let path = folder.join("lock");
     let failed = |source| OpenError::Folder { path: path.clone(), source };
     let file = OpenOptions::new()

@@ -11,7 +11,7 @@ use nix::{
 use super::{PodLinkPoolOptions, PreparedLink};
 use crate::{
     Families, IfIndex, Netns, NetnsError, PodLink, PodLinkError, PodLinkId, RouteSocket,
-    SocketError, mark, remove_pod_links, sysctl,
+    SocketError, remove_pod_links,
 };
 
 /// How often another number or name is tried when one is taken.
@@ -51,7 +51,7 @@ impl Maker {
             .socket
             .send_all(&link.plan_node_setup())
             .map_err(|source| PodLinkError::SetUpNode { id, source })
-            .and_then(|()| self.force_ipv6_forwarding(id))
+            .and_then(|()| link.set_node_sysctls_here())
             .and_then(|()| {
                 let pin = id.pin(&self.pin_dir);
                 prepared.netns.pin(&pin).map_err(|source| PodLinkError::Netns { id, source })
@@ -100,28 +100,8 @@ impl Maker {
             link.id = PodLinkId::random();
             link.host_index = self.next_host_index();
         }
-        if self.families.v6 {
-            let eth0 = mark::POD_IF_NAME;
-            // No router is on this link, so what claims to be one is a forgery.
-            for name in ["accept_ra", "accept_dad"] {
-                sysctl::ensure_here(&format!("net/ipv6/conf/{eth0}/{name}"), "0")
-                    .map_err(|source| PodLinkError::Sysctl { id: link.id, source })?;
-            }
-        }
+        link.set_pod_sysctls_here()?;
         Ok(PreparedLink { link, netns: Arc::new(netns), socket })
-    }
-
-    /// Where the kernel can forward for one link alone (6.17 and later), it is told so for this
-    /// one; see [`sysctl::ensure_forwarding`].
-    fn force_ipv6_forwarding(&self, id: PodLinkId) -> Result<(), PodLinkError> {
-        if !self.families.v6 {
-            return Ok(());
-        }
-        let name = format!("net/ipv6/conf/{}/force_forwarding", id.host_name());
-        match sysctl::ensure_here(&name, "1") {
-            Err(error) if !error.is_not_found() => Err(PodLinkError::Sysctl { id, source: error }),
-            _ => Ok(()),
-        }
     }
 
     fn next_host_index(&mut self) -> IfIndex {

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `netlabctl` as people type it: what it prints, how it ends, and what it says of mistakes. Needs
+//! root.
+
+use std::fs;
+
+use netlab_tests::{Lab, Output, wait_until};
+
+const WEB: &str = "\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  labels: {app: web}
+spec:
+  containers:
+  - name: web
+    command: [sleep, \"1000\"]
+";
+
+/// Tables without what differs from run to run: ages become `AGE`, and columns one space apart.
+fn table(output: Output) -> Vec<String> {
+    let is_age = |word: &str| {
+        let digits = word.trim_end_matches(['s', 'm', 'h']);
+        digits != word && digits.chars().all(|c| c.is_ascii_digit())
+    };
+    let line = |line: &str| {
+        let words = line.split_whitespace().map(|word| if is_age(word) { "AGE" } else { word });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    output.ok().lines().map(line).collect()
+}
+
+#[test]
+fn get_prints_kubectls_tables() {
+    let lab = Lab::new("get");
+    assert_eq!(lab.ctl(&["get", "pods"]).stderr, "No resources found in default namespace.\n");
+    lab.run("web", &["--labels=app=web"]);
+    lab.run("db", &["--labels=app=db"]);
+    assert_eq!(
+        table(lab.ctl(&["get", "pods"])),
+        ["NAME READY STATUS RESTARTS AGE", "db 1/1 Running 0 AGE", "web 1/1 Running 0 AGE"]
+    );
+    assert_eq!(
+        table(lab.ctl(&["get", "po", "-o", "wide", "-l", "app=web"])),
+        ["NAME READY STATUS RESTARTS AGE IP NODE", "web 1/1 Running 0 AGE 10.42.0.1 n1"]
+    );
+    assert_eq!(
+        table(lab.ctl(&["get", "pods", "-A", "--no-headers", "--show-labels"])),
+        ["default db 1/1 Running 0 AGE app=db", "default web 1/1 Running 0 AGE app=web"]
+    );
+    assert_eq!(
+        table(lab.ctl(&["get", "nodes"])),
+        ["NAME STATUS ROLES AGE VERSION", "n1 Ready <none> AGE 0.1.0"]
+    );
+    assert_eq!(
+        lab.ctl(&["get", "pods,ns", "-o", "name"]).ok(),
+        "pod/db\npod/web\nnamespace/default\n"
+    );
+    let path = "jsonpath={range .items[*]}{.metadata.name}={.status.podIP} {end}";
+    assert_eq!(lab.ctl(&["get", "pods", "-o", path]).ok(), "db=10.42.0.2 web=10.42.0.1 ");
+    let json = lab.ctl(&["get", "pod", "web", "-o", "json"]).json();
+    assert_eq!(json["metadata"]["name"], "web");
+    let yaml = lab.ctl(&["get", "pod", "web", "-o", "yaml"]).ok();
+    assert!(yaml.starts_with("apiVersion: v1\n") && yaml.contains("\n  name: web\n"), "{yaml}");
+}
+
+#[test]
+fn a_watching_get_prints_what_changes() {
+    let lab = Lab::new("getw");
+    let watch = lab.ctl_spawn(&["get", "pods", "-w"]);
+    lab.run("web", &[]);
+    watch.wait_for("Running");
+    lab.ctl(&["delete", "pod", "web", "--now"]).ok();
+    watch.wait_for("Terminating");
+    let output = watch.output();
+    assert!(output.starts_with("NAME "), "{output}");
+    assert_eq!(output.matches("NAME ").count(), 1, "{output}");
+}
+
+#[test]
+fn apply_and_diff_tell_what_they_do() {
+    let lab = Lab::new("files");
+    let file = lab.dir().join("web.yaml");
+    fs::write(&file, WEB).expect("a file can be written");
+    let diff = lab.ctl(&["diff", "-f", "web.yaml"]);
+    assert_eq!(diff.code, 1, "{diff}");
+    assert!(diff.stdout.contains("+  name: web\n"), "{diff}");
+    lab.get("/v1/namespaces/default/pods/web").error(404, "NotFound");
+    assert_eq!(lab.ctl(&["apply", "-f", "web.yaml"]).ok(), "pod/web created\n");
+    assert_eq!(lab.ctl(&["apply", "-f", "web.yaml"]).ok(), "pod/web unchanged\n");
+    assert_eq!(lab.ctl(&["diff", "-f", "web.yaml"]).ok(), "");
+    fs::write(&file, WEB.replace("{app: web}", "{app: web, tier: front}")).expect("as before");
+    let diff = lab.ctl(&["diff", "-f", "web.yaml"]);
+    assert!(diff.code == 1 && diff.stdout.contains("+    tier: front\n"), "{diff}");
+    assert_eq!(
+        lab.ctl_with_input(&["apply", "-f", "-"], &fs::read_to_string(&file).expect("it is there"))
+            .ok(),
+        "pod/web configured\n"
+    );
+    fs::write(&file, WEB.replace("1000", "2000")).expect("as before");
+    let refused = lab.ctl(&["apply", "-f", "web.yaml"]).fails(1);
+    assert!(
+        refused.contains("spec.command") && refused.contains("netlabctl delete pod web"),
+        "{refused}"
+    );
+    assert_eq!(
+        lab.ctl(&["delete", "-f", "web.yaml"]).ok(),
+        "pod \"web\" deleted from default namespace\n"
+    );
+}
+
+#[test]
+fn describe_tells_all_of_a_pod_and_its_events() {
+    let lab = Lab::new("describe");
+    lab.run("web", &["--port=8080", "--env=A=1", "--", "sleep", "1000"]);
+    wait_until("the start is told", || lab.events_of("web").len() >= 2);
+    let text = lab.ctl(&["describe", "pod", "web"]).ok();
+    for line in [
+        "Name:             web",
+        "Node:             n1/192.0.2.1",
+        "IP:               10.42.0.1",
+        "                  fd42::1",
+        "Command:          sleep 1000",
+        "Ports:            8080/TCP",
+        "State:            Running",
+        "  MTU:            1400",
+        "Events:",
+    ] {
+        assert!(text.lines().any(|found| found.trim_end() == line), "`{line}` is missing: {text}");
+    }
+    assert!(text.contains("Scheduled") && text.contains("Started pod web: sleep 1000"), "{text}");
+    let enter = text.lines().find_map(|line| line.strip_prefix("  Enter:")).unwrap_or_default();
+    let shown = lab.netns_exec(&["sh", "-c", enter.trim()]).ok();
+    assert!(shown.contains("10.42.0.1/32"), "what describe says can be typed: {shown}");
+    let events = lab.ctl(&["events", "--for", "pod/web"]).ok();
+    assert!(events.starts_with("LAST SEEN ") && events.contains("Started pod web"), "{events}");
+    let node = lab.ctl(&["describe", "node", "n1"]).ok();
+    assert!(node.contains("InternalIP 192.0.2.1") && node.contains("default    web"), "{node}");
+}
+
+#[test]
+fn labels_are_set_changed_and_removed() {
+    let lab = Lab::new("label");
+    lab.run("web", &[]);
+    assert_eq!(lab.ctl(&["label", "pod", "web", "a=b", "app-"]).ok(), "pod/web labeled\n");
+    assert_eq!(lab.pod("web")["metadata"]["labels"], serde_json::json!({ "a": "b" }));
+    let refused = lab.ctl(&["label", "pod", "web", "a=c"]).fails(1);
+    assert!(
+        refused.contains("already has a value (b)") && refused.contains("--overwrite"),
+        "{refused}"
+    );
+    lab.ctl(&["label", "pod", "web", "a=c", "--overwrite"]).ok();
+    assert_eq!(lab.pod("web")["metadata"]["labels"], serde_json::json!({ "a": "c" }));
+}
+
+#[test]
+fn wait_ends_when_it_is_so_and_says_so_when_it_is_not() {
+    let lab = Lab::new("wait");
+    lab.run("web", &[]);
+    let met = lab.ctl(&["wait", "--for=condition=Ready", "pod/web"]).ok();
+    assert_eq!(met, "pod/web condition met\n");
+    let late = lab.ctl(&["wait", "--for=delete", "pod/web", "--timeout=100ms"]).fails(4);
+    assert!(late.contains("timed out waiting for the condition on pods/web"), "{late}");
+    lab.ctl(&["wait", "--for=condition=Ready", "pod/none"]).fails(3);
+    let waiting = lab.ctl_spawn(&["wait", "--for=delete", "pod/web"]);
+    lab.ctl(&["delete", "pod", "web", "--now"]).ok();
+    assert_eq!(waiting.wait().0, 0);
+}
+
+#[test]
+fn files_are_copied_both_ways_unchanged() {
+    let lab = Lab::new("cp");
+    lab.run("web", &[]);
+    let bytes: Vec<u8> =
+        (0..1_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs::write(lab.dir().join("there"), &bytes).expect("a file can be written");
+    lab.ctl(&["cp", "there", "web:/tmp/in the pod"]).ok();
+    lab.ctl(&["cp", "web:/tmp/in the pod", "back"]).ok();
+    assert!(fs::read(lab.dir().join("back")).is_ok_and(|back| back == bytes));
+    fs::create_dir_all(lab.dir().join("dir/sub")).expect("a folder can be made");
+    fs::write(lab.dir().join("dir/sub/file"), "x").expect("a file can be written");
+    lab.ctl(&["cp", "dir", "web:/tmp/dir"]).ok();
+    assert_eq!(lab.ctl(&["exec", "web", "--", "cat", "/tmp/dir/sub/file"]).ok(), "x");
+    let missing = lab.ctl(&["cp", "web:/tmp/none", "none"]).fails(1);
+    assert!(missing.contains("none") && missing.contains("No such file"), "{missing}");
+    assert!(!lab.dir().join("none").exists());
+}
+
+#[test]
+fn mistakes_are_told_with_a_way_out() {
+    let lab = Lab::new("mistakes");
+    for (words, code, texts) in [
+        (vec!["get", "pods", "none"], 3, vec!["pods \"none\" not found"]),
+        (vec!["describe", "pod", "none"], 3, vec!["pods \"none\" not found"]),
+        (vec!["delete", "pod", "none"], 3, vec!["pods \"none\" not found"]),
+        (vec!["logs", "none"], 3, vec!["pods \"none\" not found"]),
+        (vec!["get", "nods"], 1, vec!["resource type \"nods\"", "did you mean `node"]),
+        (vec!["get", "deployments"], 1, vec!["--replicas 3"]),
+        (vec!["gte", "pods"], 2, vec!["unknown command \"gte\""]),
+        (vec!["get", "pods", "--nope"], 2, vec!["--nope"]),
+        (vec!["get", "pods", "-l", "a=("], 1, vec!["a=("]),
+        (vec!["run"], 2, vec!["NAME"]),
+        (vec!["run", "a", "sleep", "5"], 2, vec!["netlabctl run a -- sleep 5"]),
+        (vec!["run", "Web"], 1, vec!["write `web`"]),
+        (vec!["run", "a", "--image=nginx"], 2, vec!["commands, not images"]),
+        (vec!["run", "a", "--limit=memory=64Mb"], 2, vec!["64Mb"]),
+        (vec!["run", "a", "--port=99999"], 2, vec!["65535"]),
+        (vec!["apply", "-f", "none.yaml"], 1, vec!["`none.yaml`"]),
+        (vec!["delete", "ns", "default"], 1, vec!["always exists"]),
+        (vec!["delete", "pods"], 2, vec!["--all"]),
+    ] {
+        let output = lab.ctl(&words);
+        assert_eq!(output.code, code, "{output}");
+        for text in texts {
+            assert!(output.stderr.contains(text), "no `{text}` in {output}");
+        }
+        assert_eq!(output.stdout, "", "mistakes go to standard error: {output}");
+    }
+    fs::write(lab.dir().join("bad.yaml"), "kind: Pod\nmetadata:\n  name: x\n  lables: {}\n")
+        .expect("a file can be written");
+    let bad = lab.ctl(&["apply", "-f", "bad.yaml"]).fails(1);
+    assert!(bad.contains("--> bad.yaml:4:3") && bad.contains("did you mean `labels`?"), "{bad}");
+    assert_eq!(lab.ctl(&["get", "pods", "-o", "name"]).ok(), "");
+}
+
+#[test]
+fn a_command_that_ends_at_once_or_never_gets_ready_is_told_with_its_last_lines() {
+    let lab = Lab::new("runfails");
+    let script = "echo starting; echo no such option >&2; exit 3";
+    let refused = lab
+        .ctl(&["run", "bad", "--restart=Never", "--ready=tcp:1", "--", "sh", "-c", script])
+        .fails(1);
+    for text in
+        ["pod/bad does not run", "exit code 3", "no such option", "netlabctl describe pod bad"]
+    {
+        assert!(refused.contains(text), "no `{text}` in {refused}");
+    }
+    let late = lab.ctl(&["run", "slow", "--ready=tcp:1", "--timeout=1s"]).fails(4);
+    assert!(late.contains("timed out after 1s waiting for pod/slow"), "{late}");
+    lab.ctl(&["run", "now", "--ready=tcp:1", "--no-wait"]).ok();
+}
+
+#[test]
+fn status_doctor_and_version_tell_how_it_is() {
+    let mut lab = Lab::new("status");
+    lab.run("web", &["--replicas=2"]);
+    let status = lab.ctl(&["status"]).ok();
+    assert!(status.contains("1 of 1 ready") && status.contains("2: 2 Running"), "{status}");
+    assert!(status.contains("192.0.2.1 2001:db8::1"), "{status}");
+    let checks = table(lab.ctl(&["doctor"]));
+    assert!(checks.iter().skip(1).all(|line| line.contains(" ok ")), "{checks:?}");
+    assert!(checks.iter().any(|line| line.contains("4 addresses of 2 pods")), "{checks:?}");
+    let version = lab.ctl(&["version"]).ok();
+    assert_eq!(version, "Client Version: v0.1.0\nServer Version: v0.1.0 (n1)\n");
+    lab.stop();
+    let without = lab.ctl(&["version"]);
+    assert!(without.stdout.starts_with("Client Version: v0.1.0\n"), "{without}");
+    let refused = lab.ctl(&["get", "pods"]).fails(1);
+    assert!(
+        refused.contains("netlabd is not running") && refused.contains("systemctl start netlabd"),
+        "{refused}"
+    );
+    assert!(!lab.ctl(&["doctor"]).is_ok());
+}
+
+#[test]
+fn a_cordoned_node_takes_no_new_pods_and_keeps_the_old() {
+    let lab = Lab::new("cordon");
+    lab.run("old", &[]);
+    lab.ctl(&["cordon", "n1"]).ok();
+    assert!(lab.ctl(&["get", "nodes"]).ok().contains("Ready,SchedulingDisabled"));
+    lab.ctl(&["run", "new", "--timeout=1s"]).fails(4);
+    assert!(lab.ctl(&["get", "pod", "new"]).ok().contains("Pending"));
+    assert!(lab.events_of("new").iter().any(|event| event.starts_with("FailedScheduling")));
+    lab.ctl(&["exec", "old", "--", "true"]).ok();
+    lab.ctl(&["uncordon", "n1"]).ok();
+    lab.ctl(&["wait", "--for=condition=Ready", "pod/new"]).ok();
+}
+
+#[test]
+fn a_namespace_goes_with_all_its_pods() {
+    let lab = Lab::new("ns");
+    assert_eq!(lab.ctl(&["create", "ns", "shop"]).ok(), "namespace/shop created\n");
+    lab.ctl(&["-n", "shop", "run", "web"]).ok();
+    lab.run("web", &[]);
+    assert_eq!(lab.ctl(&["delete", "ns", "shop"]).ok(), "namespace \"shop\" deleted\n");
+    assert_eq!(lab.ctl(&["get", "pods", "-A", "-o", "name"]).ok(), "pod/web\n");
+    assert!(!lab.ctl(&["get", "ns"]).ok().contains("shop"));
+    let refused = lab.ctl(&["-n", "shop", "run", "web"]);
+    assert!(!refused.is_ok() && refused.stderr.contains("shop"), "{refused}");
+}

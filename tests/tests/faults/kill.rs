@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The daemon is killed two hundred times in the middle of its work.
+
+use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::audit::{ips, uid};
+use crate::daemon::{Lab, ip_of, is_ready};
+use crate::http::{Answer, Client};
+
+const ROUNDS: usize = 200;
+const CLIENTS: usize = 3;
+/// A client keeps about so many pods.
+const PODS: usize = 8;
+
+/// What a client knows of a name.
+#[derive(Debug, Clone, PartialEq)]
+enum Known {
+    /// The daemon said that the pod with this uid is made, with these addresses.
+    Made(String, Vec<String>),
+    /// The daemon said that it is deleted; this one must not come back.
+    Deleted(String),
+    /// The connection broke before the answer.
+    Unknown,
+}
+
+/// Marsaglia's xorshift64: repeatable from its printed seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+#[test]
+fn two_hundred_kills_lose_nothing_and_leave_nothing() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = std::env::var("FAULTS_SEED").ok().map_or(now | 1, |seed| seed.parse().unwrap());
+    println!("FAULTS_SEED={seed}");
+    let mut dice = Dice(seed);
+    let mut lab = Lab::started("kill");
+    lab.run_pods(&["stays-a", "stays-b"]);
+    let pings = Pings::start(&lab, "stays-a", "stays-b");
+    let mut known: Vec<BTreeMap<String, Known>> = vec![BTreeMap::new(); CLIENTS];
+    let mut processes: BTreeMap<String, (i32, u64)> = BTreeMap::new();
+    let mut deletes = 0;
+    for round in 0..ROUNDS {
+        let stop = AtomicBool::new(false);
+        let client = lab.client();
+        thread::scope(|scope| {
+            for (number, known) in known.iter_mut().enumerate() {
+                let (client, stop) = (&client, &stop);
+                let mut dice = Dice(dice.roll(u64::MAX) | 1);
+                scope.spawn(move || work(client, number, known, &mut dice, stop));
+            }
+            // The instant is the test, so this is no wait for anything.
+            thread::sleep(Duration::from_micros(dice.roll(60_000)));
+            lab.kill9();
+            stop.store(true, Ordering::SeqCst);
+        });
+        lab.start();
+        let pods = lab.pods();
+        for known in &mut known {
+            deletes += known.values().filter(|k| matches!(k, Known::Deleted(_))).count();
+            check_promises(round, known, &pods);
+        }
+        check_processes(round, &lab, &pods, &mut processes);
+        if round % 20 == 19 {
+            lab.audit();
+        }
+    }
+    let pods = lab.audit();
+    check_processes(ROUNDS, &lab, &pods, &mut processes);
+    assert!(pods.len() > 2, "the clients made no pods");
+    assert!(deletes > ROUNDS / 10, "the clients deleted next to nothing: {deletes}");
+    let (sent, received) = pings.stop();
+    println!("{sent} packets over {ROUNDS} kills, {received} answered; {deletes} deletes");
+    assert!(sent > 100, "too few packets to tell");
+    assert_eq!(sent, received, "packets between two pods were lost");
+    lab.client().delete("/v1/namespaces/default/pods?gracePeriodSeconds=0").unwrap().ok();
+    crate::daemon::wait_for("all pods are gone", || match lab.pods().len() {
+        0 => Ok(()),
+        left => Err(format!("{left} are left")),
+    });
+    assert!(lab.audit().is_empty());
+    lab.finish();
+}
+
+/// Makes and deletes pods until the connection breaks.
+fn work(
+    client: &Client,
+    number: usize,
+    known: &mut BTreeMap<String, Known>,
+    dice: &mut Dice,
+    stop: &AtomicBool,
+) {
+    while !stop.load(Ordering::SeqCst) {
+        let made: Vec<String> = known
+            .iter()
+            .filter(|(_, known)| matches!(known, Known::Made(..)))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let fresh = |dice: &mut Dice| format!("c{number}-{}", dice.roll(4 * PODS as u64));
+        let picks = |dice: &mut Dice, count: u64| -> Vec<String> {
+            (0..count).map(|_| made[dice.roll(made.len() as u64) as usize].clone()).collect()
+        };
+        let went_well = if made.len() < PODS / 2 || (made.len() < PODS && dice.roll(2) == 0) {
+            let count = if dice.roll(3) == 0 { 4 } else { 1 };
+            let mut names: Vec<_> = (0..count).map(|_| fresh(dice)).collect();
+            names.sort();
+            names.dedup();
+            make(client, known, &names)
+        } else {
+            let count = if dice.roll(3) == 0 { 3 } else { 1 };
+            let mut names = picks(dice, count);
+            names.sort();
+            names.dedup();
+            let grace = if dice.roll(2) == 0 { "?gracePeriodSeconds=0" } else { "?" };
+            delete(client, known, &names, grace)
+        };
+        if !went_well {
+            return;
+        }
+    }
+}
+
+fn make(client: &Client, known: &mut BTreeMap<String, Known>, names: &[String]) -> bool {
+    let pod = |name: &String| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
+            "spec": { "command": ["sleep", "100000"] },
+        })
+    };
+    let items: Vec<_> = names.iter().map(pod).collect();
+    let path = "/v1/apply?create=true";
+    match client.post(path, &json!({ "items": items })) {
+        Ok(Answer { status: 200 | 201, body }) => {
+            for item in body["items"].as_array().unwrap() {
+                let pod = &item["object"];
+                let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
+                known.insert(name, Known::Made(uid(pod), ips(pod)));
+            }
+            true
+        }
+        // One of them is there, or still on its way out.
+        Ok(answer) => {
+            assert_eq!(answer.status, 409, "{}", answer.body);
+            true
+        }
+        Err(_) => {
+            for name in names {
+                // With `create=true` an object that was there is not touched.
+                if !matches!(known.get(name), Some(Known::Made(..))) {
+                    known.insert(name.clone(), Known::Unknown);
+                }
+            }
+            false
+        }
+    }
+}
+
+fn delete(
+    client: &Client,
+    known: &mut BTreeMap<String, Known>,
+    names: &[String],
+    query: &str,
+) -> bool {
+    let separator = if query.ends_with('?') { "" } else { "&" };
+    let path = match names {
+        [name] => format!("/v1/namespaces/default/pods/{name}{query}"),
+        names => {
+            format!("/v1/namespaces/default/pods{query}{separator}names={}", names.join(","))
+        }
+    };
+    let answer = client.delete(&path);
+    for name in names {
+        let now = match (&answer, known.get(name)) {
+            (Ok(Answer { status: 200 | 202, .. }), Some(Known::Made(uid, _))) => {
+                Known::Deleted(uid.clone())
+            }
+            (Ok(answer), _) => panic!("{path}: {} {}", answer.status, answer.body),
+            (Err(_), _) => Known::Unknown,
+        };
+        known.insert(name.clone(), now);
+    }
+    answer.is_ok()
+}
+
+/// What was acknowledged before the kill is true after it.
+fn check_promises(
+    round: usize,
+    known: &mut BTreeMap<String, Known>,
+    pods: &BTreeMap<String, Value>,
+) {
+    known.retain(|name, known| {
+        let pod = pods.get(&format!("default/{name}"));
+        let stays = pod.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+        match known {
+            Known::Made(made, addresses) => {
+                let pod = stays.unwrap_or_else(|| panic!("round {round}: {name} was lost"));
+                assert_eq!((&uid(pod), &ips(pod)), (&*made, &*addresses), "round {round}: {name}");
+            }
+            Known::Deleted(deleted) => {
+                let back = stays.is_some_and(|pod| uid(pod) == *deleted);
+                assert!(!back, "round {round}: {name} is back");
+                return false;
+            }
+            Known::Unknown => match stays {
+                Some(pod) => *known = Known::Made(uid(pod), ips(pod)),
+                None => return false,
+            },
+        }
+        true
+    });
+}
+
+/// A pod that ran before runs on in the same process.
+fn check_processes(
+    round: usize,
+    lab: &Lab,
+    pods: &BTreeMap<String, Value>,
+    processes: &mut BTreeMap<String, (i32, u64)>,
+) {
+    let mut now = BTreeMap::new();
+    for pod in pods.values() {
+        if !pod["metadata"]["deletionTimestamp"].is_null() {
+            continue;
+        }
+        let (uid, found) = (uid(pod), lab.process(pod));
+        if let Some(before) = processes.get(&uid) {
+            let name = &pod["metadata"]["name"];
+            assert_eq!(found.as_ref(), Some(before), "round {round}: {name} has another PID 1");
+        }
+        if let Some(found) = found
+            && is_ready(pod)
+        {
+            now.insert(uid, found);
+        }
+    }
+    *processes = now;
+}
+
+/// Packets from one pod to the other.
+struct Pings(Option<Child>);
+
+impl Pings {
+    fn start(lab: &Lab, from: &str, to: &str) -> Pings {
+        lab.assert_connected(from, to);
+        let (from, to) = (lab.pod(from), lab.pod(to));
+        let (pid, _) = lab.process(&from).unwrap();
+        let child = Command::new("nsenter")
+            .args([&format!("--net=/proc/{pid}/ns/net"), "ping", "-q", "-i", "0.05", &ip_of(&to)])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Pings(Some(child))
+    }
+
+    /// How many packets were sent, and how many answered.
+    fn stop(mut self) -> (u64, u64) {
+        let pings = self.0.take().unwrap();
+        kill(Pid::from_raw(pings.id() as i32), Signal::SIGINT).unwrap();
+        let output = pings.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = text.lines().find(|line| line.contains("transmitted")).expect("ping tells");
+        let mut numbers =
+            line.split(", ").take(2).map(|part| part.split(' ').next().unwrap().parse().unwrap());
+        (numbers.next().unwrap(), numbers.next().unwrap())
+    }
+}
+
+impl Drop for Pings {
+    fn drop(&mut self) {
+        if let Some(mut pings) = self.0.take() {
+            let _ = pings.kill();
+            let _ = pings.wait();
+        }
+    }
+}
