@@ -184,7 +184,8 @@ pub(crate) fn command() -> clap::Command {
 /// Reads a command line.
 pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     let command = command();
-    let matches = command.clone().try_get_matches_from(familiar(&command, words))?;
+    let words = familiar(&command, words);
+    let matches = command.try_get_matches_from(words)?;
     Cli::from_arg_matches(&matches)
 }
 
