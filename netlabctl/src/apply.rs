@@ -4,7 +4,7 @@
 use clap::{Args, Subcommand};
 use netlab_api::client::{ApplyOptions, ObjectRef};
 use netlab_api::resource::Kind;
-use netlab_api::{Namespace, Object};
+use netlab_api::{Namespace, Object, Reason};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -130,7 +130,19 @@ async fn write(
         return Ok(());
     }
     let options = ApplyOptions { create, dry_run: args.is_dry() };
-    let answer = context.client.apply(&objects, options).await?;
+    let answer = match context.client.apply(&objects, options).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let exists = error.is(Reason::AlreadyExists);
+            let failure = Failure::from(error);
+            return Err(match exists {
+                true => {
+                    failure.with_hint("nothing was made; `apply` changes what is there already")
+                }
+                false => failure,
+            });
+        }
+    };
     if !args.is_dry() {
         args.settle.programmed(context, answer.revision).await?;
     }

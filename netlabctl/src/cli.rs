@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The command line: verbs, flags every verb takes, and which file carries a verb out.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::{
     annotate, api_resources, apply, completion, cordon, cp, delete, describe, diff, doctor, edit,
-    events, exec, explain, get, label, logs, run, status, version, wait,
+    events, exec, explain, get, label, logs, patch, run, status, version, wait,
 };
 
 /// Kubernetes networking on bare Linux: pods, their addresses and their routes.
@@ -77,6 +78,8 @@ pub(crate) enum Command {
     Replace(apply::ReplaceArgs),
     /// Change an object in an editor
     Edit(edit::EditArgs),
+    /// Change fields of an object
+    Patch(patch::PatchArgs),
     /// Wait for something to become true
     Wait(wait::WaitArgs),
     /// Set and remove labels
@@ -156,6 +159,7 @@ pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), 
         Command::Replace(args) => apply::replace(context, args).await,
         Command::Diff(args) => diff::diff(context, args).await,
         Command::Edit(args) => edit::edit(context, args).await,
+        Command::Patch(args) => patch::patch(context, args).await,
         Command::Wait(args) => wait::wait(context, args).await,
         Command::Label(args) => label::change(context, args, label::LABELS).await,
         Command::Annotate(args) => label::change(context, args, annotate::ANNOTATIONS).await,
@@ -179,17 +183,60 @@ pub(crate) fn command() -> clap::Command {
 
 /// Reads a command line.
 pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
-    let matches = command().try_get_matches_from(words)?;
+    let command = command();
+    let words = familiar(&command, words);
+    let matches = command.try_get_matches_from(words)?;
     Cli::from_arg_matches(&matches)
+}
+
+/// Rewrites what kubectl takes and clap does not: `help VERB…`, and `--flag=true` or `--flag=false`
+/// for a flag that is there or not. What follows `--` is left alone.
+fn familiar(command: &clap::Command, words: &[OsString]) -> Vec<OsString> {
+    let mut switches = BTreeSet::new();
+    let mut valued = BTreeSet::new();
+    arguments(command, &mut |arg| {
+        if let Some(long) = arg.get_long() {
+            match arg.get_action() {
+                // `--wait=false` of `delete` is read by clap itself.
+                ArgAction::SetTrue if !arg.is_require_equals_set() => {
+                    switches.insert(long.to_owned())
+                }
+                _ => valued.insert(long.to_owned()),
+            };
+        }
+    });
+    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    let mut rewritten = Vec::with_capacity(words.len());
+    for word in &words[..end] {
+        let switch = word.to_str().and_then(|word| word.strip_prefix("--")?.split_once('='));
+        match switch.filter(|(flag, _)| switches.contains(*flag) && !valued.contains(*flag)) {
+            Some((flag, "true")) => rewritten.push(format!("--{flag}").into()),
+            Some((_, "false")) => {}
+            _ => rewritten.push(word.clone()),
+        }
+    }
+    if rewritten.get(1).is_some_and(|word| word == "help") {
+        rewritten.remove(1);
+        rewritten.push("--help".into());
+    }
+    rewritten.extend_from_slice(&words[end..]);
+    rewritten
+}
+
+fn arguments(command: &clap::Command, each: &mut impl FnMut(&clap::Arg)) {
+    command.get_arguments().for_each(&mut *each);
+    command.get_subcommands().for_each(|command| arguments(command, each));
 }
 
 /// Flags that no variable sets: what they select or destroy is of one command, and a variable
 /// would do it to each. `node` is to choose a daemon later.
-const NOT_FROM_ENVIRONMENT: [&str; 20] = [
+const NOT_FROM_ENVIRONMENT: [&str; 25] = [
     "all",
+    "all-containers",
     "all-namespaces",
     "annotations",
     "attach",
+    "container",
     "env",
     "field-selector",
     "filename",
@@ -197,9 +244,12 @@ const NOT_FROM_ENVIRONMENT: [&str; 20] = [
     "force",
     "help",
     "labels",
+    "list",
     "node",
     "now",
     "overwrite",
+    "patch",
+    "patch-file",
     "replicas",
     "rm",
     "selector",
@@ -270,9 +320,34 @@ mod tests {
             "netlabctl pod rm web db",
             "netlabctl node ls",
             "netlabctl cordon n1",
+            "netlabctl version --client=true",
+            "netlabctl get pods --watch=false --no-headers=true",
+            "netlabctl get pods -L app,tier",
+            "netlabctl logs web -c web --all-containers=true",
+            "netlabctl exec web -c web -- ls",
+            "netlabctl cp web:/etc/hosts hosts -c web",
+            "netlabctl label pod web --list",
+            "netlabctl patch pod web -p {} --type=merge",
         ] {
             reads(line);
         }
+    }
+
+    #[test]
+    fn a_switch_that_is_said_to_be_off_is_off() {
+        let Command::Get(_) = reads("netlabctl get pods --watch=false").command else {
+            panic!("not get")
+        };
+        let words = ["netlabctl", "get", "--watch=false", "--", "--watch=true"].map(OsString::from);
+        assert_eq!(familiar(&command(), &words), ["netlabctl", "get", "--", "--watch=true"]);
+        let words = ["netlabctl", "delete", "pod", "web", "--wait=false"].map(OsString::from);
+        assert_eq!(familiar(&command(), &words), words);
+    }
+
+    #[test]
+    fn help_is_also_a_word() {
+        let words = ["netlabctl", "help", "get"].map(OsString::from);
+        assert_eq!(familiar(&command(), &words), ["netlabctl", "get", "--help"]);
     }
 
     #[test]

@@ -200,7 +200,7 @@ impl Line {
             ["cp"] if !self.current.contains(['/', ':']) => {
                 Wanted::Names { kind: Kind::Pod, prefix: String::new(), suffix: ":" }
             }
-            ["get" | "describe" | "delete" | "wait" | "label" | "annotate" | "edit"] => {
+            ["get" | "describe" | "delete" | "wait" | "label" | "annotate" | "edit" | "patch"] => {
                 self.typed(false)
             }
             ["explain"] => Wanted::Words(Kind::ALL.map(|kind| kind.singular().to_owned()).to_vec()),

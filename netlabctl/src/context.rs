@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use netlab_api::client::{Client, Transport};
 
 use crate::cli::Global;
-use crate::output;
+use crate::{output, terminal};
 
 /// What every command has.
 #[derive(Debug)]
@@ -36,7 +36,9 @@ impl Context {
             }));
         }
         // NO_COLOR: https://no-color.org
-        let plain = global.no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        let plain = global.no_color
+            || terminal::is_dumb()
+            || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         Context {
             client,
             namespace: global.namespace.clone().unwrap_or_else(|| "default".to_owned()),

@@ -28,6 +28,9 @@ pub(crate) struct CpArgs {
     /// Where to; [NAMESPACE/]POD:PATH in a pod
     #[arg(value_name = "TO")]
     to: String,
+    /// Accepted for kubectl's sake; a pod has one container
+    #[arg(short = 'c', long = "container", hide = true)]
+    _container: Option<String>,
 }
 
 /// One end of a copy.
@@ -93,12 +96,15 @@ async fn download(
     path: &str,
     local: &Path,
 ) -> Result<(), Failure> {
-    let (folder, base) = split(path);
+    let (_, base) = split(path);
     // As cp does it: into a folder that is there, else under the name given.
     let target = match local.is_dir() && base != "." {
         true => local.join(base),
         false => local.to_owned(),
     };
+    // A link that is named is followed, as cp does: `/etc/hosts` of every pod is one.
+    let resolved = resolve(context, pod, path).await?;
+    let (folder, base) = split(resolved.as_deref().unwrap_or(path));
     let command = ["tar", "cf", "-", "-C", folder, "--", base].map(str::to_owned).to_vec();
     let options = ExecOptions { command, stdin: false, terminal: None };
     let (_input, mut session) = exec::open(context, pod, &options).await?;
@@ -133,6 +139,17 @@ async fn download(
         output::note(&format!("warning: {warning}"));
     }
     Ok(())
+}
+
+/// Where a path in a pod leads; nothing where it leads nowhere, which `tar` will say better.
+async fn resolve(
+    context: &Context,
+    pod: &ObjectRef,
+    path: &str,
+) -> Result<Option<String>, Failure> {
+    let (code, said) = exec::quiet(context, pod, &["readlink", "-e", "--", path]).await?;
+    let resolved = String::from_utf8(said).ok().filter(|_| code == 0);
+    Ok(resolved.and_then(|text| text.strip_suffix('\n').map(str::to_owned)))
 }
 
 async fn upload(

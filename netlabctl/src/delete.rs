@@ -97,6 +97,7 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
     let how = args.how;
     let options = how.options()?;
     let mut missing = Vec::new();
+    let mut all_namespaced = false;
     let doomed = if !args.files.filename.is_empty() {
         if !args.words.is_empty() {
             return Err(Failure::usage("name objects or files, not both"));
@@ -116,11 +117,17 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
                 let objects: Vec<_> = named.iter().map(|(k, n)| context.object(*k, n)).collect();
                 by_name(context, &objects, &options, &mut missing).await?
             }
-            Target::Kinds(kinds) => by_selector(context, &kinds, &how, &options).await?,
+            Target::Kinds(kinds) => {
+                all_namespaced = kinds.iter().all(|kind| kind.is_namespaced());
+                by_selector(context, &kinds, &how, &options).await?
+            }
         }
     };
     if doomed.is_empty() && missing.is_empty() {
-        output::note("No resources found");
+        match all_namespaced {
+            true => context.tell_nothing_found().await,
+            false => output::note("No resources found"),
+        }
     }
     let dry_run = if options.dry_run { " (dry run)" } else { "" };
     let names = how.output.is_some();

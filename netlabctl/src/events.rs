@@ -24,7 +24,7 @@ pub(crate) struct EventsArgs {
     #[arg(long = "for", value_name = "TYPE/NAME")]
     object: Option<String>,
     /// Normal or Warning
-    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    #[arg(long, value_name = "TYPE", value_delimiter = ',', value_parser = ["Normal", "Warning"], ignore_case = true)]
     types: Vec<String>,
     /// Go on with events as they happen
     #[arg(short, long)]

@@ -25,6 +25,9 @@ pub(crate) struct ExecArgs {
     /// Give the command a terminal
     #[arg(short = 't', long)]
     tty: bool,
+    /// Accepted for kubectl's sake; a pod has one container
+    #[arg(short = 'c', long = "container", hide = true)]
+    _container: Option<String>,
     /// The command and its arguments, after `--`
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,

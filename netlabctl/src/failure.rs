@@ -79,8 +79,13 @@ impl From<ClientError> for Failure {
             _ => FAILED,
         };
         let mut message = format!("Error from server ({}): ", error.reason);
+        // `pod/web`, unless the message has it as `Pod "web"`.
+        let names = |object: &str| {
+            let name = object.rsplit_once('/').map_or(object, |(_, name)| name);
+            error.message.contains(object) || error.message.contains(&format!("\"{name}\""))
+        };
         if let (Reason::Invalid, Some(object)) = (error.reason, &error.object)
-            && !error.message.contains(object.as_str())
+            && !names(object)
         {
             message += &format!("{object}: ");
         }
@@ -136,5 +141,15 @@ mod tests {
             "Error from server (Invalid): pod/web: spec.ports[0].containerPort: must be 1 to 65535"
         );
         assert_eq!((failure.code, failure.hints), (FAILED, vec!["write a number".to_owned()]));
+    }
+    #[test]
+    fn an_object_that_the_message_names_is_not_named_twice() {
+        let error = ApiError::new(Reason::Invalid, "Pod \"web\" is invalid: spec: is wrong")
+            .with_object("pod/web")
+            .with_field("spec");
+        assert_eq!(
+            Failure::from(ClientError::Api(error)).message,
+            "Error from server (Invalid): Pod \"web\" is invalid: spec: is wrong"
+        );
     }
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `get`: lists objects.
 
+mod watch;
+
 use std::collections::BTreeMap;
 
 use clap::Args;
-use netlab_api::client::{Collection, Selectors};
+use netlab_api::client::Selectors;
 use netlab_api::resource::Kind;
-use netlab_api::wire::WatchEvent;
 use netlab_api::{Object, Time};
 
 use crate::context::Context;
@@ -50,6 +51,9 @@ pub(crate) struct ListArgs {
     /// A column with the labels
     #[arg(long)]
     show_labels: bool,
+    /// A column for each of these labels: app,tier
+    #[arg(short = 'L', long, value_name = "LABEL", value_delimiter = ',')]
+    label_columns: Vec<String>,
     /// No line of headers
     #[arg(long)]
     no_headers: bool,
@@ -88,92 +92,17 @@ pub(crate) async fn get(context: &Context, args: GetArgs) -> Result<(), Failure>
     if !args.watch_only {
         let single = matches!(&target, Target::Named(named) if named.len() == 1);
         if found.objects.is_empty() && found.missing.is_empty() && !args.watch {
-            printer.nothing(&target, single);
+            printer.nothing(&target, single).await;
         } else if !(found.objects.is_empty() && single) {
             printer.print(&found.objects, single);
         }
     }
     if args.watch || args.watch_only {
         Found::finish(&found.missing)?;
-        return watch(context, &args, &target, selectors, found.revision, &mut printer).await;
+        return watch::watch(context, &args, &target, selectors, found.revision, &mut printer)
+            .await;
     }
     if args.ignore_not_found { Ok(()) } else { Found::finish(&found.missing) }
-}
-
-async fn watch(
-    context: &Context,
-    args: &ListArgs,
-    target: &Target,
-    mut selectors: Selectors,
-    revision: Option<u64>,
-    printer: &mut Printer<'_>,
-) -> Result<(), Failure> {
-    let kind = match target {
-        Target::Kinds(kinds) if kinds.len() == 1 => kinds[0],
-        Target::Named(named) if named.len() == 1 => {
-            selectors = Selectors::name(&named[0].1);
-            named[0].0
-        }
-        _ => {
-            return Err(Failure::usage("you may only specify a single resource type with --watch"));
-        }
-    };
-    let namespace = Some(context.namespace.as_str()).filter(|_| !args.all_namespaces);
-    let collection = Collection::new(kind, namespace);
-    let mut from = match revision {
-        Some(revision) => revision,
-        None => {
-            let list = context.client.list(&collection, &selectors).await?;
-            list.metadata.resource_version.parse().unwrap_or_default()
-        }
-    };
-    loop {
-        let mut watch = match context.client.watch(&collection, &selectors, Some(from)).await {
-            Err(error) if error.is_expired() => {
-                from = restart(context, &collection, &selectors, printer).await?;
-                continue;
-            }
-            watch => watch?,
-        };
-        loop {
-            match watch.next().await {
-                Ok(Some(WatchEvent::Bookmark(bookmark))) => {
-                    from = bookmark.resource_version.parse().unwrap_or(from);
-                }
-                Ok(Some(
-                    WatchEvent::Added(object)
-                    | WatchEvent::Modified(object)
-                    | WatchEvent::Deleted(object),
-                )) => {
-                    from = object.metadata().resource_version.parse().unwrap_or(from);
-                    printer.print(std::slice::from_ref(&object), true);
-                }
-                Ok(Some(WatchEvent::Error(error))) => {
-                    return Err(netlab_api::client::ClientError::Api(error).into());
-                }
-                Err(error) if error.is_expired() => {
-                    from = restart(context, &collection, &selectors, printer).await?;
-                    break;
-                }
-                Err(error) => return Err(error.into()),
-                Ok(None) => {
-                    return Err(Failure::failed("the watch ended: netlabd stopped or restarted"));
-                }
-            }
-        }
-    }
-}
-
-/// Lists again where a watch fell too far behind.
-async fn restart(
-    context: &Context,
-    collection: &Collection,
-    selectors: &Selectors,
-    printer: &mut Printer<'_>,
-) -> Result<u64, Failure> {
-    let list = context.client.list(collection, selectors).await?;
-    printer.print(&list.items, false);
-    Ok(list.metadata.resource_version.parse().unwrap_or_default())
 }
 
 /// Prints objects, again and again, under one line of headers a kind.
@@ -197,7 +126,7 @@ impl<'a> Printer<'a> {
         Printer { context, args, several_kinds, headed: false, widths: BTreeMap::new() }
     }
 
-    fn nothing(&self, target: &Target, single: bool) {
+    async fn nothing(&self, target: &Target, single: bool) {
         match (&self.args.output, target) {
             (Format::Json | Format::Yaml | Format::JsonPath(_), _) => {
                 output::text(&format::text(&self.args.output, &[], single));
@@ -205,10 +134,7 @@ impl<'a> Printer<'a> {
             (_, Target::Kinds(kinds))
                 if kinds.iter().all(|kind| kind.is_namespaced()) && !self.args.all_namespaces =>
             {
-                output::note(&format!(
-                    "No resources found in {} namespace.",
-                    self.context.namespace
-                ));
+                self.context.tell_nothing_found().await;
             }
             _ => output::note("No resources found"),
         }
@@ -228,6 +154,7 @@ impl<'a> Printer<'a> {
 
     fn tables(&mut self, objects: &[Object]) {
         let view = View {
+            label_columns: &self.args.label_columns,
             wide: matches!(self.args.output, Format::Wide),
             namespaces: self.args.all_namespaces,
             labels: self.args.show_labels,

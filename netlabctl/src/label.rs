@@ -24,6 +24,9 @@ pub(crate) struct ChangeArgs {
     /// Those with these labels
     #[arg(short = 'l', long)]
     selector: Option<String>,
+    /// Only show what is set
+    #[arg(long)]
+    list: bool,
     /// All objects of the type
     #[arg(long)]
     all: bool,
@@ -50,7 +53,7 @@ pub(crate) async fn change(
     let is_change = |word: &String| word.contains('=') || word.ends_with('-');
     let (changes, words): (Vec<_>, Vec<_>) = args.words.into_iter().partition(is_change);
     let changes = changes.iter().map(|word| Change::parse(word)).collect::<Result<Vec<_>, _>>()?;
-    if changes.is_empty() {
+    if changes.is_empty() && !args.list {
         return Err(Failure::usage(format!("at least one change of {} is required", field.path))
             .with_hint("write `KEY=VALUE` to set, `KEY-` to remove"));
     }
@@ -65,6 +68,21 @@ pub(crate) async fn change(
     for object in &found.objects {
         let name = object.slash_name();
         let present = (field.of)(object.metadata());
+        if args.list {
+            if found.objects.len() > 1 {
+                output::line(&format!("Listing {} for {name}:", field.path));
+            }
+            present.iter().for_each(|(key, value)| output::line(&format!("{key}={value}")));
+        }
+        if changes.is_empty() {
+            continue;
+        }
+        for change in changes.iter().filter(|change| change.value.is_none()) {
+            if !present.contains_key(&change.key) {
+                let one = field.path.trim_end_matches('s');
+                output::note(&format!("{one} \"{}\" not found.", change.key));
+            }
+        }
         let patch = plan(present, &changes, args.overwrite, field.path)?;
         let Some(patch) = patch else {
             output::line(&format!("{name} not {}", field.set));

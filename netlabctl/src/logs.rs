@@ -39,6 +39,12 @@ pub(crate) struct LogsArgs {
     /// The pod's name before each line
     #[arg(long)]
     prefix: bool,
+    /// Accepted for kubectl's sake; a pod has one container
+    #[arg(short = 'c', long = "container", hide = true)]
+    _container: Option<String>,
+    /// Accepted for kubectl's sake
+    #[arg(long = "all-containers", hide = true)]
+    _all_containers: bool,
 }
 
 /// Lines of each pod when several are asked for; kubectl's.
@@ -62,7 +68,7 @@ pub(crate) async fn logs(context: &Context, args: LogsArgs) -> Result<(), Failur
             let selectors = Selectors::labels(labels);
             let list = context.client.list_as::<Pod>(Some(&context.namespace), &selectors).await?;
             if list.items.is_empty() {
-                output::note(&format!("No resources found in {} namespace.", context.namespace));
+                context.tell_nothing_found().await;
             }
             list.items.iter().map(|pod| context.pod(&pod.metadata.name)).collect()
         }

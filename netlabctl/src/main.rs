@@ -28,6 +28,7 @@ mod logs;
 mod manifest;
 mod mistakes;
 mod output;
+mod patch;
 mod progress;
 mod run;
 mod status;

@@ -104,8 +104,15 @@ fn file(context: &Context, path: &Path, ignore_unsupported: bool) -> Result<Vec<
     } else {
         (path.display().to_string(), std::fs::read(path))
     };
-    let bytes =
-        bytes.map_err(|error| Failure::failed(format!("failed to read `{name}`: {error}")))?;
+    let bytes = bytes.map_err(|error| {
+        let failure = Failure::failed(format!("failed to read `{name}`: {error}"));
+        match name.starts_with("http://") || name.starts_with("https://") {
+            true => failure.with_hint(format!(
+                "`curl -sSLf {name} | netlabctl apply -f -` reads from the web"
+            )),
+            false => failure,
+        }
+    })?;
     let source =
         Source::from_bytes(&name, bytes).map_err(|wrong| Failure::new(1, wrong.to_string()))?;
     objects(context, &source, ignore_unsupported)

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Command lines that make no sense, answered with what to type instead.
 
+mod flags;
+mod verbs;
+
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use netlab_api::resource::Kind;
 
 use crate::failure::{Failure, USAGE};
-use crate::output;
+use crate::{cli, output};
 
 /// Turns clap's error into ours. Help and version are no errors: they are printed, code 0.
 pub(crate) fn explain(error: &clap::Error, words: &[OsString]) -> Failure {
@@ -26,48 +28,83 @@ pub(crate) fn explain(error: &clap::Error, words: &[OsString]) -> Failure {
         }
         ErrorKind::InvalidSubcommand => {
             let word = invalid(ContextKind::InvalidSubcommand);
-            let suggested = match error.get(ContextKind::SuggestedSubcommand) {
-                Some(ContextValue::Strings(words)) => words.first().cloned(),
-                _ => None,
-            };
-            unknown_command(&word, suggested)
+            // What follows the word may be a verb too: `expose pod web`.
+            let end = words.iter().position(|other| *other == *word).unwrap_or(words.len());
+            unknown_command(&word, &verbs_of(&words[..end]))
         }
         ErrorKind::UnknownArgument => {
-            let word = invalid(ContextKind::InvalidArg);
-            let failure = Failure::new(USAGE, rendered(error));
-            match missing_dashes(&word, words) {
-                Some(hint) => failure.with_hint(hint),
-                None => failure,
+            unknown_argument(error, &invalid(ContextKind::InvalidArg), words)
+        }
+        _ => Failure::new(USAGE, first_paragraph(error)).with_hint(more_help(&verbs_of(words))),
+    }
+}
+
+/// What clap says, without its usage line: that one names flags which the environment set.
+fn first_paragraph(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.split("\n\nUsage:").next().unwrap_or(&text);
+    let text = text.split("\n\nFor more information").next().unwrap_or(text);
+    text.trim_end().to_owned()
+}
+
+fn more_help(verbs: &[String]) -> String {
+    let words = ["netlabctl"].into_iter().chain(verbs.iter().map(String::as_str));
+    format!("`{} --help` shows how it is used", words.collect::<Vec<_>>().join(" "))
+}
+
+/// The verbs of a command line, as far as there are such: `pod run`.
+fn verbs_of(words: &[OsString]) -> Vec<String> {
+    let root = cli::command();
+    let mut command = &root;
+    let mut verbs = Vec::new();
+    for word in words.iter().skip(1).filter_map(|word| word.to_str()) {
+        if word == "--" {
+            break;
+        }
+        if let Some(next) = command.find_subcommand(word) {
+            verbs.push(next.get_name().to_owned());
+            command = next;
+        }
+    }
+    verbs
+}
+
+fn unknown_command(word: &str, verbs: &[String]) -> Failure {
+    let root = cli::command();
+    let under = verbs.first().map(String::as_str);
+    let command = under.and_then(|verb| root.find_subcommand(verb)).unwrap_or(&root);
+    let known = command.get_subcommands().map(clap::Command::get_name);
+    let whole = under.map(|verb| format!(" {verb}")).unwrap_or_default();
+    Failure::new(USAGE, format!("error: unknown command \"{word}\" for \"netlabctl{whole}\""))
+        .with_hint(verbs::instead(under, word, known))
+}
+
+fn unknown_argument(error: &clap::Error, word: &str, words: &[OsString]) -> Failure {
+    let verbs = verbs_of(words);
+    if let Some(hint) = missing_dashes(word, words) {
+        let message = format!("error: unknown flag \"{word}\": the command stands after `--`");
+        return Failure::new(USAGE, message).with_hint(hint);
+    }
+    let verb = verbs.last().map(String::as_str).unwrap_or_default();
+    if !word.starts_with('-') {
+        let failure = Failure::new(USAGE, format!("error: unexpected argument \"{word}\""));
+        return match verb {
+            "apply" | "replace" | "diff" => {
+                failure.with_hint(format!("did you mean `netlabctl {verb} -f {word}`?"))
             }
-        }
-        _ => Failure::new(USAGE, rendered(error)),
+            "logs" => failure.with_hint(
+                "the log of one pod at a time; -l selects several, as in `netlabctl logs -l app=web`",
+            ),
+            _ => failure.with_hint(more_help(&verbs)),
+        };
     }
-}
-
-fn rendered(error: &clap::Error) -> String {
-    error.render().to_string().trim_end().to_owned()
-}
-
-fn unknown_command(word: &str, suggested: Option<String>) -> Failure {
-    let failure =
-        Failure::new(USAGE, format!("error: unknown command \"{word}\" for \"netlabctl\""));
-    let instead = match word {
-        "ps" | "list" | "ls" | "top" => Some("netlabctl get pods".to_owned()),
-        "start" | "up" => Some("netlabctl apply -f FILE".to_owned()),
-        "stop" | "kill" | "down" => Some("netlabctl delete pod NAME".to_owned()),
-        "sh" | "shell" | "ssh" | "attach" | "enter" => {
-            Some("netlabctl exec -it NAME -- sh".to_owned())
-        }
-        "log" => Some("netlabctl logs NAME".to_owned()),
-        "inspect" | "show" => Some("netlabctl describe pod NAME".to_owned()),
-        "scale" => Some("netlabctl pod run NAME --replicas N".to_owned()),
-        "help" => Some("netlabctl --help".to_owned()),
-        word => Kind::from_word(word).map(|kind| format!("netlabctl get {}", kind.plural())),
+    let failure = Failure::new(USAGE, format!("error: unknown flag \"{word}\""));
+    let near = match error.get(ContextKind::SuggestedArg) {
+        Some(ContextValue::String(flag)) => Some(format!("did you mean `{flag}`?")),
+        _ => None,
     };
-    match instead.or_else(|| suggested.map(|verb| format!("netlabctl {verb}"))) {
-        Some(instead) => failure.with_hint(format!("did you mean `{instead}`?")),
-        None => failure.with_hint("`netlabctl --help` lists the commands"),
-    }
+    let instead = flags::instead(word, verb).map(str::to_owned).or(near);
+    failure.with_hint(instead.unwrap_or_else(|| more_help(&verbs)))
 }
 
 /// `exec web ls -l` and `run web nginx -g`: the flag belongs to the command, which needs `--`.
@@ -94,7 +131,6 @@ fn missing_dashes(flag: &str, words: &[OsString]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli;
 
     #[track_caller]
     fn check(line: &str, parts: &[&str]) {
@@ -116,6 +152,27 @@ mod tests {
         check("netlabctl shell", &["`netlabctl exec -it NAME -- sh`"]);
         check("netlabctl aply", &["`netlabctl apply`"]);
         check("netlabctl xyzzy", &["`netlabctl --help`"]);
+        check(
+            "netlabctl create pod web",
+            &["for \"netlabctl create\"", "`netlabctl run NAME -- CMD`"],
+        );
+        check("netlabctl pod logs web", &["`netlabctl logs NAME`"]);
+        check("netlabctl config view", &["NETLAB_SOCKET"]);
+        check("netlabctl cluster-info", &["`netlabctl status`"]);
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_said_to_be_so() {
+        for line in [
+            "svc expose web",
+            "expose pod web",
+            "lab up",
+            "node token",
+            "trace a b",
+            "port-forward web 80",
+        ] {
+            check(&format!("netlabctl {line}"), &["not in this version yet"]);
+        }
     }
 
     #[test]
@@ -128,5 +185,18 @@ mod tests {
     fn an_unknown_flag_suggests_a_known_one() {
         check("netlabctl get pods --show-lables", &["--show-labels"]);
         check("netlabctl run web --port eighty", &["eighty", "--port 8080"]);
+        check("netlabctl get pods --context x", &["unknown flag \"--context\"", "--socket PATH"]);
+        check("netlabctl get -f pods.toml", &["unknown flag \"-f\"", "`netlabctl diff -f FILE`"]);
+        check("netlabctl apply pods.toml", &["`netlabctl apply -f pods.toml`"]);
+        check("netlabctl get pods --xyzzy", &["`netlabctl get --help`"]);
+    }
+
+    #[test]
+    fn no_answer_names_flags_that_nobody_typed() {
+        let words: Vec<OsString> = ["netlabctl", "wait", "pod/web"].map(OsString::from).into();
+        let failure = explain(&cli::parse(&words).expect_err("no goal"), &words);
+        assert!(failure.message.contains("--for <WHAT>"), "{}", failure.message);
+        assert!(!failure.message.contains("--socket"), "{}", failure.message);
+        assert_eq!(failure.hints, ["`netlabctl wait --help` shows how it is used"]);
     }
 }

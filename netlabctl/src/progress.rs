@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::failure::{Failure, INTERRUPTED};
-use crate::output;
+use crate::{output, terminal};
 
 /// Waits shorter than this are not told of.
 const QUIET: Duration = Duration::from_millis(500);
@@ -18,17 +18,35 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// What a wait is waiting for at present, for the progress line and the message at its end.
 #[derive(Debug, Default)]
-pub(crate) struct Progress(RefCell<String>);
+pub(crate) struct Progress {
+    /// Whom the text is about, where the message at the end names it already.
+    subject: String,
+    text: RefCell<String>,
+}
 
 impl Progress {
+    /// Of one object, which [`Bound::late`] names too.
+    pub(crate) fn of(subject: impl Into<String>) -> Progress {
+        Progress { subject: subject.into(), ..Progress::default() }
+    }
+
     /// Says what is waited for now.
     pub(crate) fn set(&self, text: impl Into<String>) {
-        *self.0.borrow_mut() = text.into();
+        *self.text.borrow_mut() = text.into();
     }
 
     /// What is waited for now.
     pub(crate) fn get(&self) -> String {
-        self.0.borrow().clone()
+        self.text.borrow().clone()
+    }
+
+    /// The text with whom it is about, for a line that stands alone.
+    fn line(&self) -> String {
+        match (self.subject.as_str(), self.text.borrow()) {
+            ("", text) => text.clone(),
+            (subject, text) if text.is_empty() => subject.to_owned(),
+            (subject, text) => format!("{subject}: {text}"),
+        }
     }
 }
 
@@ -52,7 +70,7 @@ pub(crate) async fn wait<T>(
     let started = Instant::now();
     let deadline = tokio::time::sleep(bound.timeout);
     let mut ticks = tokio::time::interval_at(started + QUIET, TICK);
-    let shown = std::io::stderr().is_terminal();
+    let shown = std::io::stderr().is_terminal() && !terminal::is_dumb();
     let mut line = Line { drawn: false };
     tokio::pin!(work, deadline);
     loop {
@@ -74,7 +92,7 @@ pub(crate) async fn wait<T>(
                 interrupt.ok();
                 return Err(Failure::new(INTERRUPTED, format!("interrupted: {}", bound.left)));
             }
-            _ = ticks.tick(), if shown => line.draw(&progress.get(), started.elapsed()),
+            _ = ticks.tick(), if shown => line.draw(&progress.line(), started.elapsed()),
         }
     }
 }
@@ -87,7 +105,7 @@ struct Line {
 impl Line {
     fn draw(&mut self, text: &str, since: Duration) {
         self.drawn = true;
-        let width = crate::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+        let width = terminal::size().map_or(80, |(columns, _)| usize::from(columns));
         let line = format!("{:.0}s  {text}", since.as_secs_f64().floor());
         let line: String = line.chars().take(width.saturating_sub(1)).collect();
         output::raw_error(format!("\r\x1b[K{line}").as_bytes());
@@ -114,16 +132,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_that_is_late_tells_what_is_missing() {
-        let progress = Progress::default();
-        progress.set("pod/web: Ready is False");
+        let progress = Progress::of("pod/web");
+        progress.set("Ready is False");
         let bound = Bound {
             timeout: Duration::from_millis(1),
-            late: "timed out".to_owned(),
+            late: "timed out waiting for pod/web".to_owned(),
             left: String::new(),
         };
         let never = std::future::pending::<Result<(), Failure>>();
         let failure = wait(&bound, &progress, never).await.expect_err("late");
-        assert_eq!(failure.message, "error: timed out: pod/web: Ready is False");
+        assert_eq!(failure.message, "error: timed out waiting for pod/web: Ready is False");
+        assert_eq!(progress.line(), "pod/web: Ready is False");
         assert_eq!(failure.code, TIMED_OUT);
     }
 }

@@ -3,7 +3,7 @@
 
 pub(crate) mod spec;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -105,17 +105,24 @@ async fn settle(
     revision: u64,
     quiet: bool,
 ) -> Result<Vec<Object>, Failure> {
-    let progress = Progress::default();
-    let names = match made {
-        [one] => one.slash_name(),
-        several => format!("{} pods", several.len()),
+    let (names, stay) = match made {
+        [one] => (
+            one.slash_name(),
+            "stays, and goes on without you; `netlabctl get pods` shows how far it is",
+        ),
+        several => (
+            format!("{} pods", several.len()),
+            "stay, and go on without you; `netlabctl get pods` shows how far they are",
+        ),
+    };
+    let progress = match made {
+        [one] => Progress::of(one.slash_name()),
+        _ => Progress::default(),
     };
     let bound = Bound {
         timeout: args.timeout,
         late: format!("timed out after {} waiting for {names}", human(args.timeout)),
-        left: format!(
-            "{names} stay, and go on without you; `netlabctl get pods` shows how far they are"
-        ),
+        left: format!("{names} {stay}"),
     };
     let ready = watch(context, made, revision, &progress, quiet);
     // Both at once: the second answers while the first still waits for the command to start.
@@ -139,6 +146,9 @@ async fn settle(
 }
 
 fn human(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        return format!("{} ms", time.as_millis());
+    }
     output::age::human(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 
@@ -149,53 +159,100 @@ async fn watch(
     progress: &Progress,
     quiet: bool,
 ) -> Result<Vec<Object>, Failure> {
-    let mut left: BTreeMap<String, &Object> =
-        made.iter().map(|object| (object.metadata().name.clone(), object)).collect();
-    let mut done = Vec::new();
+    let mut settling = Settling {
+        left: made.iter().map(|o| (o.metadata().uid.clone(), o.metadata().name.clone())).collect(),
+        alone: made.len() == 1,
+        done: Vec::new(),
+        progress,
+        quiet,
+    };
+    // What is known from the start: a pod that no node takes may not change for long.
+    for object in made {
+        if let Object::Pod(pod) = object
+            && let ControlFlow::Break(Err((name, why))) = settling.look(pod.clone())
+        {
+            return Err(broken(context, &name, &why).await);
+        }
+    }
     let collection = Collection::new(Kind::Pod, Some(&context.namespace));
     let selectors = match made {
         [one] => Selectors::name(&one.metadata().name),
         _ => Selectors::default(),
     };
-    let mut look = |pod: Pod| {
-        let name = &pod.metadata.name;
-        if left.get(name).is_none_or(|made| made.metadata().uid != pod.metadata.uid) {
-            return ControlFlow::Continue(());
+    let mut step = |change: Change| settling.step(change);
+    match follow(context, &collection, &selectors, Some(revision), &mut step).await? {
+        Ok(()) => Ok(settling.done),
+        Err((name, why)) => Err(broken(context, &name, &why).await),
+    }
+}
+
+/// Pods on their way to being ready.
+struct Settling<'a> {
+    /// Uid and name of those that are not there yet.
+    left: BTreeMap<String, String>,
+    /// Whether it is about one pod, which the progress names already.
+    alone: bool,
+    done: Vec<Object>,
+    progress: &'a Progress,
+    quiet: bool,
+}
+
+/// All are ready or finished; or one, by its name, will not be, and why.
+type Settled = Result<(), (String, String)>;
+
+impl Settling<'_> {
+    fn step(&mut self, change: Change) -> ControlFlow<Settled> {
+        match change {
+            Change::Changed(Object::Pod(pod)) => self.look(pod),
+            Change::Gone(object) => self.gone(&object.metadata().uid),
+            Change::Present(objects) => {
+                let present: BTreeSet<String> =
+                    objects.iter().map(|object| object.metadata().uid.clone()).collect();
+                for object in objects {
+                    if let Object::Pod(pod) = object {
+                        self.look(pod)?;
+                    }
+                }
+                match self.left.keys().find(|uid| !present.contains(*uid)).cloned() {
+                    Some(uid) => self.gone(&uid),
+                    None => ControlFlow::Continue(()),
+                }
+            }
+            Change::Changed(_) => ControlFlow::Continue(()),
         }
+    }
+
+    fn look(&mut self, pod: Pod) -> ControlFlow<Settled> {
+        let Some(name) = self.left.get(&pod.metadata.uid) else {
+            return ControlFlow::Continue(());
+        };
         match pod_status::verdict(&pod) {
             Verdict::Ready | Verdict::Finished => {
-                left.remove(name);
+                self.left.remove(&pod.metadata.uid);
                 let object = Object::Pod(pod);
-                if !quiet {
+                if !self.quiet {
                     output::line(&format!("{} created", object.slash_name()));
                 }
-                done.push(object);
+                self.done.push(object);
             }
-            Verdict::Waiting(why) => progress.set(format!("pod/{name}: {why}")),
+            Verdict::Waiting(why) if self.alone => self.progress.set(why),
+            Verdict::Waiting(why) => self.progress.set(format!("pod/{name}: {why}")),
             Verdict::Broken(why) => return ControlFlow::Break(Err((name.clone(), why))),
         }
-        if left.is_empty() { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
-    };
-    let mut step = |change: Change| match change {
-        Change::Changed(Object::Pod(pod)) => look(pod),
-        Change::Gone(Object::Pod(pod)) => {
-            ControlFlow::Break(Err((pod.metadata.name, "it was deleted meanwhile".to_owned())))
+        match self.left.is_empty() {
+            true => ControlFlow::Break(Ok(())),
+            false => ControlFlow::Continue(()),
         }
-        Change::Present(objects) => {
-            for object in objects {
-                if let Object::Pod(pod) = object
-                    && let ControlFlow::Break(done) = look(pod)
-                {
-                    return ControlFlow::Break(done);
-                }
+    }
+
+    /// Others of the namespace may come and go; one of ours ends the wait.
+    fn gone(&self, uid: &str) -> ControlFlow<Settled> {
+        match self.left.get(uid) {
+            Some(name) => {
+                ControlFlow::Break(Err((name.clone(), "it was deleted meanwhile".to_owned())))
             }
-            ControlFlow::Continue(())
+            None => ControlFlow::Continue(()),
         }
-        _ => ControlFlow::Continue(()),
-    };
-    match follow(context, &collection, &selectors, Some(revision), &mut step).await? {
-        Ok(()) => Ok(done),
-        Err((name, why)) => Err(broken(context, &name, &why).await),
     }
 }
 
@@ -235,4 +292,54 @@ async fn remove(context: &Context, made: &[Object], timeout: Duration) -> Result
         output::note(&format!("pod \"{}\" deleted", object.metadata().name));
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, ready: &str) -> Object {
+        serde_json::from_value(json!({
+            "kind": "Pod", "metadata": { "name": name, "uid": format!("uid-{name}") },
+            "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": ready }] },
+        }))
+        .unwrap()
+    }
+
+    fn settling(progress: &Progress) -> Settling<'_> {
+        let left = ["a", "b"].map(|name| (format!("uid-{name}"), name.to_owned())).into();
+        Settling { left, alone: false, done: Vec::new(), progress, quiet: true }
+    }
+
+    #[test]
+    fn only_the_deletion_of_a_pod_of_ours_ends_the_wait() {
+        let progress = Progress::default();
+        let mut settling = settling(&progress);
+        assert!(settling.step(Change::Gone(pod("other", "True"))).is_continue());
+        let ControlFlow::Break(Err((name, _))) = settling.step(Change::Gone(pod("b", "False")))
+        else {
+            panic!("not ended");
+        };
+        assert_eq!(name, "b");
+    }
+
+    #[test]
+    fn a_pod_that_went_while_nobody_listened_ends_the_wait() {
+        let progress = Progress::default();
+        let mut settling = settling(&progress);
+        let change = Change::Present(vec![pod("a", "True"), pod("other", "True")]);
+        assert!(matches!(settling.step(change), ControlFlow::Break(Err((name, _))) if name == "b"));
+    }
+
+    #[test]
+    fn the_wait_ends_when_all_are_ready() {
+        let progress = Progress::default();
+        let mut settling = settling(&progress);
+        assert!(settling.step(Change::Changed(pod("a", "True"))).is_continue());
+        assert!(settling.step(Change::Changed(pod("b", "False"))).is_continue());
+        assert_eq!(progress.get(), "pod/b: Ready is False");
+        assert_eq!(settling.step(Change::Changed(pod("b", "True"))), ControlFlow::Break(Ok(())));
+    }
 }

@@ -6,6 +6,7 @@ use netlab_api::resource::Kind;
 
 use crate::context::Context;
 use crate::failure::{Failure, NOT_FOUND};
+use crate::output;
 
 /// What a command is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +81,7 @@ pub(crate) fn kind(word: &str) -> Result<Kind, Failure> {
             Failure::new(1, format!("error: the server doesn't have a resource type \"{word}\""));
         failure.with_hint(match near(word) {
             Some(hint) => hint,
-            None => format!("types: {}", known()),
+            None => format!("types: {}; a name stands after its type: `pod {word}`", known()),
         })
     })
 }
@@ -94,6 +95,53 @@ fn near(word: &str) -> Option<String> {
                 "netlab has pods, and nothing that makes them: `netlabctl pod run NAME --replicas 3`"
                     .to_owned(),
             );
+        }
+        "svc" | "service" | "services" | "ep" | "endpoints" | "endpointslice"
+        | "endpointslices" | "netpol" | "networkpolicy" | "networkpolicies" => {
+            return Some(format!(
+                "services, endpoints and network policies are not in this version yet; types: {}",
+                known()
+            ));
+        }
+        "cm"
+        | "configmap"
+        | "configmaps"
+        | "secret"
+        | "secrets"
+        | "pv"
+        | "pvc"
+        | "persistentvolume"
+        | "persistentvolumes"
+        | "persistentvolumeclaim"
+        | "persistentvolumeclaims"
+        | "sa"
+        | "serviceaccount"
+        | "serviceaccounts"
+        | "ing"
+        | "ingress"
+        | "ingresses"
+        | "job"
+        | "jobs"
+        | "cj"
+        | "cronjob"
+        | "cronjobs"
+        | "crd"
+        | "customresourcedefinition"
+        | "customresourcedefinitions"
+        | "sc"
+        | "storageclass"
+        | "storageclasses"
+        | "quota"
+        | "hpa"
+        | "pdb"
+        | "role"
+        | "roles"
+        | "rolebinding"
+        | "rolebindings" => {
+            return Some(format!(
+                "netlab is the network of pods, and has no such thing; types: {}",
+                known()
+            ));
         }
         "container" | "containers" => return Some("did you mean `pods`?".to_owned()),
         "ippool" | "ippools" | "ipam" | "block" => {
@@ -146,6 +194,14 @@ pub(crate) fn pod_name(word: &str) -> Result<String, Failure> {
 }
 
 impl Context {
+    /// Says that the namespace holds nothing of the kind, and when there is no such namespace.
+    pub(crate) async fn tell_nothing_found(&self) {
+        output::note(&format!("No resources found in {} namespace.", self.namespace));
+        if let Some(hint) = homeless(&self.client, &self.namespace).await {
+            output::note(&format!("hint: {hint}"));
+        }
+    }
+
     /// Names an object in the namespace of the command.
     pub(crate) fn object(&self, kind: Kind, name: &str) -> ObjectRef {
         ObjectRef::new(kind, Some(&self.namespace), name)
@@ -241,10 +297,15 @@ async fn elsewhere(client: &Client, object: &ObjectRef) -> Option<String> {
     if let Some(other) = other.filter(|other| other != namespace) {
         return Some(format!("there is one in namespace `{other}`: add `-n {other}`"));
     }
+    homeless(client, namespace).await
+}
+
+/// That there is no such namespace, and what to do.
+async fn homeless(client: &Client, namespace: &str) -> Option<String> {
     let home = ObjectRef::new(Kind::Namespace, None, namespace);
     match client.get(&home).await {
         Err(error) if error.is_not_found() => Some(format!(
-            "there is no namespace `{namespace}` either: `netlabctl get namespaces` lists those there are, `netlabctl create namespace {namespace}` makes it"
+            "there is no namespace `{namespace}`: `netlabctl get namespaces` lists those there are, `netlabctl create namespace {namespace}` makes it"
         )),
         _ => None,
     }
@@ -286,6 +347,9 @@ mod tests {
         refuses(&["deploy"], 1, "error: the server doesn't have a resource type \"deploy\"");
         refuses(&["deploy"], 1, "pod run NAME --replicas 3");
         refuses(&["pdos"], 1, "did you mean `pods`?");
+        refuses(&["svc"], 1, "not in this version yet");
+        refuses(&["configmaps"], 1, "has no such thing");
+        refuses(&["web"], 1, "a name stands after its type: `pod web`");
         refuses(&["quark"], 1, "types: namespaces (ns), nodes (no), pods (po)");
         refuses(&["pod", "pod/web"], 2, "no need to specify a resource type");
         refuses(&["pod/a/b"], 2, "`pod/a/b` has not");

@@ -62,3 +62,8 @@ pub(crate) fn is_stdin() -> bool {
 pub(crate) fn size() -> Option<(u16, u16)> {
     terminal_size::terminal_size().map(|(columns, rows)| (columns.0, rows.0))
 }
+
+/// Whether the terminal only prints: no colours, and no line is drawn over another.
+pub(crate) fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|name| name == "dumb")
+}

@@ -104,13 +104,28 @@ impl Goal {
     fn missing(&self, object: &Object) -> String {
         match (self, object) {
             (Goal::Delete, _) => "it is still there".to_owned(),
-            (Goal::Condition { kind, .. }, Object::Pod(pod)) if kind == "Ready" => {
+            (Goal::Condition { kind, status }, Object::Pod(pod))
+                if kind.eq_ignore_ascii_case("Ready") && status.eq_ignore_ascii_case("True") =>
+            {
                 pod_status::missing(pod)
             }
+            (Goal::Condition { kind, .. }, object) => condition_now(kind, conditions(object)),
             (Goal::JsonPath { template, .. }, object) => {
                 format!("it is `{}`", template.fill(&format::to_value(object)))
             }
-            _ => "the condition is not met".to_owned(),
+            (Goal::Create, _) => "it is not there".to_owned(),
+        }
+    }
+}
+
+/// How a condition stands, or which others there are.
+fn condition_now(kind: &str, conditions: &[Condition]) -> String {
+    match conditions.iter().find(|condition| condition.kind.eq_ignore_ascii_case(kind)) {
+        Some(condition) => format!("{} is {:?}", condition.kind, condition.status),
+        None if conditions.is_empty() => format!("it has no condition `{kind}`"),
+        None => {
+            let there: Vec<_> = conditions.iter().map(|c| format!("`{}`", c.kind)).collect();
+            format!("it has no condition `{kind}`, only {}", there.join(", "))
         }
     }
 }
@@ -159,8 +174,8 @@ async fn wait_for(
     goal: &Goal,
     timeout: Duration,
 ) -> Result<(), Failure> {
-    let progress = Progress::default();
     let plural = format!("{}/{}", object.kind.plural(), object.name);
+    let progress = Progress::of(plural.clone());
     let bound = Bound {
         timeout,
         late: format!("timed out waiting for the condition on {plural}"),
@@ -178,7 +193,7 @@ async fn wait_for(
             match (now, goal) {
                 (Some(now), goal) if goal.is_met_by(&now) => ControlFlow::Break(true),
                 (Some(now), goal) => {
-                    progress.set(format!("{plural}: {}", goal.missing(&now)));
+                    progress.set(goal.missing(&now));
                     ControlFlow::Continue(())
                 }
                 (None, Goal::Delete) => ControlFlow::Break(true),
@@ -288,5 +303,12 @@ mod tests {
     fn a_goal_that_is_not_met_says_why() {
         let goal: Goal = "condition=Ready".parse().unwrap();
         assert_eq!(goal.missing(&web()), "Ready is False: ReadinessProbe");
+        let goal: Goal = "condition=PodScheduled=False".parse().unwrap();
+        assert_eq!(goal.missing(&web()), "PodScheduled is True");
+        let goal: Goal = "condition=Redy".parse().unwrap();
+        assert_eq!(
+            goal.missing(&web()),
+            "it has no condition `Redy`, only `Ready`, `PodScheduled`"
+        );
     }
 }

@@ -135,6 +135,13 @@ pub(crate) fn unpack(reader: impl Read, target: &Path) -> Result<Vec<String>, St
                 let mut file = create(&path, mode).map_err(told)?;
                 io::copy(&mut entry, &mut file).map_err(told)?;
             }
+            EntryType::Symlink => {
+                warnings.push(format!(
+                    "`{}` is a symbolic link, which might lead outside: passed over",
+                    name.display()
+                ));
+                continue;
+            }
             _ => {
                 warnings
                     .push(format!("`{}` is no file and no folder: passed over", name.display()));

@@ -13,13 +13,15 @@ use crate::output::{age, pod_status};
 
 /// Which columns to show.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct View {
+pub(crate) struct View<'a> {
     /// More columns (`-o wide`).
     pub(crate) wide: bool,
     /// The namespace in front (`-A`).
     pub(crate) namespaces: bool,
     /// The labels at the end (`--show-labels`).
     pub(crate) labels: bool,
+    /// A column for each of these labels, before that (`-L`).
+    pub(crate) label_columns: &'a [String],
     /// `pod/web` rather than `web`, where several kinds are shown.
     pub(crate) slash_names: bool,
     /// What ages count from.
@@ -30,7 +32,7 @@ pub(crate) struct View {
 pub(crate) fn table<'a>(
     kind: Kind,
     objects: impl IntoIterator<Item = &'a Object>,
-    view: View,
+    view: View<'_>,
 ) -> Table {
     let mut headers = Vec::new();
     if view.namespaces && kind.is_namespaced() {
@@ -40,12 +42,19 @@ pub(crate) fn table<'a>(
     if view.wide {
         headers.extend(wide_headers(kind));
     }
+    let label_headers: Vec<_> = view.label_columns.iter().map(|key| label_header(key)).collect();
+    headers.extend(label_headers.iter().map(String::as_str));
     if view.labels {
         headers.push("LABELS");
     }
     let mut table = Table::new(&headers);
     table.rows = objects.into_iter().map(|object| row(object, view)).collect();
     table
+}
+
+/// `NAME` of `app.kubernetes.io/name`.
+fn label_header(key: &str) -> String {
+    key.rsplit_once('/').map_or(key, |(_, name)| name).to_uppercase()
 }
 
 fn own_headers(kind: Kind) -> &'static [&'static str] {
@@ -68,7 +77,7 @@ fn wide_headers(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-fn row(object: &Object, view: View) -> Vec<String> {
+fn row(object: &Object, view: View<'_>) -> Vec<String> {
     let metadata = object.metadata();
     let name = match view.slash_names {
         true => object.slash_name(),
@@ -123,6 +132,10 @@ fn row(object: &Object, view: View) -> Vec<String> {
             }
         }
     }
+    let labels = &metadata.labels;
+    row.extend(
+        view.label_columns.iter().map(|key| or_none(labels.get(key).cloned().unwrap_or_default())),
+    );
     if view.labels {
         row.push(pairs(&metadata.labels));
     }

@@ -92,11 +92,23 @@ pub(crate) fn custom_table(columns: &[(String, Template)], objects: &[Object]) -
 /// Orders objects by what a path leads to (`--sort-by`); those without come first.
 pub(crate) fn sort(objects: &mut [Object], path: &str) -> Result<(), Failure> {
     let template = Template::parse(path).map_err(Failure::usage)?;
+    let mut found = objects.is_empty();
     objects.sort_by_cached_key(|object| {
         let value = to_value(object);
-        Key(template.values(&value).first().map(|value| (*value).clone()))
+        let key = template.values(&value).first().map(|value| (*value).clone());
+        found |= key.is_some();
+        Key(key)
     });
-    Ok(())
+    if found {
+        return Ok(());
+    }
+    // Not an order that was asked for: a misspelt path must not look like one.
+    Err(Failure::usage(format!(
+        "couldn't find any field with path \"{path}\" in the list of objects"
+    ))
+    .with_hint(
+        "`netlabctl explain pod --recursive` lists the fields; -o yaml shows those that are set",
+    ))
 }
 
 #[derive(PartialEq)]
@@ -223,5 +235,7 @@ mod tests {
         assert_eq!(text(&Format::Name, &pods, false), "pod/a\npod/b\n");
         sort(&mut pods, "{.status.podIP}").unwrap();
         assert_eq!(text(&Format::Name, &pods, false), "pod/a\npod/b\n");
+        let failure = sort(&mut pods, ".status.podIp").expect_err("no such field");
+        assert!(failure.message.contains("\".status.podIp\""), "{}", failure.message);
     }
 }

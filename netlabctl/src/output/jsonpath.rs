@@ -12,8 +12,19 @@ pub(crate) struct Template(Vec<Piece>);
 #[derive(Debug, Clone)]
 enum Piece {
     Text(String),
-    Path(JsonPath),
-    Range(JsonPath, Vec<Piece>),
+    Path(Paths),
+    Range(Paths, Vec<Piece>),
+}
+
+/// What one pair of braces leads to: several paths where kubectl's union of names
+/// (`['metadata.name','status.podIP']`) stands for several.
+#[derive(Debug, Clone)]
+struct Paths(Vec<JsonPath>);
+
+impl Paths {
+    fn values<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
+        self.0.iter().flat_map(|path| path.query(value).all()).collect()
+    }
 }
 
 impl Template {
@@ -23,7 +34,7 @@ impl Template {
             return Ok(Template(vec![Piece::Path(path(text)?)]));
         }
         // Ranges that are open, each with its path and the pieces before it.
-        let mut open: Vec<(JsonPath, Vec<Piece>)> = Vec::new();
+        let mut open: Vec<(Paths, Vec<Piece>)> = Vec::new();
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some(start) = rest.find('{') {
@@ -68,10 +79,10 @@ impl Template {
     /// The values that the template's paths lead to.
     pub(crate) fn values<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
         let paths = self.0.iter().filter_map(|piece| match piece {
-            Piece::Path(path) => Some(path),
+            Piece::Path(paths) => Some(paths),
             _ => None,
         });
-        paths.flat_map(|path| path.query(value).all()).collect()
+        paths.flat_map(|paths| paths.values(value)).collect()
     }
 }
 
@@ -79,12 +90,12 @@ fn fill(pieces: &[Piece], value: &Value, out: &mut String) {
     for piece in pieces {
         match piece {
             Piece::Text(text) => out.push_str(text),
-            Piece::Path(path) => {
-                let values: Vec<_> = path.query(value).all().into_iter().map(plain).collect();
+            Piece::Path(paths) => {
+                let values: Vec<_> = paths.values(value).into_iter().map(plain).collect();
                 out.push_str(&values.join(" "));
             }
             Piece::Range(over, body) => {
-                for item in over.query(value).all() {
+                for item in over.values(value) {
                     fill(body, item, out);
                 }
             }
@@ -142,17 +153,53 @@ fn literal(action: &str) -> Result<String, String> {
 
 /// A kubectl path (`.metadata.labels.app\.kubernetes\.io/name`, `$`, `@` and the leading dot may
 /// be left out) as RFC 9535 writes it.
-fn path(text: &str) -> Result<JsonPath, String> {
+fn path(text: &str) -> Result<Paths, String> {
     let text = text.trim();
     let bare = text.strip_prefix(['$', '@']).unwrap_or(text);
     let dotted = match bare.starts_with(['.', '[']) || bare.is_empty() {
         true => bare.to_owned(),
         false => format!(".{bare}"),
     };
-    let translated = translate(&dotted);
-    JsonPath::parse(&translated).map_err(|error| {
-        format!("`{text}` is no JSONPath: {error}: write for example `{{.metadata.name}}`")
-    })
+    let parse = |path: String| {
+        JsonPath::parse(&translate(&path)).map_err(|error| {
+            format!("`{text}` is no JSONPath: {error}: write for example `{{.metadata.name}}`")
+        })
+    };
+    unions(&dotted).into_iter().map(parse).collect::<Result<_, _>>().map(Paths)
+}
+
+/// A path for each name of a union of names: kubectl reads `['metadata.name','status.podIP']` as
+/// two paths, and gives all the values of the first before those of the second.
+fn unions(path: &str) -> Vec<String> {
+    let mut from = 0;
+    while let Some(start) = path[from..].find('[').map(|at| from + at) {
+        let end = closing_bracket(&path[start..]).map_or(path.len(), |end| start + end + 1);
+        if let Some(names) = names(&path[start..end]).filter(|names| names.len() > 1) {
+            let paths = names.into_iter();
+            return paths
+                .map(|name| format!("{}.{name}{}", &path[..start], &path[end..]))
+                .flat_map(|path| unions(&path))
+                .collect();
+        }
+        from = end;
+    }
+    vec![path.to_owned()]
+}
+
+/// The names in `['a','b']`; nothing when the brackets hold something else.
+fn names(brackets: &str) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut rest = brackets.strip_prefix('[')?.strip_suffix(']')?.trim();
+    loop {
+        let quote = rest.chars().next().filter(|first| ['"', '\''].contains(first))?;
+        let (name, after) = rest[1..].split_once(quote)?;
+        names.push(name.to_owned());
+        rest = after.trim_start();
+        match rest.strip_prefix(',') {
+            Some(more) => rest = more.trim_start(),
+            None => return rest.is_empty().then_some(names),
+        }
+    }
 }
 
 /// Writes each `.name` as `['name']`, so that names with `-`, `/` and escaped dots are names;
@@ -163,7 +210,11 @@ fn translate(path: &str) -> String {
     while let Some(character) = rest.chars().next() {
         if character == '[' {
             let end = closing_bracket(rest).map_or(rest.len(), |end| end + 1);
-            out.push_str(&rest[..end]);
+            // `['kubernetes\\.io/x']`: kubectl wants the dot escaped, RFC 9535 knows no such escape.
+            match names(&rest[..end]).is_some() {
+                true => out.push_str(&rest[..end].replace("\\.", ".")),
+                false => out.push_str(&rest[..end]),
+            }
             rest = &rest[end..];
         } else if character == '.' {
             rest = &rest[1..];
@@ -258,6 +309,10 @@ mod tests {
         );
         check("{.items[?(@.metadata.name==\"b\")].metadata.name}", "b");
         check("{.items[0].status.conditions[?(@.type==\"Ready\")].status}", "True");
+        check("{.items[0].metadata.labels['app\\.kubernetes\\.io/name']}", "x");
+        check("{.items[*]['metadata.name', 'status.podIP']}", "a b 10.42.0.1");
+        check("{.items[*]['metadata.name',\"metadata.labels['my-key']\"]}", "a b k");
+        check("{.items[0]['metadata','status']['name','podIP']}", "a 10.42.0.1");
         check("{..podIP}", "10.42.0.1");
         check("{.items[*].nothing}", "");
         check("name: {.items[0].metadata.name}!", "name: a!");

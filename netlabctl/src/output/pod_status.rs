@@ -13,7 +13,10 @@ use crate::output::age;
 pub(crate) fn word(pod: &Pod) -> String {
     let status = &pod.status;
     let mut word = status.reason.clone().unwrap_or_else(|| phase(status.phase).to_owned());
-    if let Some(container) = status.container_statuses.first() {
+    // What no node has taken yet is not being created.
+    let unplaced =
+        status.conditions.iter().any(|c| c.kind == POD_SCHEDULED && !c.is(POD_SCHEDULED));
+    if let Some(container) = status.container_statuses.first().filter(|_| !unplaced) {
         let state = &container.state;
         if let Some(waiting) = state.waiting.as_ref().filter(|w| !w.reason.is_empty()) {
             word = waiting.reason.clone();

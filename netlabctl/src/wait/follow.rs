@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 
 /// Time between attempts to reach a daemon that was there a moment ago.
-const RECONNECT: Duration = Duration::from_millis(50);
+pub(crate) const RECONNECT: Duration = Duration::from_millis(50);
 
 /// What a follower is told.
 #[derive(Debug)]
@@ -48,7 +48,8 @@ pub(crate) async fn follow<T>(
     }
 }
 
-fn may_retry(error: &ClientError, reached: bool) -> bool {
+/// Whether the daemon may be on its way back. `reached`: whether it was there a moment ago.
+pub(crate) fn may_retry(error: &ClientError, reached: bool) -> bool {
     match error {
         ClientError::NotRunning { .. } => reached,
         ClientError::Closed { .. } | ClientError::ClosedMidway { .. } => true,

@@ -7,3 +7,4 @@ mod foreign;
 mod start;
 mod stop;
 mod teardown;
+mod watch;

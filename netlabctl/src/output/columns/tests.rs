@@ -5,13 +5,20 @@ use serde_json::{Value, json};
 use super::*;
 use crate::output::table::Look;
 
-fn view() -> View {
+fn view() -> View<'static> {
     let now = serde_json::from_str("\"2026-11-22T10:05:00Z\"").unwrap();
-    View { wide: false, namespaces: false, labels: false, slash_names: false, now }
+    View {
+        wide: false,
+        namespaces: false,
+        labels: false,
+        label_columns: &[],
+        slash_names: false,
+        now,
+    }
 }
 
 #[track_caller]
-fn check(view: View, objects: &[Value], expected: Expect) {
+fn check(view: View<'_>, objects: &[Value], expected: Expect) {
     let objects: Vec<Object> =
         objects.iter().map(|o| serde_json::from_value(o.clone()).unwrap()).collect();
     let table = table(objects[0].kind(), &objects, view);
@@ -161,6 +168,19 @@ fn namespaces_and_blocks_have_columns() {
         expect![[r#"
             NAME           CIDR           NODE   USED   FREE
             10-42-0-0-26   10.42.0.0/26   n1     1      2
+        "#]],
+    );
+}
+
+#[test]
+fn labels_may_have_columns_of_their_own() {
+    let columns = ["app".to_owned(), "example.org/stage".to_owned()];
+    check(
+        View { label_columns: &columns, ..view() },
+        &[web()],
+        expect![[r#"
+            NAME   READY   STATUS    RESTARTS      AGE   APP   STAGE
+            web    1/1     Running   1 (70s ago)   5m    web   <none>
         "#]],
     );
 }

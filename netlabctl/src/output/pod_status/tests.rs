@@ -19,9 +19,15 @@ fn deleted(mut pod: Pod) -> Pod {
 #[test]
 fn the_status_column_is_kubectls() {
     let ended = |reason: &str| json!({ "terminated": { "exitCode": 3, "reason": reason } });
+    let unplaced = pod(json!({
+        "phase": "Pending",
+        "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable" }],
+        "containerStatuses": [{ "name": "web", "state": { "waiting": { "reason": "ContainerCreating" } } }],
+    }));
     let table = [
         (pod(json!({ "phase": "Pending" })), "Pending"),
         (container(json!({ "waiting": { "reason": "ContainerCreating" } })), "ContainerCreating"),
+        (unplaced, "Pending"),
         (container(json!({ "waiting": { "reason": "CrashLoopBackOff" } })), "CrashLoopBackOff"),
         (container(json!({ "running": { "startedAt": "2026-11-22T10:00:00Z" } })), "Running"),
         (container(ended("Completed")), "Completed"),

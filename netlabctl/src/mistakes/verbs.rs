@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Verbs that netlabctl does not have, and what to type instead.
+
+use netlab_api::resource::Kind;
+
+/// Verbs within this many keystrokes of one that there is are taken for it.
+const SLIPS: usize = 2;
+
+/// What to do instead of `netlabctl WORD`, or `netlabctl UNDER WORD`. `known` are the verbs there
+/// are.
+pub(super) fn instead<'a>(
+    under: Option<&str>,
+    word: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> String {
+    let path = under.map(|under| format!("{under} ")).unwrap_or_default();
+    let slip =
+        || nearest(word, known).map(|verb| format!("did you mean `netlabctl {path}{verb}`?"));
+    let list = || format!("`netlabctl {path}--help` lists the commands");
+    match under {
+        Some("create") => of_create(word).or_else(slip).unwrap_or_else(list),
+        Some("pod") => of_pod(word).or_else(slip).unwrap_or_else(list),
+        Some("node") => of_node(word).or_else(slip).unwrap_or_else(list),
+        Some(_) => slip().unwrap_or_else(list),
+        None => of_root(word).or_else(slip).unwrap_or_else(list),
+    }
+}
+
+fn of_root(word: &str) -> Option<String> {
+    let mean = |instead: &str| Some(format!("did you mean `netlabctl {instead}`?"));
+    let later = |what: &str| Some(format!("{what} not in this version yet"));
+    let use_this = |why: &str| Some(why.to_owned());
+    match word {
+        "svc" | "service" | "services" | "expose" | "endpoints" => use_this(
+            "services are not in this version yet: pods reach each other by name, as in `curl http://web:8080/`",
+        ),
+        "lab" => later("virtual nodes and labs are"),
+        "trace" | "why" | "can" | "capture" => later("tracing packets is"),
+        "proxy" => later("services and their proxy are"),
+        "policy" | "netpol" | "networkpolicy" => later("network policies are"),
+        "port-forward" => use_this(
+            "not in this version yet: this machine reaches pods by their address, which `netlabctl get pods -o wide` tells",
+        ),
+        "ps" | "list" | "ls" => mean("get pods"),
+        "top" => use_this(
+            "there are no metrics of pods yet: `netlabctl get pods` tells their status, `netlabctl exec POD -- top` their processes",
+        ),
+        "start" | "up" => mean("apply -f FILE"),
+        "stop" | "kill" | "down" => mean("delete pod NAME"),
+        "sh" | "shell" | "ssh" | "enter" | "debug" => mean("exec -it NAME -- sh"),
+        "attach" => use_this(
+            "`netlabctl logs -f NAME` follows what its command prints, `netlabctl exec -it NAME -- sh` opens a shell",
+        ),
+        "log" => mean("logs NAME"),
+        "inspect" | "show" => mean("describe pod NAME"),
+        "new" | "add" => mean("run NAME"),
+        "scale" | "autoscale" => use_this(
+            "nothing makes pods anew here: `netlabctl run NAME --replicas N` makes several, `netlabctl delete pod NAME` removes one",
+        ),
+        "rollout" | "set" => use_this(
+            "nothing makes pods anew here: change the file, `netlabctl delete -f FILE`, then `netlabctl apply -f FILE`",
+        ),
+        "drain" => use_this(
+            "there is no other node to move pods to: `netlabctl cordon NODE` keeps new ones off, `netlabctl delete pods --all` removes those there are",
+        ),
+        "taint" => mean("cordon NODE"),
+        "cluster-info" | "info" | "health" | "ping" => mean("status"),
+        "check" => mean("doctor"),
+        "config" | "use" | "login" | "context" => use_this(
+            "there is nothing to configure: --socket or NETLAB_SOCKET chooses a daemon, -n or NETLAB_NAMESPACE a namespace",
+        ),
+        "auth" | "certificate" => use_this(
+            "whoever may open the daemon's socket may do everything: root and group `netlab`",
+        ),
+        "kustomize" | "plugin" | "alpha" => {
+            use_this("netlab has no such thing; `netlabctl --help` lists the commands")
+        }
+        "api-versions" => mean("api-resources"),
+        "options" => mean("--help"),
+        word => Kind::from_word(word).and_then(|kind| mean(&format!("get {}", kind.plural()))),
+    }
+}
+
+fn of_create(word: &str) -> Option<String> {
+    if Kind::from_word(word) == Some(Kind::Pod) {
+        return Some("did you mean `netlabctl run NAME -- CMD`?".to_owned());
+    }
+    match word {
+        "deployment" | "deploy" | "job" | "cronjob" => Some(
+            "netlab has pods, and nothing that makes them: `netlabctl run NAME --replicas 3 -- CMD`"
+                .to_owned(),
+        ),
+        "service" | "svc" => Some("services are not in this version yet".to_owned()),
+        word if word.contains('.') || word.contains('/') => {
+            Some(format!("did you mean `netlabctl create -f {word}`?"))
+        }
+        _ => Some(
+            "`netlabctl create namespace NAME` and `netlabctl create -f FILE` are all there is"
+                .to_owned(),
+        ),
+    }
+}
+
+fn of_pod(word: &str) -> Option<String> {
+    let mean = |instead: &str| Some(format!("did you mean `netlabctl {instead}`?"));
+    match word {
+        "get" => mean("get pods"),
+        "create" | "new" | "add" | "start" => mean("pod run NAME"),
+        "describe" | "inspect" | "show" => mean("describe pod NAME"),
+        "logs" | "log" => mean("logs NAME"),
+        "exec" | "sh" | "shell" => mean("exec -it NAME -- sh"),
+        "stop" | "kill" => mean("pod rm NAME"),
+        _ => None,
+    }
+}
+
+fn of_node(word: &str) -> Option<String> {
+    match word {
+        "get" => Some("did you mean `netlabctl get nodes`?".to_owned()),
+        "describe" | "show" => Some("did you mean `netlabctl describe node NAME`?".to_owned()),
+        "token" | "join" | "add" | "rm" | "delete" => {
+            Some("several nodes are not in this version yet".to_owned())
+        }
+        "drain" => of_root("drain"),
+        _ => None,
+    }
+}
+
+/// The verb that `word` was probably meant to be. Short words are near to everything, so half of
+/// a word must be right.
+fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|verb| (strsim::damerau_levenshtein(word, verb), verb))
+        .filter(|(distance, verb)| *distance <= SLIPS && *distance < verb.len().div_ceil(2))
+        .min()
+        .map(|(_, verb)| verb)
+}
