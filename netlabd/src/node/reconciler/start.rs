@@ -296,7 +296,8 @@ fn news(
     let mut news = Vec::new();
     let name = &pod.metadata.name;
     let is_new = before.is_none_or(|b| b.state != now.state);
-    if !is_new {
+    // An end that was asked for is no news.
+    if !is_new || pod.metadata.deletion_timestamp.is_some() {
         return news;
     }
     match &now.state {
