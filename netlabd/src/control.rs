@@ -7,9 +7,9 @@
 //! Every decision has the same form: read into a draft, decide, commit on the condition that
 //! what was read is unchanged; when it is not, decide again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use netlab_api::namespace::NamespacePhase;
 use netlab_api::resource::{Kind, Object};
@@ -20,15 +20,17 @@ use tokio::sync::watch as state;
 use admission::{Admission, Wish, check_deletable, not_found};
 use cluster::{Cluster, DeleteOptions, ObjectKey, WriteOptions};
 use config::ClusterConfig;
+use decoded::Decoded;
 use draft::{Draft, commit_failed, decode, decode_entry, read_failed, store_key};
 use ipam::Blocks;
 
-use crate::store::{CommitError, Entry, Revision, Store};
+use crate::store::{CommitError, Listing, Revision, Store};
 
 pub mod access;
 mod admission;
 pub mod cluster;
 pub mod config;
+mod decoded;
 mod draft;
 pub mod event;
 pub mod ipam;
@@ -47,18 +49,13 @@ pub struct Control {
     /// Held from reading the address blocks to their commit: everybody who makes a pod wants the
     /// same blocks, and queueing costs less than deciding again.
     placing: tokio::sync::Mutex<()>,
-    /// Decoded nodes and blocks by key: placement looks at all of them for each pod.
-    decoded: Mutex<HashMap<Arc<str>, (Revision, Decoded)>>,
+    /// Placement looks at all nodes and all blocks.
+    decoded_nodes: Decoded<Node>,
+    decoded_blocks: Decoded<IpamBlock>,
     /// How far each node is.
     progress: state::Sender<BTreeMap<String, NodeRevision>>,
     /// Revision of the newest write that nodes have to program.
     wanted: AtomicU64,
-}
-
-#[derive(Clone)]
-enum Decoded {
-    Node(Arc<Node>),
-    Block(Arc<IpamBlock>),
 }
 
 /// What placement looks at and changes.
@@ -79,7 +76,8 @@ impl Control {
             store,
             config,
             placing: tokio::sync::Mutex::new(()),
-            decoded: Mutex::default(),
+            decoded_nodes: Decoded::default(),
+            decoded_blocks: Decoded::default(),
             progress: state::Sender::new(BTreeMap::new()),
             wanted: AtomicU64::new(revision.0),
         };
@@ -122,11 +120,7 @@ impl Control {
         Ok(outlived.len())
     }
 
-    async fn entries(
-        &self,
-        kind: Kind,
-        namespace: Option<&str>,
-    ) -> Result<crate::store::Listing, ApiError> {
+    async fn entries(&self, kind: Kind, namespace: Option<&str>) -> Result<Listing, ApiError> {
         let prefix = match namespace {
             Some(namespace) => format!("{}/{namespace}/", kind.plural()),
             None => format!("{}/", kind.plural()),
@@ -135,42 +129,11 @@ impl Control {
     }
 
     async fn nodes(&self) -> Result<Vec<Arc<Node>>, ApiError> {
-        let listing = self.entries(Kind::Node, None).await?;
-        listing.entries.iter().map(|entry| self.decoded_node(entry)).collect()
+        self.decoded_nodes.all(&self.entries(Kind::Node, None).await?.entries)
     }
 
     async fn blocks(&self) -> Result<Vec<Arc<IpamBlock>>, ApiError> {
-        let listing = self.entries(Kind::IpamBlock, None).await?;
-        listing.entries.iter().map(|entry| self.decoded_block(entry)).collect()
-    }
-
-    fn decoded_node(&self, entry: &Entry) -> Result<Arc<Node>, ApiError> {
-        if let Some(Decoded::Node(node)) = self.remembered(entry) {
-            return Ok(node);
-        }
-        let node = Arc::new(decode_entry::<Node>(entry)?);
-        self.remember(entry, Decoded::Node(node.clone()));
-        Ok(node)
-    }
-
-    fn decoded_block(&self, entry: &Entry) -> Result<Arc<IpamBlock>, ApiError> {
-        if let Some(Decoded::Block(block)) = self.remembered(entry) {
-            return Ok(block);
-        }
-        let block = Arc::new(decode_entry::<IpamBlock>(entry)?);
-        self.remember(entry, Decoded::Block(block.clone()));
-        Ok(block)
-    }
-
-    fn remembered(&self, entry: &Entry) -> Option<Decoded> {
-        let decoded = self.decoded.lock().expect("no code panics while it holds this");
-        let (revision, object) = decoded.get(&entry.key)?;
-        (*revision == entry.modified).then(|| object.clone())
-    }
-
-    fn remember(&self, entry: &Entry, object: Decoded) {
-        let mut decoded = self.decoded.lock().expect("no code panics while it holds this");
-        decoded.insert(entry.key.clone(), (entry.modified, object));
+        self.decoded_blocks.all(&self.entries(Kind::IpamBlock, None).await?.entries)
     }
 
     async fn placement(&self) -> Result<Placement, ApiError> {
