@@ -11,7 +11,10 @@ use crate::store::{Entry, Revision};
 
 /// The objects of one kind as they were last listed; what was not listed again is forgotten, so
 /// that it never outgrows the store.
-pub(super) struct Decoded<T>(Mutex<HashMap<Arc<str>, (Revision, Arc<T>)>>);
+pub(super) struct Decoded<T>(Mutex<Listed<T>>);
+
+/// Key to object, and the revision at which it was decoded.
+type Listed<T> = HashMap<Arc<str>, (Revision, Arc<T>)>;
 
 impl<T> Default for Decoded<T> {
     fn default() -> Decoded<T> {
