@@ -94,31 +94,27 @@ pub(super) fn with_wish(live: &Object, wanted: Object) -> Object {
     object
 }
 
-/// Fields that a patch would change and that are not for users to write.
+/// Fields outside of the spec that a patch would change and that are not for users to write.
 pub(super) fn foreign_changes(allowed: &Object, patched: &Object) -> Vec<FieldError> {
-    let (mut allowed, mut patched) = (fields_of(allowed), fields_of(patched));
+    let (allowed, patched) = (fields_of(allowed), fields_of(patched));
     let mut errors = Vec::new();
-    // Compared elsewhere: the one when the object is read, the other as the choice of a node.
-    for fields in [&mut allowed, &mut patched] {
-        fields.as_object_mut().and_then(|fields| fields.remove("spec"));
-    }
-    let mut compare = |prefix: &str, allowed: Option<&Value>, patched: Option<&Value>| {
-        let fields = |value: Option<&Value>| value.and_then(Value::as_object).cloned();
+    for part in ["metadata", "status"] {
+        let fields = |object: &Value| object.get(part).and_then(Value::as_object).cloned();
         let (allowed, patched) =
-            (fields(allowed).unwrap_or_default(), fields(patched).unwrap_or_default());
+            (fields(&allowed).unwrap_or_default(), fields(&patched).unwrap_or_default());
         let names: BTreeSet<&String> = allowed.keys().chain(patched.keys()).collect();
         for name in names.into_iter().filter(|name| allowed.get(*name) != patched.get(*name)) {
-            errors.push(FieldError {
-                field: format!("{prefix}{name}"),
-                message: "is netlabd's to say and cannot be patched".to_owned(),
-                hint: None,
-                invalid_value: None,
-                in_key: false,
-            });
+            // The revision is a condition, and was looked at as one.
+            if name != "resourceVersion" {
+                errors.push(FieldError {
+                    field: format!("{part}.{name}"),
+                    message: "is netlabd's to say and cannot be patched".to_owned(),
+                    hint: None,
+                    invalid_value: None,
+                    in_key: false,
+                });
+            }
         }
-    };
-    for part in ["metadata", "status"] {
-        compare(&format!("{part}."), allowed.get(part), patched.get(part));
     }
     errors
 }

@@ -230,6 +230,8 @@ fn a_patch_changes_what_it_names_and_holds_to_a_revision() {
             serde_json::to_value(&second.metadata().labels).unwrap(),
             json!({ "app": "web" })
         );
+        let any = json!({ "metadata": { "resourceVersion": null, "labels": { "old": null } } });
+        assert_eq!(lab.patch(&key, any).await.unwrap(), second);
         // What changes nothing makes no revision.
         let same = lab.patch(&key, json!({ "metadata": { "labels": { "app": "web" } } })).await;
         assert_eq!(same.unwrap(), second);
