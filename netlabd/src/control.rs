@@ -7,34 +7,39 @@
 //! Every decision has the same form: read into a draft, decide, commit on the condition that
 //! what was read is unchanged; when it is not, decide again.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use netlab_api::namespace::NamespacePhase;
 use netlab_api::resource::{Kind, Object};
-use netlab_api::wire::{Applied, ApplyResult, NodeRevision};
+use netlab_api::wire::{Applied, NodeRevision};
 use netlab_api::{ApiError, Event, IpamBlock, Namespace, Node, ObjectMeta, Pod, Reason, Time};
 use tokio::sync::watch as state;
 
-use admission::{Admission, Wish, check_deletable, not_found};
+use admission::{Admission, Wish};
 use cluster::{Cluster, DeleteOptions, ObjectKey, WriteOptions};
 use config::ClusterConfig;
+use decoded::Decoded;
 use draft::{Draft, commit_failed, decode, decode_entry, read_failed, store_key};
 use ipam::Blocks;
+use refusal::{check_deletable, not_found};
 
-use crate::store::{CommitError, Entry, Revision, Store};
+use crate::store::{CommitError, Listing, Revision, Store};
 
 pub mod access;
 mod admission;
 pub mod cluster;
 pub mod config;
+mod decoded;
 mod draft;
 pub mod event;
 pub mod ipam;
 mod local;
 mod pod;
+mod refusal;
 mod watch;
+mod wish;
 
 /// How often a decision is made anew when others were faster, before the caller hears of it.
 /// Writers of one daemon queue up, so more than one round is rare.
@@ -47,18 +52,15 @@ pub struct Control {
     /// Held from reading the address blocks to their commit: everybody who makes a pod wants the
     /// same blocks, and queueing costs less than deciding again.
     placing: tokio::sync::Mutex<()>,
-    /// Decoded nodes and blocks by key: placement looks at all of them for each pod.
-    decoded: Mutex<HashMap<Arc<str>, (Revision, Decoded)>>,
+    /// Placement looks at all nodes and all blocks.
+    decoded_nodes: Decoded<Node>,
+    decoded_blocks: Decoded<IpamBlock>,
     /// How far each node is.
     progress: state::Sender<BTreeMap<String, NodeRevision>>,
+    /// Whether there may be pods without a node.
+    pods_wait: AtomicBool,
     /// Revision of the newest write that nodes have to program.
     wanted: AtomicU64,
-}
-
-#[derive(Clone)]
-enum Decoded {
-    Node(Arc<Node>),
-    Block(Arc<IpamBlock>),
 }
 
 /// What placement looks at and changes.
@@ -79,8 +81,10 @@ impl Control {
             store,
             config,
             placing: tokio::sync::Mutex::new(()),
-            decoded: Mutex::default(),
+            decoded_nodes: Decoded::default(),
+            decoded_blocks: Decoded::default(),
             progress: state::Sender::new(BTreeMap::new()),
+            pods_wait: AtomicBool::new(true),
             wanted: AtomicU64::new(revision.0),
         };
         let default =
@@ -122,11 +126,7 @@ impl Control {
         Ok(outlived.len())
     }
 
-    async fn entries(
-        &self,
-        kind: Kind,
-        namespace: Option<&str>,
-    ) -> Result<crate::store::Listing, ApiError> {
+    async fn entries(&self, kind: Kind, namespace: Option<&str>) -> Result<Listing, ApiError> {
         let prefix = match namespace {
             Some(namespace) => format!("{}/{namespace}/", kind.plural()),
             None => format!("{}/", kind.plural()),
@@ -135,42 +135,11 @@ impl Control {
     }
 
     async fn nodes(&self) -> Result<Vec<Arc<Node>>, ApiError> {
-        let listing = self.entries(Kind::Node, None).await?;
-        listing.entries.iter().map(|entry| self.decoded_node(entry)).collect()
+        self.decoded_nodes.all(&self.entries(Kind::Node, None).await?.entries)
     }
 
     async fn blocks(&self) -> Result<Vec<Arc<IpamBlock>>, ApiError> {
-        let listing = self.entries(Kind::IpamBlock, None).await?;
-        listing.entries.iter().map(|entry| self.decoded_block(entry)).collect()
-    }
-
-    fn decoded_node(&self, entry: &Entry) -> Result<Arc<Node>, ApiError> {
-        if let Some(Decoded::Node(node)) = self.remembered(entry) {
-            return Ok(node);
-        }
-        let node = Arc::new(decode_entry::<Node>(entry)?);
-        self.remember(entry, Decoded::Node(node.clone()));
-        Ok(node)
-    }
-
-    fn decoded_block(&self, entry: &Entry) -> Result<Arc<IpamBlock>, ApiError> {
-        if let Some(Decoded::Block(block)) = self.remembered(entry) {
-            return Ok(block);
-        }
-        let block = Arc::new(decode_entry::<IpamBlock>(entry)?);
-        self.remember(entry, Decoded::Block(block.clone()));
-        Ok(block)
-    }
-
-    fn remembered(&self, entry: &Entry) -> Option<Decoded> {
-        let decoded = self.decoded.lock().expect("no code panics while it holds this");
-        let (revision, object) = decoded.get(&entry.key)?;
-        (*revision == entry.modified).then(|| object.clone())
-    }
-
-    fn remember(&self, entry: &Entry, object: Decoded) {
-        let mut decoded = self.decoded.lock().expect("no code panics while it holds this");
-        decoded.insert(entry.key.clone(), (entry.modified, object));
+        self.decoded_blocks.all(&self.entries(Kind::IpamBlock, None).await?.entries)
     }
 
     async fn placement(&self) -> Result<Placement, ApiError> {
@@ -205,26 +174,42 @@ impl Control {
         wish: &Wish,
         dry_run: bool,
     ) -> Result<(Revision, Vec<Applied>), ApiError> {
-        let _placing = self.placing.lock().await;
+        self.admit_alone(wish, dry_run, &self.placing.lock().await).await
+    }
+
+    async fn admit_alone(
+        &self,
+        wish: &Wish,
+        dry_run: bool,
+        _placing: &tokio::sync::MutexGuard<'_, ()>,
+    ) -> Result<(Revision, Vec<Applied>), ApiError> {
         for _ in 0..MAX_ROUNDS {
             let mut draft = Draft::new(&*self.store);
             let mut placement = self.placement().await?;
-            let mut admission =
-                Admission { draft: &mut draft, placement: &mut placement, now: Time::now() };
+            let mut admission = Admission {
+                draft: &mut draft,
+                placement: &mut placement,
+                now: Time::now(),
+                leaves_waiting: false,
+            };
             let mut outcome = admission.grant(wish).await?;
+            let leaves_waiting = admission.leaves_waiting;
             if dry_run || draft.is_empty() {
                 return Ok((self.revision().await?, outcome));
             }
             Control::put_blocks(&mut draft, &placement.blocks);
             let concerns_nodes = draft.concerns_nodes();
+            let written: Vec<bool> =
+                outcome.iter().map(|a| draft.changes(&ObjectKey::of(&a.object))).collect();
+            if leaves_waiting {
+                self.pods_wait.store(true, Ordering::SeqCst);
+            }
             match draft.commit().await {
                 Ok(revision) => {
                     self.want(concerns_nodes, revision);
-                    for applied in &mut outcome {
-                        if applied.result != ApplyResult::Unchanged {
-                            let version = &mut applied.object.metadata_mut().resource_version;
-                            *version = revision.to_string();
-                        }
+                    for (applied, _) in outcome.iter_mut().zip(written).filter(|(_, w)| *w) {
+                        let version = &mut applied.object.metadata_mut().resource_version;
+                        *version = revision.to_string();
                     }
                     return Ok((revision, outcome));
                 }
@@ -235,28 +220,43 @@ impl Control {
         Err(too_busy())
     }
 
-    /// Marks objects as deleted, or removes those that nothing has to let go of.
+    /// Marks objects as deleted, or removes those that nothing has to let go of. Those that are
+    /// not there are an error, or with `skip_missing` none.
     async fn delete_keys(
         &self,
         keys: &[ObjectKey],
         options: &DeleteOptions,
+        skip_missing: bool,
     ) -> Result<(Revision, Vec<Object>), ApiError> {
         for key in keys {
             check_deletable(key)?;
         }
+        // A pod made between the look for a namespace's pods and the commit would outlive it.
+        let _placing = match keys.iter().any(|key| key.kind == Kind::Namespace) {
+            true => Some(self.placing.lock().await),
+            false => None,
+        };
         for _ in 0..MAX_ROUNDS {
             let mut draft = Draft::new(&*self.store);
             let mut gone = Vec::with_capacity(keys.len());
             for key in keys {
-                gone.push(self.delete_one(&mut draft, key, options).await?);
+                match self.delete_one(&mut draft, key, options).await {
+                    Err(error) if skip_missing && error.is_not_found() => {}
+                    object => gone.push(object?),
+                }
             }
             if options.dry_run || draft.is_empty() {
                 return Ok((self.revision().await?, gone));
             }
             let concerns_nodes = draft.concerns_nodes();
+            let written: Vec<bool> =
+                gone.iter().map(|object| draft.changes(&ObjectKey::of(object))).collect();
             match draft.commit().await {
                 Ok(revision) => {
                     self.want(concerns_nodes, revision);
+                    for (object, _) in gone.iter_mut().zip(written).filter(|(_, w)| *w) {
+                        object.metadata_mut().resource_version = revision.to_string();
+                    }
                     return Ok((revision, gone));
                 }
                 Err(CommitError::Conflict { .. }) => continue,
@@ -285,46 +285,48 @@ impl Control {
                     object.metadata().resource_version
                 ),
             )
+            .with_object(object.slash_name())
             .with_hint("look at it again before you delete it"));
         }
         let now = Time::now();
         match &mut object {
-            // Nothing was ever made for a pod without a node.
-            Object::Pod(pod) if pod.spec.node_name.is_none() => remove(draft, key),
-            Object::Pod(pod) => {
-                let before = pod.clone();
-                pod::mark_deleted(pod, options.grace_period_seconds, now);
-                if *pod != before {
-                    draft.put(&object);
-                }
-            }
+            Object::Pod(pod) => delete_pod(draft, key, pod, options, now),
             Object::Namespace(namespace) => {
-                let pods = self.entries(Kind::Pod, Some(&key.name)).await?;
-                if pods.entries.is_empty() {
-                    remove(draft, key);
-                    self.remove_events(draft, &key.name).await?;
-                } else {
-                    namespace.status.phase = NamespacePhase::Terminating;
-                    namespace.metadata.deletion_timestamp.get_or_insert(now);
-                    draft.put(&object);
-                    for entry in &pods.entries {
-                        let pod: Pod = decode_entry(entry)?;
-                        let pod_key = ObjectKey::of(&pod.into());
-                        Box::pin(self.delete_one(
-                            draft,
-                            &pod_key,
-                            &DeleteOptions {
-                                grace_period_seconds: options.grace_period_seconds,
-                                ..DeleteOptions::default()
-                            },
-                        ))
-                        .await?;
-                    }
-                }
+                self.delete_namespace(draft, namespace, options, now).await?;
             }
             _ => remove(draft, key),
         }
         Ok(object)
+    }
+
+    /// Deletes the namespace's pods; it goes itself with the last of them.
+    async fn delete_namespace(
+        &self,
+        draft: &mut Draft<'_>,
+        namespace: &mut Namespace,
+        options: &DeleteOptions,
+        now: Time,
+    ) -> Result<(), ApiError> {
+        let key = ObjectKey::of(&namespace.clone().into());
+        let mut lives_on = false;
+        for entry in self.entries(Kind::Pod, Some(&key.name)).await?.entries {
+            let pod: Pod = decode_entry(&entry)?;
+            let pod_key = ObjectKey::of(&pod.into());
+            let Some(Object::Pod(mut pod)) = draft.get(&pod_key).await? else { continue };
+            delete_pod(draft, &pod_key, &mut pod, options, now);
+            lives_on |= pod.spec.node_name.is_some();
+        }
+        if !lives_on {
+            remove(draft, &key);
+            return self.remove_events(draft, &key.name).await;
+        }
+        let before = namespace.clone();
+        namespace.status.phase = NamespacePhase::Terminating;
+        namespace.metadata.deletion_timestamp.get_or_insert(now);
+        if *namespace != before {
+            draft.put(&namespace.clone().into());
+        }
+        Ok(())
     }
 
     async fn remove_events(&self, draft: &mut Draft<'_>, namespace: &str) -> Result<(), ApiError> {
@@ -334,19 +336,50 @@ impl Control {
         Ok(())
     }
 
-    /// Places pods that no node would have when they were made.
-    async fn place_pending(&self) -> Result<(), ApiError> {
-        let mut pending = Vec::new();
-        for entry in self.entries(Kind::Pod, None).await?.entries {
-            let pod: Pod = decode_entry(&entry)?;
-            if pod.spec.node_name.is_none() && pod.metadata.deletion_timestamp.is_none() {
-                pending.push(pod);
-            }
+    /// Places pods that no node would have when they were made. To be called whenever a node may
+    /// have become able to. A failure is logged: whoever caused the change is not to blame.
+    async fn place_waiting(&self) {
+        if let Err(error) = self.try_place_waiting().await {
+            tracing::warn!(%error, "failed to place pods that wait for a node");
         }
-        if pending.is_empty() {
+    }
+
+    async fn try_place_waiting(&self) -> Result<(), ApiError> {
+        if !self.pods_wait.load(Ordering::SeqCst) {
             return Ok(());
         }
-        self.admit(&Wish::Place(pending), false).await.map(|_| ())
+        // Who makes a pod meanwhile either is done, and the pod is found here, or sees the node.
+        let placing = self.placing.lock().await;
+        let mut waiting = Vec::new();
+        for entry in self.entries(Kind::Pod, None).await?.entries {
+            let pod: Pod = decode_entry(&entry)?;
+            if pod.spec.node_name.is_none() {
+                waiting.push(ObjectKey::of(&pod.into()));
+            }
+        }
+        if waiting.is_empty() {
+            self.pods_wait.store(false, Ordering::SeqCst);
+            return Ok(());
+        }
+        self.admit_alone(&Wish::Place(waiting), false, &placing).await.map(|_| ())
+    }
+}
+
+/// Marks a pod as on its way out, or removes it if no node has taken it up.
+fn delete_pod(
+    draft: &mut Draft<'_>,
+    key: &ObjectKey,
+    pod: &mut Pod,
+    options: &DeleteOptions,
+    now: Time,
+) {
+    if pod.spec.node_name.is_none() {
+        return remove(draft, key);
+    }
+    let before = pod.metadata.clone();
+    pod::mark_deleted(pod, options.grace_period_seconds, now);
+    if pod.metadata != before {
+        draft.put(&pod.clone().into());
     }
 }
 
@@ -359,3 +392,6 @@ fn remove(draft: &mut Draft<'_>, key: &ObjectKey) {
 fn too_busy() -> ApiError {
     ApiError::new(Reason::Conflict, "others kept changing the same objects").with_hint("try again")
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,8 +45,10 @@ const PORT_RULE: &str = "must contain only alpha-numeric characters (a-z, 0-9), 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}{}", .hint.as_ref().map(|hint| format!(": {hint}")).unwrap_or_default())]
 pub struct NameError {
-    /// The text and the rule that it breaks, in Kubernetes' words.
+    /// The text and the rule that it breaks.
     pub message: String,
+    /// The rule alone, in Kubernetes' words.
+    pub rule: String,
     /// What breaks it where, and a name that would do.
     pub hint: Option<String>,
 }
@@ -78,6 +80,7 @@ pub fn label_key(text: &str) -> Result<(), NameError> {
         Some((_, rest)) if rest.contains('/') => {
             return Err(NameError {
                 message: format!("`{text}`: {PREFIX_COUNT_RULE}"),
+                rule: PREFIX_COUNT_RULE.to_owned(),
                 hint: Some("it has more than one `/`".to_owned()),
             });
         }
@@ -85,17 +88,19 @@ pub fn label_key(text: &str) -> Result<(), NameError> {
     };
     if let Some(prefix) = prefix {
         if prefix.is_empty() {
-            let message = format!("`{text}`: prefix part must be non-empty");
-            return Err(NameError { message, hint: Some(format!("write `{name}`")) });
+            let rule = "prefix part must be non-empty".to_owned();
+            let message = format!("`{text}`: {rule}");
+            return Err(NameError { message, rule, hint: Some(format!("write `{name}`")) });
         }
         dns_subdomain(prefix).map_err(|error| NameError {
             message: format!("prefix part {}", error.message),
+            rule: format!("prefix part {}", error.rule),
             hint: error.hint,
         })?;
     }
     if name.is_empty() {
-        let message = format!("`{text}`: name part must be non-empty");
-        return Err(NameError { message, hint: None });
+        let rule = "name part must be non-empty".to_owned();
+        return Err(NameError { message: format!("`{text}`: {rule}"), rule, hint: None });
     }
     let suggestion = || suggest(name, MAX_LABEL, |c| "-_.".contains(c), false);
     check_length(name, MAX_LABEL, suggestion)?;
@@ -151,6 +156,7 @@ pub fn port_name(text: &str) -> Result<(), NameError> {
     };
     Err(NameError {
         message: format!("`{text}` {broken}"),
+        rule: broken.to_owned(),
         hint: suggestion().map(|name| format!("write `{name}`")),
     })
 }
@@ -189,8 +195,10 @@ fn check_length(
         return Ok(());
     }
     let write = suggestion().map(|name| format!(", write for example `{name}`"));
+    let rule = format!("must be no more than {most} characters");
     Err(NameError {
-        message: format!("`{text}` must be no more than {most} characters"),
+        message: format!("`{text}` {rule}"),
+        rule,
         hint: Some(format!("it has {length}{}", write.unwrap_or_default())),
     })
 }
@@ -217,6 +225,7 @@ fn check_characters(
             "" => rule.to_owned(),
             _ => format!("`{}`: {rule}", text.escape_debug()),
         },
+        rule: rule.to_owned(),
         hint: Some(format!("{place}{}", write.unwrap_or_default())),
     })
 }

@@ -26,13 +26,22 @@ pub struct FieldError {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// The same in Kubernetes' own words, where it has them: `Invalid value: "Web_1": a lowercase
+    /// RFC 1123 label must consist of …`.
+    pub invalid_value: Option<String>,
     /// Whether it is the key of a label or annotation that is wrong, not its value.
     pub in_key: bool,
 }
 
 impl FieldError {
     pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> FieldError {
-        FieldError { field: field.into(), message: message.into(), hint: None, in_key: false }
+        FieldError {
+            field: field.into(),
+            message: message.into(),
+            hint: None,
+            invalid_value: None,
+            in_key: false,
+        }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> FieldError {
@@ -40,9 +49,12 @@ impl FieldError {
         self
     }
 
-    fn name(field: impl Into<String>, error: NameError) -> FieldError {
-        let message = format!("is not valid: {}", error.message);
-        FieldError { field: field.into(), message, hint: error.hint, in_key: false }
+    fn name(field: impl Into<String>, value: &str, error: NameError) -> FieldError {
+        FieldError {
+            invalid_value: Some(format!("Invalid value: {value:?}: {}", error.rule)),
+            hint: error.hint,
+            ..FieldError::new(field, format!("is not valid: {}", error.message))
+        }
     }
 }
 
@@ -109,12 +121,12 @@ fn metadata(object: &Object) -> Vec<FieldError> {
         Kind::Namespace | Kind::Pod | Kind::IpamBlock => names::dns_label(&metadata.name),
     };
     if let Err(error) = checked {
-        errors.push(FieldError::name("metadata.name", error));
+        errors.push(FieldError::name("metadata.name", &metadata.name, error));
     }
     match (&metadata.namespace, object.kind().is_namespaced()) {
         (Some(namespace), true) => {
             if let Err(error) = names::dns_label(namespace) {
-                errors.push(FieldError::name("metadata.namespace", error));
+                errors.push(FieldError::name("metadata.namespace", namespace, error));
             }
         }
         (Some(namespace), false) if !namespace.is_empty() => {
@@ -126,10 +138,10 @@ fn metadata(object: &Object) -> Vec<FieldError> {
     for (key, value) in &metadata.labels {
         let field = format!("metadata.labels[\"{key}\"]");
         if let Err(error) = names::label_key(key) {
-            errors.push(FieldError { in_key: true, ..FieldError::name(&field, error) });
+            errors.push(FieldError { in_key: true, ..FieldError::name(&field, key, error) });
         }
         if let Err(error) = names::label_value(value) {
-            errors.push(FieldError::name(&field, error));
+            errors.push(FieldError::name(&field, value, error));
         }
     }
     errors.extend(annotations(&metadata.annotations));
@@ -142,7 +154,7 @@ fn annotations(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
         // Kubernetes checks annotations' keys in lower case.
         if let Err(error) = names::label_key(&key.to_lowercase()) {
             let field = format!("metadata.annotations[\"{key}\"]");
-            errors.push(FieldError { in_key: true, ..FieldError::name(field, error) });
+            errors.push(FieldError { in_key: true, ..FieldError::name(field, key, error) });
         }
     }
     let size: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use netlab_api::resource::{Kind, Object, Resource};
 use netlab_api::{ApiError, Reason};
 use serde_json::Value;
@@ -18,7 +19,7 @@ use crate::store::{CommitError, Entry, Expected, Revision, Store, Transaction};
 pub(super) struct Draft<'a> {
     store: &'a dyn Store,
     checks: BTreeMap<String, Expected>,
-    writes: BTreeMap<String, Option<Vec<u8>>>,
+    writes: BTreeMap<String, Option<Bytes>>,
 }
 
 impl<'a> Draft<'a> {
@@ -29,16 +30,10 @@ impl<'a> Draft<'a> {
     /// Reads an object that the decision depends on: if it changes meanwhile, all is decided anew.
     pub(super) async fn get(&mut self, key: &ObjectKey) -> Result<Option<Object>, ApiError> {
         let path = store_key(key);
-        if let Some(written) = self.writes.get(&path) {
-            return written
-                .as_deref()
-                .map(|bytes| decode_bytes(key.kind, &path, bytes))
-                .transpose();
-        }
-        let entry = self.store.get(&path).await.map_err(read_failed)?;
-        let expected = entry.as_ref().map_or(Expected::Absent, |e| Expected::At(e.modified));
-        self.checks.insert(path, expected);
-        entry.map(|entry| decode(key.kind, &entry)).transpose()
+        let Some((value, revision)) = self.read(&path).await? else { return Ok(None) };
+        let mut object = decode_bytes(key.kind, &path, &value)?;
+        object.metadata_mut().resource_version = version(revision);
+        Ok(Some(object))
     }
 
     /// Reads an object of a known type; see [`Draft::get`].
@@ -48,13 +43,27 @@ impl<'a> Draft<'a> {
         name: &str,
     ) -> Result<Option<T>, ApiError> {
         let path = store_path(T::KIND, namespace, name);
-        if let Some(written) = self.writes.get(&path) {
-            return written.as_deref().map(|bytes| decode_as(&path, bytes)).transpose();
+        let Some((value, revision)) = self.read(&path).await? else { return Ok(None) };
+        let mut object: T = decode_as(&path, &value)?;
+        object.metadata_mut().resource_version = version(revision);
+        Ok(Some(object))
+    }
+
+    /// Reads text that is not an object; see [`Draft::get`].
+    pub(super) async fn get_raw(&mut self, path: &str) -> Result<Option<Value>, ApiError> {
+        let found = self.read(path).await?;
+        found.map(|(value, _)| decode_as(path, &value)).transpose()
+    }
+
+    /// What is to be written, else what is stored, and since when.
+    async fn read(&mut self, path: &str) -> Result<Option<(Bytes, Option<Revision>)>, ApiError> {
+        if let Some(written) = self.writes.get(path) {
+            return Ok(written.clone().map(|value| (value, None)));
         }
-        let entry = self.store.get(&path).await.map_err(read_failed)?;
+        let entry = self.store.get(path).await.map_err(read_failed)?;
         let expected = entry.as_ref().map_or(Expected::Absent, |e| Expected::At(e.modified));
-        self.checks.insert(path, expected);
-        entry.map(|entry| decode_entry(&entry)).transpose()
+        self.checks.insert(path.to_owned(), expected);
+        Ok(entry.map(|entry| (entry.value, Some(entry.modified))))
     }
 
     /// Holds the decision to an object that was read elsewhere, as of `revision`.
@@ -66,7 +75,7 @@ impl<'a> Draft<'a> {
     /// Writes an object.
     pub(super) fn put(&mut self, object: &Object) {
         let key = ObjectKey::of(object);
-        self.writes.insert(store_key(&key), Some(encode(object)));
+        self.writes.insert(store_key(&key), Some(encode(object).into()));
     }
 
     /// Removes an object.
@@ -74,21 +83,20 @@ impl<'a> Draft<'a> {
         self.writes.insert(store_key(key), None);
     }
 
-    /// Reads text that is not an object.
-    pub(super) async fn get_raw(&mut self, path: &str) -> Result<Option<Value>, ApiError> {
-        let entry = self.store.get(path).await.map_err(read_failed)?;
-        entry.map(|entry| decode_as(path, &entry.value)).transpose()
-    }
-
     /// Writes or removes text that is not an object.
     pub(super) fn put_raw(&mut self, path: String, value: Option<&Value>) {
-        self.writes.insert(path, value.map(|value| value.to_string().into_bytes()));
+        self.writes.insert(path, value.map(|value| value.to_string().into()));
     }
 
     /// Whether nodes have something to program once this is written.
     pub(super) fn concerns_nodes(&self) -> bool {
         let pods = format!("{}/", Kind::Pod.plural());
         self.writes.keys().any(|key| key.starts_with(&pods))
+    }
+
+    /// Whether this object is to be written or removed.
+    pub(super) fn changes(&self, key: &ObjectKey) -> bool {
+        self.writes.contains_key(&store_key(key))
     }
 
     /// Whether anything is to be written.
@@ -134,6 +142,10 @@ fn store_path(kind: Kind, namespace: Option<&str>, name: &str) -> String {
         Some(namespace) => format!("{}/{namespace}/{name}", kind.plural()),
         None => format!("{}/{name}", kind.plural()),
     }
+}
+
+fn version(revision: Option<Revision>) -> String {
+    revision.map(|revision| revision.to_string()).unwrap_or_default()
 }
 
 /// The stored form: without kind, and without the revision, which the store knows better.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use netlab_api::event::{EventKind, EventSource, ObjectReference};
 use netlab_api::resource::{Kind, Object};
-use netlab_api::{Event, ObjectMeta, Time};
+use netlab_api::{ApiError, Event, ObjectMeta, Time};
 
 use super::cluster::ObjectKey;
+use super::draft::Draft;
 
 /// How long an event is kept after it last happened; Kubernetes' default.
 pub(super) const EVENT_LIFETIME: Duration = Duration::from_secs(3600);
@@ -62,11 +63,23 @@ pub(super) fn name_event(event: &mut Event, now: Time) {
 }
 
 /// Joins an event with the equal one that happened before.
-pub(super) fn count_event(before: &Event, mut event: Event) -> Event {
+fn count_event(before: &Event, mut event: Event) -> Event {
     event.count += before.count;
     event.first_timestamp = before.first_timestamp;
     event.metadata.creation_timestamp = before.metadata.creation_timestamp;
     event
+}
+
+/// Writes a named event, joined with the equal one that happened before.
+pub(super) async fn put_event(draft: &mut Draft<'_>, event: Event) -> Result<(), ApiError> {
+    let namespace = event.metadata.namespace.clone();
+    let before: Option<Event> = draft.get_as(namespace.as_deref(), &event.metadata.name).await?;
+    let event = match before {
+        Some(before) => count_event(&before, event),
+        None => event,
+    };
+    draft.put(&event.into());
+    Ok(())
 }
 
 /// Which of these events may go: the old ones, and the oldest of too many.

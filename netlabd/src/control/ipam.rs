@@ -54,7 +54,7 @@ impl Blocks {
     }
 
     /// Blocks that `node` owns, lowest first.
-    pub fn of_node<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a IpamBlock> {
+    pub fn of_node(&self, node: &str) -> impl Iterator<Item = &IpamBlock> {
         self.blocks.values().map(|block| &**block).filter(move |block| block.spec.node == node)
     }
 
@@ -65,6 +65,17 @@ impl Blocks {
             .filter(|block| network.contains(&block.spec.cidr))
             .map(|block| block.spec.allocated.len())
             .sum()
+    }
+
+    /// Whether [`Blocks::allocate`] would find an address of `network` for `node`.
+    ///
+    /// # Errors
+    /// What it would say instead.
+    pub fn check_room(&self, node: &str, network: IpNet) -> Result<(), IpamError> {
+        if self.with_room(node, network).is_some() || self.unowned(network).is_some() {
+            return Ok(());
+        }
+        Err(IpamError::Exhausted { network, node: node.to_owned() })
     }
 
     /// Takes an address of `network` for a pod on `node`: from the node's blocks in order, else
@@ -79,15 +90,7 @@ impl Blocks {
         holder: &AddressHolder,
         now: Time,
     ) -> Result<IpAddr, IpamError> {
-        let owned = self
-            .blocks
-            .values()
-            .find(|block| {
-                block.spec.node == node
-                    && network.contains(&block.spec.cidr)
-                    && !block.spec.free.is_empty()
-            })
-            .map(|block| block.spec.cidr);
+        let owned = self.with_room(node, network);
         let cidr = match owned.or_else(|| self.claim(node, network, now)) {
             Some(cidr) => cidr,
             None => return Err(IpamError::Exhausted { network, node: node.to_owned() }),
@@ -122,7 +125,7 @@ impl Blocks {
 
     /// Makes `node` the owner of the lowest block of `network` that nobody owns.
     fn claim(&mut self, node: &str, network: IpNet, now: Time) -> Option<IpNet> {
-        let cidr = block_prefixes(network).find(|cidr| !self.blocks.contains_key(cidr))?;
+        let cidr = self.unowned(network)?;
         // The network's first address names the network (and is IPv6's subnet-router anycast), the
         // last is IPv4's broadcast: no pod gets them, lest an old resolver or firewall object.
         let free = (0..BLOCK_SIZE)
@@ -141,6 +144,19 @@ impl Blocks {
         };
         self.blocks.insert(cidr, Arc::new(block));
         Some(cidr)
+    }
+
+    /// The lowest block of `network` that `node` owns and that has an address left.
+    fn with_room(&self, node: &str, network: IpNet) -> Option<IpNet> {
+        let block = self
+            .of_node(node)
+            .find(|block| network.contains(&block.spec.cidr) && !block.spec.free.is_empty());
+        block.map(|block| block.spec.cidr)
+    }
+
+    /// The lowest block of `network` that nobody owns.
+    fn unowned(&self, network: IpNet) -> Option<IpNet> {
+        block_prefixes(network).find(|cidr| !self.blocks.contains_key(cidr))
     }
 
     fn mark(&mut self, cidr: IpNet) {

@@ -9,19 +9,21 @@ use async_trait::async_trait;
 use netlab_api::namespace::NamespacePhase;
 use netlab_api::node::{NodeSpec, NodeStatus};
 use netlab_api::resource::{Kind, Object};
+use netlab_api::validate::validate;
 use netlab_api::wire::{Applied, ApplyResponse, DeleteResponse, NodeRevision, Programmed};
 use netlab_api::{ApiError, Event, Namespace, Node, ObjectMeta, Pod, Reason, Time};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::admission::{Wish, not_found};
+use super::admission::Wish;
 use super::cluster::{
     Cluster, DeleteOptions, Filter, ObjectKey, ObjectWatch, Objects, PodIdentity, PodStatusUpdate,
     Scope, WriteOptions,
 };
 use super::draft::{Draft, commit_failed, decode, read_failed, store_key};
-use super::event::{count_event, name_event};
+use super::event::{name_event, put_event};
 use super::ipam::Blocks;
+use super::refusal::{check, not_found};
 use super::watch::{FilteredWatch, watch_failed};
 use super::{Control, MAX_ROUNDS, pod, remove, too_busy};
 use crate::store::{CommitError, Revision};
@@ -77,26 +79,13 @@ impl Cluster for Control {
         options: WriteOptions,
     ) -> Result<ApplyResponse, ApiError> {
         let wish = Wish::Apply(objects, options);
-        let (revision, items) = self.admit(&wish, options.dry_run).await?;
-        let is_waiting = |applied: &Applied| match &applied.object {
-            Object::Pod(pod) => pod.spec.node_name.is_none(),
-            _ => false,
-        };
-        // A node that came between the decision and its commit has not seen these pods, and the
-        // decision has not seen the node.
-        if !options.dry_run
-            && items.iter().any(is_waiting)
-            && let Err(error) = self.place_pending().await
-        {
-            tracing::warn!(%error, "failed to place pods that wait for a node");
-        }
+        let (revision, items) = self.admit_for_users(&wish, options.dry_run).await?;
         Ok(ApplyResponse { revision: revision.0, items })
     }
 
     async fn replace(&self, object: Object, dry_run: bool) -> Result<Object, ApiError> {
         let wish = Wish::Replace(Box::new(object));
-        let (_, mut applied) = self.admit(&wish, dry_run).await?;
-        self.after_node_change(&applied[0].object).await;
+        let (_, mut applied) = self.admit_for_users(&wish, dry_run).await?;
         Ok(applied.remove(0).object)
     }
 
@@ -107,16 +96,14 @@ impl Cluster for Control {
         dry_run: bool,
     ) -> Result<Object, ApiError> {
         let wish = Wish::Patch(key.clone(), patch);
-        let (_, mut applied) = self.admit(&wish, dry_run).await?;
-        self.after_node_change(&applied[0].object).await;
+        let (_, mut applied) = self.admit_for_users(&wish, dry_run).await?;
         Ok(applied.remove(0).object)
     }
 
     async fn delete(&self, key: &ObjectKey, options: &DeleteOptions) -> Result<Object, ApiError> {
-        let (revision, mut gone) = self.delete_keys(std::slice::from_ref(key), options).await?;
-        let mut object = gone.pop().ok_or_else(|| not_found(key))?;
-        object.metadata_mut().resource_version = revision.to_string();
-        Ok(object)
+        let keys = std::slice::from_ref(key);
+        let (_, mut gone) = self.delete_keys(keys, options, false).await?;
+        gone.pop().ok_or_else(|| not_found(key))
     }
 
     async fn delete_many(
@@ -134,9 +121,11 @@ impl Cluster for Control {
                 namespace: scope.namespace.clone(),
                 name: name.clone(),
             };
-            names.iter().map(key).collect()
+            let mut seen = HashSet::new();
+            names.iter().filter(|name| seen.insert(*name)).map(key).collect()
         };
-        let (revision, items) = self.delete_keys(&keys, options).await?;
+        // Of those that were not named, one may have gone since they were listed.
+        let (revision, items) = self.delete_keys(&keys, options, names.is_empty()).await?;
         Ok(DeleteResponse { revision: revision.0, items })
     }
 
@@ -159,44 +148,37 @@ impl Cluster for Control {
         // Most writes are no node's business (events, statuses): wait for the newest one that is.
         let target = revision.0.min(self.wanted.load(Ordering::SeqCst));
         let mut progress = self.progress.subscribe();
-        let reached = async {
-            loop {
-                let ready = self.ready_nodes().await?;
-                let nodes: Vec<NodeRevision> =
-                    progress.borrow_and_update().values().cloned().collect();
-                let lags = |name: &String| {
-                    nodes.iter().find(|n| n.name == *name).is_none_or(|n| n.revision < target)
-                };
-                if !ready.iter().any(lags) {
-                    return Ok(Programmed { revision: revision.0, nodes });
-                }
-                if progress.changed().await.is_err() {
-                    std::future::pending::<()>().await;
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            let nodes = progress.borrow_and_update().clone();
+            let at = |name: &String| nodes.get(name).map_or(0, |node| node.revision);
+            let mut lagging = self.ready_nodes().await?;
+            lagging.retain(|name| at(name) < target);
+            if lagging.is_empty() {
+                let nodes = nodes.into_values().collect();
+                return Ok(Programmed { revision: revision.0, nodes });
+            }
+            match tokio::time::timeout_at(deadline, progress.changed()).await {
+                Ok(changed) => changed.expect("the sender lives as long as `self`"),
+                Err(_) => {
+                    let lagging: Vec<_> = lagging
+                        .iter()
+                        .map(|name| format!("{name} (at revision {})", at(name)))
+                        .collect();
+                    return Err(ApiError::new(
+                        Reason::Timeout,
+                        format!(
+                            "revision {revision} is stored but not in every node's kernel after \
+                             {timeout:?}: lagging: {}",
+                            lagging.join(", ")
+                        ),
+                    )
+                    .with_hint(
+                        "look at `netlabctl status` and at the log of netlabd on these nodes",
+                    ));
                 }
             }
-        };
-        if let Ok(reached) = tokio::time::timeout(timeout, reached).await {
-            return reached;
         }
-        let nodes = self.progress.borrow().clone();
-        let lagging: Vec<String> = self
-            .ready_nodes()
-            .await?
-            .into_iter()
-            .filter_map(|name| {
-                let at = nodes.get(&name).map_or(0, |node| node.revision);
-                (at < target).then(|| format!("{name} (at revision {at})"))
-            })
-            .collect();
-        Err(ApiError::new(
-            Reason::Timeout,
-            format!(
-                "revision {revision} is stored but not in every node's kernel after {:?}: lagging: {}",
-                timeout,
-                lagging.join(", ")
-            ),
-        )
-        .with_hint("look at `netlabctl status` and at the log of netlabd on these nodes"))
     }
 
     async fn register_node(&self, name: &str, mut status: NodeStatus) -> Result<(), ApiError> {
@@ -234,9 +216,16 @@ impl Cluster for Control {
                 return Ok(());
             }
             node.status = status.clone();
-            draft.put(&node.into());
+            let node = node.into();
+            check(&node, validate(&node))?;
+            draft.put(&node);
             match draft.commit().await {
-                Ok(_) => return self.place_pending().await,
+                Ok(_) => {
+                    // Who waits for nodes that are ready looks again which these are.
+                    self.progress.send_modify(|_| {});
+                    self.place_waiting().await;
+                    return Ok(());
+                }
                 Err(CommitError::Conflict { .. }) => continue,
                 Err(error) => return Err(commit_failed(error)),
             }
@@ -282,12 +271,71 @@ impl Cluster for Control {
     }
 
     async fn finalize_pods(&self, pods: Vec<PodIdentity>) -> Result<(), ApiError> {
+        self.remove_pods(&pods).await?;
+        // Their addresses may be what others wait for.
+        self.place_waiting().await;
+        Ok(())
+    }
+
+    async fn record_events(&self, events: Vec<Event>) {
+        if let Err(error) = self.try_record_events(&events).await {
+            tracing::warn!(%error, "failed to record events");
+        }
+    }
+}
+
+impl Control {
+    async fn ready_nodes(&self) -> Result<Vec<String>, ApiError> {
+        let nodes = self.nodes().await?;
+        Ok(nodes.iter().filter(|n| n.is_ready()).map(|n| n.metadata.name.clone()).collect())
+    }
+
+    /// Grants a wish; a node that it changed may take pods that wait.
+    async fn admit_for_users(
+        &self,
+        wish: &Wish,
+        dry_run: bool,
+    ) -> Result<(Revision, Vec<Applied>), ApiError> {
+        let (revision, applied) = self.admit(wish, dry_run).await?;
+        if !dry_run && applied.iter().any(|a| a.object.kind() == Kind::Node) {
+            self.place_waiting().await;
+        }
+        Ok((revision, applied))
+    }
+
+    async fn try_record_events(&self, events: &[Event]) -> Result<(), ApiError> {
+        let now = Time::now();
+        for _ in 0..MAX_ROUNDS {
+            let mut draft = Draft::new(&*self.store);
+            for event in events {
+                let mut event = event.clone();
+                name_event(&mut event, now);
+                let namespace = event.metadata.namespace.clone().unwrap_or_default();
+                // The last events of a namespace's pods may come after it is gone with its events.
+                if draft.get_as::<Namespace>(None, &namespace).await?.is_some() {
+                    put_event(&mut draft, event).await?;
+                }
+            }
+            if draft.is_empty() {
+                return Ok(());
+            }
+            match draft.commit().await {
+                Ok(_) => return Ok(()),
+                Err(CommitError::Conflict { .. }) => continue,
+                Err(error) => return Err(commit_failed(error)),
+            }
+        }
+        Err(too_busy())
+    }
+
+    /// Removes pods that their node has let go of, and gives their addresses back.
+    async fn remove_pods(&self, pods: &[PodIdentity]) -> Result<(), ApiError> {
         let _placing = self.placing.lock().await;
         for _ in 0..MAX_ROUNDS {
             let mut draft = Draft::new(&*self.store);
             let mut blocks = Blocks::new(self.blocks().await?);
             let mut emptied: BTreeMap<String, usize> = BTreeMap::new();
-            for PodIdentity { namespace, name, uid } in &pods {
+            for PodIdentity { namespace, name, uid } in pods {
                 let Some(stored) = draft.get_as::<Pod>(Some(namespace), name).await? else {
                     continue;
                 };
@@ -314,60 +362,6 @@ impl Cluster for Control {
             }
         }
         Err(too_busy())
-    }
-
-    async fn record_events(&self, events: Vec<Event>) {
-        let now = Time::now();
-        for _ in 0..MAX_ROUNDS {
-            let mut draft = Draft::new(&*self.store);
-            let recorded: Result<(), ApiError> = async {
-                for mut event in events.iter().cloned() {
-                    name_event(&mut event, now);
-                    let namespace = event.metadata.namespace.clone();
-                    let before: Option<Event> =
-                        draft.get_as(namespace.as_deref(), &event.metadata.name).await?;
-                    let event = match before {
-                        Some(before) => count_event(&before, event),
-                        None => event,
-                    };
-                    draft.put(&event.into());
-                }
-                Ok(())
-            }
-            .await;
-            if let Err(error) = recorded {
-                tracing::warn!(%error, "failed to record events");
-                return;
-            }
-            if draft.is_empty() {
-                return;
-            }
-            match draft.commit().await {
-                Ok(_) => return,
-                Err(CommitError::Conflict { .. }) => continue,
-                Err(error) => {
-                    let error = commit_failed(error);
-                    tracing::warn!(%error, "failed to record events");
-                    return;
-                }
-            }
-        }
-    }
-}
-
-impl Control {
-    async fn ready_nodes(&self) -> Result<Vec<String>, ApiError> {
-        let nodes = self.nodes().await?;
-        Ok(nodes.iter().filter(|n| n.is_ready()).map(|n| n.metadata.name.clone()).collect())
-    }
-
-    /// A node that takes pods again may take those that wait.
-    async fn after_node_change(&self, object: &Object) {
-        if object.kind() == Kind::Node
-            && let Err(error) = self.place_pending().await
-        {
-            tracing::warn!(%error, "failed to place pods that wait for a node");
-        }
     }
 
     /// Removes namespaces that are being deleted and lose their last pods in this draft.

@@ -14,36 +14,54 @@ use netlab_api::pod::{
 use netlab_api::{ApiError, IpamBlock, Node, Pod, Reason, Time};
 
 use super::config::ClusterConfig;
-use super::ipam::Blocks;
+use super::ipam::{Blocks, IpamError};
 
 /// Why a pod runs nowhere yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unschedulable(pub(super) String);
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unschedulable {
+    /// No node takes pods.
+    #[error("0/{nodes} nodes are available: {cordoned} cordoned, {unready} not ready")]
+    NoNode {
+        /// All nodes.
+        nodes: usize,
+        /// Those that take no new pods.
+        cordoned: usize,
+        /// Those that are not ready, cordoned or not.
+        unready: usize,
+    },
+    /// Nodes take pods, but none has an address for one.
+    #[error(transparent)]
+    NoAddress(IpamError),
+}
 
-/// Chooses the node for a pod that names none: ready, not cordoned, fewest pods; the first by name
-/// among equals.
-pub(super) fn choose_node(
-    nodes: &[Arc<Node>],
+/// Chooses the node for a pod that names none: ready, not cordoned, with addresses left, fewest
+/// pods; the first by name among equals.
+pub(super) fn choose_node<'a>(
+    nodes: &'a [Arc<Node>],
     blocks: &Blocks,
     config: &ClusterConfig,
-) -> Result<String, Unschedulable> {
-    let candidates = nodes.iter().filter(|node| node.is_ready() && !node.spec.unschedulable);
+) -> Result<&'a Arc<Node>, Unschedulable> {
+    let candidates = || nodes.iter().filter(|node| node.is_ready() && !node.spec.unschedulable);
+    let check_room = |node: &Node| {
+        let mut networks = config.pod_networks.iter();
+        networks.try_for_each(|network| blocks.check_room(&node.metadata.name, *network))
+    };
     // Each pod holds one address of each family, so one family counts the pods.
     let pods = |name: &str| match config.pod_networks.first() {
         Some(network) => blocks.allocated_count(name, *network),
         None => 0,
     };
-    candidates
-        .min_by_key(|node| (pods(&node.metadata.name), node.metadata.name.clone()))
-        .map(|node| node.metadata.name.clone())
-        .ok_or_else(|| {
-            let cordoned = nodes.iter().filter(|node| node.spec.unschedulable).count();
-            let unready = nodes.iter().filter(|node| !node.is_ready()).count();
-            Unschedulable(format!(
-                "0/{} nodes are available: {cordoned} cordoned, {unready} not ready",
-                nodes.len()
-            ))
-        })
+    let chosen = candidates()
+        .filter(|node| check_room(node).is_ok())
+        .min_by_key(|node| (pods(&node.metadata.name), &node.metadata.name));
+    chosen.ok_or_else(|| match candidates().find_map(|node| check_room(node).err()) {
+        Some(error) => Unschedulable::NoAddress(error),
+        None => Unschedulable::NoNode {
+            nodes: nodes.len(),
+            cordoned: nodes.iter().filter(|node| node.spec.unschedulable).count(),
+            unready: nodes.iter().filter(|node| !node.is_ready()).count(),
+        },
+    })
 }
 
 /// Puts a pod on a node: allocates its addresses and says so in its status.
@@ -59,13 +77,7 @@ pub(super) fn bind(
     for &network in &config.pod_networks {
         match blocks.allocate(&node.metadata.name, network, &holder, now) {
             Ok(address) => addresses.push(address),
-            Err(error) => {
-                return Err(ApiError::new(Reason::ServiceUnavailable, error.to_string())
-                    .with_object(format!("pod/{}", pod.metadata.name))
-                    .with_hint(
-                        "delete pods, or make the pod network larger in netlabd's configuration",
-                    ));
-            }
+            Err(error) => return Err(no_address(pod, &error)),
         }
     }
     pod.spec.node_name = Some(node.metadata.name.clone());
@@ -76,11 +88,23 @@ pub(super) fn bind(
     Ok(())
 }
 
-/// Says in a pod's status why it runs nowhere yet.
+/// What whoever makes a pod hears when there is no address for it.
+pub(super) fn no_address(pod: &Pod, error: &IpamError) -> ApiError {
+    ApiError::new(Reason::ServiceUnavailable, error.to_string())
+        .with_object(format!("pod/{}", pod.metadata.name))
+        .with_hint("delete pods, or make the pod network larger in netlabd's configuration")
+}
+
+/// Says in a pod's status why it runs nowhere yet. A status that says so already stays as it is.
 pub(super) fn mark_unschedulable(pod: &mut Pod, why: &Unschedulable, now: Time) {
+    let message = Some(why.to_string());
+    let before = pod.status.conditions.iter().find(|c| c.kind == POD_SCHEDULED);
+    let since =
+        before.filter(|c| c.status == ConditionStatus::False).map(|c| c.last_transition_time);
     let mut scheduled = condition(POD_SCHEDULED, ConditionStatus::False, now);
+    scheduled.last_transition_time = since.unwrap_or(scheduled.last_transition_time);
     scheduled.reason = Some("Unschedulable".to_owned());
-    scheduled.message = Some(why.0.clone());
+    scheduled.message = message;
     pod.status.conditions = vec![scheduled];
     // No node creates anything yet: without this the pod is `Pending`, as in Kubernetes.
     pod.status.container_statuses.clear();

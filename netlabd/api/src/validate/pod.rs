@@ -85,7 +85,7 @@ fn env(errors: &mut Vec<FieldError>, env: &[EnvVar]) {
     for (index, variable) in env.iter().enumerate() {
         let field = format!("spec.env[{index}]");
         if let Err(error) = names::env_name(&variable.name) {
-            errors.push(FieldError::name(format!("{field}.name"), error));
+            errors.push(FieldError::name(format!("{field}.name"), &variable.name, error));
         }
         no_nul(errors, &format!("{field}.value"), &variable.value);
     }
@@ -100,7 +100,7 @@ fn ports(errors: &mut Vec<FieldError>, ports: &[ContainerPort]) {
         if let Some(name) = &port.name {
             let field = format!("{field}.name");
             if let Err(error) = names::port_name(name) {
-                errors.push(FieldError::name(&field, error));
+                errors.push(FieldError::name(&field, name, error));
             }
             if let Some(first) = names.insert(name, index) {
                 let message = format!("is `{name}`, which is the name of `ports[{first}]` already");
@@ -294,13 +294,13 @@ fn host_names(errors: &mut Vec<FieldError>, spec: &PodSpec) {
     if let Some(node) = &spec.node_name
         && let Err(error) = names::dns_subdomain(node)
     {
-        errors.push(FieldError::name("spec.nodeName", error));
+        errors.push(FieldError::name("spec.nodeName", node, error));
     }
     for (field, name) in [("spec.hostname", &spec.hostname), ("spec.subdomain", &spec.subdomain)] {
         if let Some(name) = name
             && let Err(error) = names::dns_label(name)
         {
-            errors.push(FieldError::name(field, error));
+            errors.push(FieldError::name(field, name, error));
         }
     }
 }
@@ -342,7 +342,11 @@ fn dns(errors: &mut Vec<FieldError>, spec: &PodSpec) {
         if search != "."
             && let Err(error) = names::dns_subdomain(name)
         {
-            errors.push(FieldError::name(format!("spec.dnsConfig.searches[{index}]"), error));
+            errors.push(FieldError::name(
+                format!("spec.dnsConfig.searches[{index}]"),
+                search,
+                error,
+            ));
         }
     }
     for (index, option) in config.options.iter().enumerate() {

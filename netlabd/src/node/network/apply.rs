@@ -151,7 +151,10 @@ impl Network {
         stale.extend(host_links(&observe_node(&mut socket).map_err(observe)?).into_keys());
         let stale: Vec<_> = stale.difference(&recorded).copied().collect();
         if !stale.is_empty() {
-            tracing::info!(count = stale.len(), "removing the links that the last netlabd kept ready for new pods");
+            tracing::info!(
+                count = stale.len(),
+                "removing the links that the last netlabd kept ready for new pods"
+            );
             for error in remove_pod_links(&mut socket, &pin_dir, &stale).err().into_iter().flatten()
             {
                 tracing::warn!(error = %chain(&error), "an unclaimed pod link stays");
