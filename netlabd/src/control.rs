@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use ipnet::IpNet;
 use netlab_api::namespace::NamespacePhase;
 use netlab_api::resource::{Kind, Object};
 use netlab_api::wire::{Applied, NodeRevision};
@@ -150,11 +151,26 @@ impl Control {
         })
     }
 
-    /// Writes the blocks that a decision changed, on the condition that nobody else did.
-    fn put_blocks(draft: &mut Draft<'_>, blocks: &Blocks) {
+    /// Writes the blocks that a decision changed, on the condition that nobody else did. A node
+    /// that claimed one has it in its status in the same moment.
+    fn put_blocks(draft: &mut Draft<'_>, blocks: &Blocks, nodes: &[Arc<Node>]) {
+        let mut claimed: BTreeMap<&str, Vec<IpNet>> = BTreeMap::new();
         for block in blocks.changed() {
             let object = Object::IpamBlock(block.clone());
             let read_at = block.metadata.resource_version.parse().ok();
+            if read_at.is_none() {
+                claimed.entry(&block.spec.node).or_default().push(block.spec.cidr);
+            }
+            draft.depend_on(&ObjectKey::of(&object), read_at);
+            draft.put(&object);
+        }
+        for node in nodes {
+            let Some(cidrs) = claimed.remove(node.metadata.name.as_str()) else { continue };
+            let mut node = Node::clone(node);
+            node.status.pod_blocks.extend(cidrs);
+            node.status.pod_blocks.sort();
+            let read_at = node.metadata.resource_version.parse().ok();
+            let object = Object::Node(node);
             draft.depend_on(&ObjectKey::of(&object), read_at);
             draft.put(&object);
         }
@@ -197,7 +213,7 @@ impl Control {
             if dry_run || draft.is_empty() {
                 return Ok((self.revision().await?, outcome));
             }
-            Control::put_blocks(&mut draft, &placement.blocks);
+            Control::put_blocks(&mut draft, &placement.blocks, &placement.nodes);
             let concerns_nodes = draft.concerns_nodes();
             let written: Vec<bool> =
                 outcome.iter().map(|a| draft.changes(&ObjectKey::of(&a.object))).collect();

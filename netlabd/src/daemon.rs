@@ -27,8 +27,8 @@ use tokio::task::JoinSet;
 
 use crate::control::Control;
 use crate::control::cluster::Cluster;
+use crate::error::chain;
 use crate::node::access::NodeAccess;
-use crate::node::network::apply::chain;
 use crate::node::{Machine, MachineOptions, Reconciler};
 use crate::server::{Limits, Metrics, Readiness, ServerState, SocketFile, bind_socket, serve};
 use crate::store::{HistoryLimits, Options as StoreOptions, SledStore};

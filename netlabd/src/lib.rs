@@ -4,6 +4,7 @@
 
 pub mod control;
 pub mod daemon;
+mod error;
 pub mod memory;
 pub mod node;
 pub mod server;

@@ -13,6 +13,7 @@ use netlab_api::{ApiError, Reason};
 use serde_json::Value;
 
 use super::cluster::ObjectKey;
+use crate::error::chain;
 use crate::store::{CommitError, Entry, Expected, Revision, Store, Transaction};
 
 /// Reads and writes of one decision.
@@ -198,7 +199,7 @@ fn decode_as<T: serde::de::DeserializeOwned>(path: &str, bytes: &[u8]) -> Result
 
 /// What a failed read means to the caller.
 pub(super) fn read_failed(error: crate::store::ReadError) -> ApiError {
-    ApiError::new(Reason::ServiceUnavailable, describe(&error))
+    ApiError::new(Reason::ServiceUnavailable, chain(&error))
 }
 
 /// What a failed commit means to the caller.
@@ -213,21 +214,10 @@ pub(super) fn commit_failed(error: CommitError) -> ApiError {
         CommitError::TooLarge { .. } => Reason::Invalid,
         CommitError::Malformed { .. } => Reason::InternalError,
     };
-    let api_error = ApiError::new(reason, describe(&error));
+    let api_error = ApiError::new(reason, chain(&error));
     if disk_full {
         api_error.with_hint("nothing was changed, and reads go on; try again once there is space")
     } else {
         api_error
     }
-}
-
-/// An error with all that caused it.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

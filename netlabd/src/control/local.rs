@@ -349,7 +349,8 @@ impl Control {
             if draft.is_empty() {
                 return Ok(());
             }
-            Control::put_blocks(&mut draft, &blocks);
+            // Addresses only come back here: no node claims a block.
+            Control::put_blocks(&mut draft, &blocks, &[]);
             self.remove_emptied_namespaces(&mut draft, emptied).await?;
             let concerns_nodes = draft.concerns_nodes();
             match draft.commit().await {

@@ -98,8 +98,7 @@ fn remove_links(run_dir: &Path) -> anyhow::Result<()> {
     ids.sort();
     ids.dedup();
     let all = |errors: Vec<netlab_link::PodLinkError>| {
-        let texts: Vec<_> =
-            errors.iter().map(|error| crate::node::network::apply::chain(error)).collect();
+        let texts: Vec<_> = errors.iter().map(|error| crate::error::chain(error)).collect();
         anyhow::anyhow!(texts.join("; "))
     };
     remove_pod_links(&mut socket, &pin_dir, &ids).map_err(all)
@@ -112,8 +111,7 @@ fn remove_rules(config: &Config) -> anyhow::Result<()> {
 fn restore_sysctls(config: &Config) -> anyhow::Result<()> {
     let journal = config.state_dir.join(FORWARDING_JOURNAL);
     forwarding::restore(&Netns::current()?, &journal).map_err(|errors| {
-        let texts: Vec<_> =
-            errors.iter().map(|error| crate::node::network::apply::chain(error)).collect();
+        let texts: Vec<_> = errors.iter().map(|error| crate::error::chain(error)).collect();
         anyhow::anyhow!(texts.join("; "))
     })
 }

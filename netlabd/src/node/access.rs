@@ -18,12 +18,12 @@ use tokio::sync::mpsc;
 
 use super::doctor;
 use super::machine::Machine;
-use super::network::apply::chain;
 use super::pod::ContainerState;
 use super::pod::exec::{ExecRequest as Spawn, resize, wait_ready};
 use super::pod::log::{LogError, LogQuery, LogReader};
 use crate::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess};
 use crate::control::cluster::PodIdentity;
+use crate::error::chain;
 
 /// Frames in flight in each direction; with pieces of 16 KiB that bounds a session to half a MiB.
 const FRAMES: usize = 16;

@@ -13,8 +13,9 @@ use netlab_api::wire::{DoctorCheck, DoctorOutcome};
 use netlab_api::{ApiError, IpamBlock, Pod};
 
 use super::machine::Machine;
-use super::network::apply::{chain, host_links};
+use super::network::apply::host_links;
 use crate::control::cluster::{Filter, Scope};
+use crate::error::chain;
 
 /// All checks of this node.
 pub async fn examine(machine: &Arc<Machine>) -> Vec<DoctorCheck> {

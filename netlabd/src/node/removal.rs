@@ -18,8 +18,8 @@ use netlab_link::PodLinkId;
 use tokio::sync::mpsc;
 
 use super::machine::Machine;
-use super::network::apply::chain;
 use crate::control::cluster::PodIdentity;
+use crate::error::chain;
 
 /// A killed process is gone within milliseconds; one that hangs in the kernel (a dead NFS mount)
 /// may take for ever.

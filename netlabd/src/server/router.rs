@@ -261,9 +261,12 @@ fn method_not_allowed(method: &Method, response: &Response) -> Response {
     let allow = response.headers().get(header::ALLOW).cloned();
     let allowed = allow.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
     let allowed = allowed.replace(',', ", ");
-    let error =
-        ApiError::new(Reason::MethodNotAllowed, format!("this path does not know {method}"))
-            .with_hint(format!("it knows {allowed}"));
+    let mut error =
+        ApiError::new(Reason::MethodNotAllowed, format!("this path does not know {method}"));
+    // axum names the methods, except where a path has none of its own.
+    if !allowed.is_empty() {
+        error = error.with_hint(format!("it knows {allowed}"));
+    }
     let mut response = Failure(error).into_response();
     if let Some(allow) = allow {
         response.headers_mut().insert(header::ALLOW, allow);

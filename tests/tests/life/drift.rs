@@ -76,6 +76,8 @@ impl Drift<'_> {
         assert!(took < SOON, "{what}: back after {took:?}");
         for ip in self.lab.pod_ips("web") {
             ask(|words| self.lab.node.command(words), &ip);
+            // Through the node, which is not the same as from it.
+            ask(|words| self.lab.pod_command("peer", words), &ip);
         }
     }
 
@@ -105,6 +107,7 @@ fn start(name: &str) -> Lab {
     let lab = Lab::new(name);
     let words = [&["--ready=tcp:8080", "--"], SERVER.as_slice()].concat();
     lab.run("web", &words);
+    lab.run("peer", &[]);
     lab
 }
 

@@ -15,6 +15,8 @@ use netlab_link::{
 };
 
 use super::plan::{Difference, ObservedPod, diff};
+use crate::error::chain;
+
 use super::record::Records;
 
 /// What the links of a node have in common.
@@ -460,15 +462,4 @@ pub fn host_links(node: &NodeLinks) -> BTreeMap<PodLinkId, &netlab_link::Link> {
 
 fn list_records(records: &Records) -> Result<BTreeMap<String, PodLinkId>, NetworkError> {
     records.list().map_err(|source| NetworkError::Record { pod: "*".to_owned(), source })
-}
-
-/// An error with all that caused it, for logs and statuses.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

@@ -18,8 +18,8 @@ use netlab_link::{Netns, PodLinkId};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::exec::{ExecRequest, wait_ready};
+use crate::error::chain;
 use crate::node::machine::Machine;
-use crate::node::network::apply::chain;
 
 /// Kubernetes' defaults.
 const PERIOD_SECONDS: u32 = 10;

@@ -9,9 +9,10 @@ use netlab_link::{Change, Event, IfIndex, Monitor, PodLinkId, mark};
 use tokio::time::Instant;
 
 use super::{Input, MachineError, Reconciler};
+use crate::error::chain;
 use crate::node::forwarding;
 use crate::node::masquerade::Masquerade;
-use crate::node::network::apply::{Wanted, chain};
+use crate::node::network::apply::Wanted;
 
 /// How long after the first sign of drift it is looked at: who removes one thing often removes
 /// more, and a link that is moved is deleted and made.

@@ -5,7 +5,7 @@ use netlab_api::event::EventKind;
 use netlab_api::pod::Probe;
 
 use super::{Input, Reconciler};
-use crate::node::network::apply::chain;
+use crate::error::chain;
 use crate::node::pod::probe::{Prober, Target, Verdict};
 use crate::node::pod::status::{ContainerState, RuntimeStatus};
 

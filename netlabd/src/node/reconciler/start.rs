@@ -10,9 +10,9 @@ use netlab_api::{Pod, Time};
 
 use super::entry::Process;
 use super::{Input, Reconciler};
+use crate::error::chain;
 use crate::node::hosts::HOSTS_FILE;
 use crate::node::machine::Machine;
-use crate::node::network::apply::chain;
 use crate::node::pod::PodProcess;
 use crate::node::pod::cgroup::Limits;
 use crate::node::pod::config::{
