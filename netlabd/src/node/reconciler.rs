@@ -296,9 +296,12 @@ impl Reconciler {
             self.stale_hosts.insert(namespace.to_owned());
         }
         let uid = &pod.metadata.uid;
-        if let Some(entry) = self.entries.get_mut(uid)
-            && !entry.removing
-        {
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        entry.is_object_gone = true;
+        if entry.is_removed {
+            self.entries.remove(uid);
+            self.stale_hosts.insert(namespace.to_owned());
+        } else if !entry.removing {
             entry.pod.metadata.deletion_timestamp.get_or_insert_with(Time::now);
             entry.pod.metadata.deletion_grace_period_seconds = Some(0);
             self.touched.insert(uid.clone());
@@ -435,10 +438,18 @@ impl Reconciler {
                 let dir = netns_dir(&self.machine.options.run_dir);
                 let link = entry.link.map(|link| link.id);
                 let link = link.or_else(|| recorded_link(&dir, &entry.full_name()));
-                let removal = Removal { pod: entry.identity(), link };
+                let pod = entry.identity();
                 if let Some(link) = entry.link {
                     self.by_index.remove(&link.host_index);
                 }
+                // The record is the name's: it may be that of a younger pod by now.
+                let is_of_another = |id: &PodLinkId| {
+                    let has_it = |(other, entry): (&String, &Entry)| {
+                        other != uid && entry.link.is_some_and(|link| link.id == *id)
+                    };
+                    self.entries.iter().any(has_it)
+                };
+                let removal = Removal { pod, link: link.filter(|id| !is_of_another(id)) };
                 // The worker ends only with the daemon.
                 let _ = self.removals.send(removal);
             }
@@ -449,9 +460,13 @@ impl Reconciler {
         let uid = removed.pod.uid.clone();
         match removed.failure {
             None => {
-                let namespace = removed.pod.namespace;
-                self.entries.remove(&uid);
-                self.stale_hosts.insert(namespace);
+                // Until its object is seen to go, news of the pod may still be on their way, and
+                // must not look like those of a new one.
+                match self.entries.get_mut(&uid) {
+                    Some(entry) if !entry.is_object_gone => entry.is_removed = true,
+                    _ => drop(self.entries.remove(&uid)),
+                }
+                self.stale_hosts.insert(removed.pod.namespace);
             }
             Some(message) => {
                 tracing::warn!(%uid, error = %message, "a pod is not quite gone");

@@ -217,7 +217,11 @@ pub enum OpenError {
     #[error(
         "failed to open the database `{}`: {}",
         path.display(),
-        if is_disk_full(source) { "free some disk space" } else { "is the disk healthy?" }
+        if is_disk_full(source) {
+            "free some disk space"
+        } else {
+            "is the disk healthy? (nothing was changed; a backup of the state folder can be put back)"
+        }
     )]
     Database {
         /// The database's folder.

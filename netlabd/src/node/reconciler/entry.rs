@@ -47,6 +47,10 @@ pub(super) struct Entry {
     reported: Option<u64>,
     /// It is with the removal worker.
     pub(super) removing: bool,
+    /// The removal worker is done with it: only its object's end is missing.
+    pub(super) is_removed: bool,
+    /// Its object is gone.
+    pub(super) is_object_gone: bool,
     /// SIGTERM was sent.
     pub(super) terminating: bool,
     /// Failures in a row, and when to try again.
@@ -67,6 +71,8 @@ impl Entry {
             facts,
             reported: None,
             removing: false,
+            is_removed: false,
+            is_object_gone: false,
             terminating: false,
             failures: 0,
             rest_until: None,
