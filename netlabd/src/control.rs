@@ -50,10 +50,9 @@ const MAX_ROUNDS: usize = 16;
 pub struct Control {
     store: Arc<dyn Store>,
     config: ClusterConfig,
-    /// Held from reading to commit. Writers of this process would only overtake each other: those
-    /// who make pods want the same blocks, and a user's patch must not lose to a busy node for ever.
-    /// The checks of the commit are for writers of other processes.
-    deciding: tokio::sync::Mutex<()>,
+    /// Held from reading the address blocks to their commit: everybody who makes a pod wants the
+    /// same blocks, and queueing costs less than deciding again.
+    placing: tokio::sync::Mutex<()>,
     /// Placement looks at all nodes and all blocks.
     decoded_nodes: Decoded<Node>,
     decoded_blocks: Decoded<IpamBlock>,
@@ -82,7 +81,7 @@ impl Control {
         let control = Control {
             store,
             config,
-            deciding: tokio::sync::Mutex::new(()),
+            placing: tokio::sync::Mutex::new(()),
             decoded_nodes: Decoded::default(),
             decoded_blocks: Decoded::default(),
             progress: state::Sender::new(BTreeMap::new()),
@@ -191,14 +190,14 @@ impl Control {
         wish: &Wish,
         dry_run: bool,
     ) -> Result<(Revision, Vec<Applied>), ApiError> {
-        self.admit_alone(wish, dry_run, &self.deciding.lock().await).await
+        self.admit_alone(wish, dry_run, &self.placing.lock().await).await
     }
 
     async fn admit_alone(
         &self,
         wish: &Wish,
         dry_run: bool,
-        _deciding: &tokio::sync::MutexGuard<'_, ()>,
+        _placing: &tokio::sync::MutexGuard<'_, ()>,
     ) -> Result<(Revision, Vec<Applied>), ApiError> {
         for _ in 0..MAX_ROUNDS {
             let mut draft = Draft::new(&*self.store);
@@ -248,9 +247,11 @@ impl Control {
         for key in keys {
             check_deletable(key)?;
         }
-        // Also because a pod made between the look for a namespace's pods and the commit would
-        // outlive it.
-        let _deciding = self.deciding.lock().await;
+        // A pod made between the look for a namespace's pods and the commit would outlive it.
+        let _placing = match keys.iter().any(|key| key.kind == Kind::Namespace) {
+            true => Some(self.placing.lock().await),
+            false => None,
+        };
         for _ in 0..MAX_ROUNDS {
             let mut draft = Draft::new(&*self.store);
             let mut gone = Vec::with_capacity(keys.len());
@@ -364,7 +365,7 @@ impl Control {
             return Ok(());
         }
         // Who makes a pod meanwhile either is done, and the pod is found here, or sees the node.
-        let deciding = self.deciding.lock().await;
+        let placing = self.placing.lock().await;
         let mut waiting = Vec::new();
         for entry in self.entries(Kind::Pod, None).await?.entries {
             let pod: Pod = decode_entry(&entry)?;
@@ -376,7 +377,7 @@ impl Control {
             self.pods_wait.store(false, Ordering::SeqCst);
             return Ok(());
         }
-        self.admit_alone(&Wish::Place(waiting), false, &deciding).await.map(|_| ())
+        self.admit_alone(&Wish::Place(waiting), false, &placing).await.map(|_| ())
     }
 }
 

@@ -241,7 +241,6 @@ impl Cluster for Control {
     }
 
     async fn update_pod_statuses(&self, updates: Vec<PodStatusUpdate>) -> Result<(), ApiError> {
-        let _deciding = self.deciding.lock().await;
         let now = Time::now();
         for _ in 0..MAX_ROUNDS {
             let mut draft = Draft::new(&*self.store);
@@ -331,7 +330,7 @@ impl Control {
 
     /// Removes pods that their node has let go of, and gives their addresses back.
     async fn remove_pods(&self, pods: &[PodIdentity]) -> Result<(), ApiError> {
-        let _deciding = self.deciding.lock().await;
+        let _placing = self.placing.lock().await;
         for _ in 0..MAX_ROUNDS {
             let mut draft = Draft::new(&*self.store);
             let mut blocks = Blocks::new(self.blocks().await?);
