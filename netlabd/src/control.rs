@@ -25,6 +25,7 @@ use decoded::Decoded;
 use draft::{Draft, commit_failed, decode, decode_entry, read_failed, store_key};
 use ipam::Blocks;
 use refusal::{check_deletable, not_found};
+use turn::Turns;
 
 use crate::store::{CommitError, Listing, Revision, Store};
 
@@ -39,6 +40,7 @@ pub mod ipam;
 mod local;
 mod pod;
 mod refusal;
+mod turn;
 mod watch;
 mod wish;
 
@@ -53,6 +55,8 @@ pub struct Control {
     /// Held from reading the address blocks to their commit: everybody who makes a pod wants the
     /// same blocks, and queueing costs less than deciding again.
     placing: tokio::sync::Mutex<()>,
+    /// Keeps those who were overtaken again and again from being so for ever.
+    turns: Turns,
     /// Placement looks at all nodes and all blocks.
     decoded_nodes: Decoded<Node>,
     decoded_blocks: Decoded<IpamBlock>,
@@ -82,6 +86,7 @@ impl Control {
             store,
             config,
             placing: tokio::sync::Mutex::new(()),
+            turns: Turns::default(),
             decoded_nodes: Decoded::default(),
             decoded_blocks: Decoded::default(),
             progress: state::Sender::new(BTreeMap::new()),
@@ -199,7 +204,8 @@ impl Control {
         dry_run: bool,
         _placing: &tokio::sync::MutexGuard<'_, ()>,
     ) -> Result<(Revision, Vec<Applied>), ApiError> {
-        for _ in 0..MAX_ROUNDS {
+        for round in 0..MAX_ROUNDS {
+            let _turn = self.turns.next(round).await;
             let mut draft = Draft::new(&*self.store);
             let mut placement = self.placement().await?;
             let mut admission = Admission {
@@ -252,7 +258,8 @@ impl Control {
             true => Some(self.placing.lock().await),
             false => None,
         };
-        for _ in 0..MAX_ROUNDS {
+        for round in 0..MAX_ROUNDS {
+            let _turn = self.turns.next(round).await;
             let mut draft = Draft::new(&*self.store);
             let mut gone = Vec::with_capacity(keys.len());
             for key in keys {

@@ -242,7 +242,8 @@ impl Cluster for Control {
 
     async fn update_pod_statuses(&self, updates: Vec<PodStatusUpdate>) -> Result<(), ApiError> {
         let now = Time::now();
-        for _ in 0..MAX_ROUNDS {
+        for round in 0..MAX_ROUNDS {
+            let _turn = self.turns.next(round).await;
             let mut draft = Draft::new(&*self.store);
             for update in &updates {
                 let PodIdentity { namespace, name, uid } = &update.pod;
@@ -331,7 +332,8 @@ impl Control {
     /// Removes pods that their node has let go of, and gives their addresses back.
     async fn remove_pods(&self, pods: &[PodIdentity]) -> Result<(), ApiError> {
         let _placing = self.placing.lock().await;
-        for _ in 0..MAX_ROUNDS {
+        for round in 0..MAX_ROUNDS {
+            let _turn = self.turns.next(round).await;
             let mut draft = Draft::new(&*self.store);
             let mut blocks = Blocks::new(self.blocks().await?);
             let mut emptied: BTreeMap<String, usize> = BTreeMap::new();
