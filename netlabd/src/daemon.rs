@@ -37,11 +37,14 @@ use config::Config;
 pub mod config;
 pub mod teardown;
 
-/// How often the node looks at its own addresses, and at the number of events.
-const HOUSEKEEPING: Duration = Duration::from_secs(60);
+/// How often the events are counted, which is cheap.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// Old events are looked for every so many rounds: it means to read them all.
-const THOROUGH_ROUNDS: u32 = 10;
+const THOROUGH_ROUNDS: u32 = 120;
+
+/// The node looks at its own addresses every so many rounds: it means to list all links.
+const STATUS_ROUNDS: u32 = 60;
 
 /// How often is looked whether the socket is still there.
 const SOCKET_LOOK: Duration = Duration::from_secs(2);
@@ -188,6 +191,9 @@ async fn keep_house(control: Arc<Control>, machine: Arc<Machine>) {
         let thorough = round.is_multiple_of(THOROUGH_ROUNDS);
         if let Err(error) = control.prune_events(Time::now(), thorough).await {
             tracing::warn!(%error, "old events stay");
+        }
+        if !round.is_multiple_of(STATUS_ROUNDS) {
+            continue;
         }
         match machine.status() {
             Ok(status) => {

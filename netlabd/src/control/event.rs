@@ -14,8 +14,9 @@ use super::draft::Draft;
 /// How long an event is kept after it last happened; Kubernetes' default.
 pub(super) const EVENT_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Most events that are kept; beyond it the oldest go, lest a flapping cluster eat the store.
-pub(super) const MAX_EVENTS: usize = 4000;
+/// Most events that are kept; beyond it the oldest go, lest a flapping cluster eat the store and
+/// the daemon's memory. It is enough for the start of 1,000 pods.
+pub(super) const MAX_EVENTS: usize = 2000;
 
 /// An event about an object that happens now, not yet named or counted.
 pub fn event_about(

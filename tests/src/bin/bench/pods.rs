@@ -13,6 +13,9 @@ use crate::report::{Report, Row, Unit};
 use crate::{process, targets};
 
 const MEMORY: &str = "resident memory of netlabd";
+/// How long a daemon is left alone before it counts as idle.
+const SETTLE: Duration = Duration::from_secs(10);
+
 const IDLE: &str = "CPU of an idle netlabd";
 const RESTART: &str = "restart until ready";
 
@@ -140,6 +143,8 @@ pub(crate) fn measure_idle(
 ) -> anyhow::Result<()> {
     let daemon = cluster.pid()?;
     wait_for_rest(cluster)?;
+    // Once nothing happens any more, netlabd names links and gives memory back: not idle yet.
+    thread::sleep(SETTLE);
     eprintln!("{pods} pods, watched for {seconds} s");
     let inits = cluster.inits()?;
     let of_inits = || inits.iter().map(|pid| process::cpu(*pid)).sum::<anyhow::Result<Duration>>();
