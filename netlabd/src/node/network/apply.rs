@@ -333,6 +333,8 @@ impl Network {
     /// Compares a pod's link, inside and outside, with what it must be, and mends what is
     /// missing. Answers what was missing, and the link as it is now.
     ///
+    /// `hosts` are the [`host_links`] of `node`, which whoever mends many makes once.
+    ///
     /// # Errors
     /// When it cannot be mended.
     pub fn mend(
@@ -340,10 +342,11 @@ impl Network {
         wanted: &Wanted,
         id: PodLinkId,
         node: &NodeLinks,
+        hosts: &HostLinks<'_>,
         look_inside: bool,
     ) -> Result<(PodLink, Vec<String>), NetworkError> {
         let Wanted { pod, addresses } = wanted;
-        let host = host_links(node).remove(&id).cloned();
+        let host = hosts.get(&id).copied().cloned();
         let inside = if look_inside { Some(self.observe_inside(pod, id)?) } else { None };
         let index = host.as_ref().map_or(IfIndex::new(0), |link| link.index);
         let link = self.link(id, index);
@@ -452,8 +455,11 @@ impl Network {
     }
 }
 
+/// The node's ends of pod links.
+pub type HostLinks<'a> = BTreeMap<PodLinkId, &'a netlab_link::Link>;
+
 /// The node's ends that were observed, by the link they belong to.
-pub fn host_links(node: &NodeLinks) -> BTreeMap<PodLinkId, &netlab_link::Link> {
+pub fn host_links(node: &NodeLinks) -> HostLinks<'_> {
     node.links
         .iter()
         .filter_map(|link| Some((PodLinkId::from_host_name(&link.name)?, link)))

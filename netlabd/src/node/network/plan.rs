@@ -63,7 +63,8 @@ pub fn diff(
         found.node.set_link(change);
     }
     for neighbour in link.plan_node_neighbours(addresses) {
-        if !node.neighbours.contains(&neighbour) {
+        // Observed lists are sorted, and those of the node are long.
+        if node.neighbours.binary_search(&neighbour).is_err() {
             found.node(
                 Request::SetNeighbour(neighbour),
                 &format!("neighbour {}", neighbour.address),
@@ -71,7 +72,7 @@ pub fn diff(
         }
     }
     for route in link.plan_node_routes(addresses) {
-        if !node.routes.contains(&route) {
+        if node.routes.binary_search(&route).is_err() {
             let what = format!("route {}", route.destination);
             found.node(Request::SetRoute(route), &what);
         }

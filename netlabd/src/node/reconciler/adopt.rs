@@ -13,7 +13,7 @@ use super::start::is_finished;
 use super::{MachineError, Reconciler, Records};
 use crate::control::cluster::{Objects, PodIdentity};
 use crate::error::chain;
-use crate::node::network::apply::Wanted;
+use crate::node::network::apply::{HostLinks, Wanted, host_links};
 use crate::node::network::{Network, NetworkError};
 use crate::node::pod::Observed;
 use crate::node::removal::Removal;
@@ -80,9 +80,10 @@ impl Reconciler {
             // Whoever cannot see what there is must not take it for missing.
             let records = network.records()?;
             let node = network.observe()?;
+            let seen = (&node, &host_links(&node));
             let look = |pod: &Pod, network: &mut Network| {
                 let process = machine.runtime.observe(&pod.metadata.uid).ok();
-                let link = find_link(network, &node, &records, pod, process.as_ref());
+                let link = find_link(network, seen, &records, pod, process.as_ref());
                 (pod.metadata.uid.clone(), Found { link, process })
             };
             let found: HashMap<String, Found> =
@@ -177,7 +178,7 @@ impl Reconciler {
 /// The link that a record gives to a pod, mended; `None` when there is none to keep.
 fn find_link(
     network: &mut Network,
-    node: &NodeLinks,
+    (node, hosts): (&NodeLinks, &HostLinks<'_>),
     records: &Records,
     pod: &Pod,
     process: Option<&Observed>,
@@ -197,7 +198,7 @@ fn find_link(
         }
     }
     let wanted = Wanted { pod: name, addresses: super::addresses_of(pod) };
-    Some((id, network.mend(&wanted, id, node, true)))
+    Some((id, network.mend(&wanted, id, node, hosts, true)))
 }
 
 /// Removes logs of pods that are gone: their removal was cut short when nothing else was left.

@@ -12,7 +12,7 @@ use super::{Input, MachineError, Reconciler};
 use crate::error::chain;
 use crate::node::forwarding;
 use crate::node::masquerade::Masquerade;
-use crate::node::network::apply::Wanted;
+use crate::node::network::apply::{Wanted, host_links};
 
 /// How long after the first sign of drift it is looked at: who removes one thing often removes
 /// more, and a link that is moved is deleted and made.
@@ -264,11 +264,12 @@ impl Reconciler {
             .machine
             .with_network(move |network| {
                 let node = network.observe()?;
+                let hosts = host_links(&node);
                 Ok::<_, crate::node::NetworkError>(
                     links
                         .into_iter()
                         .map(|(uid, wanted, id)| {
-                            (uid, network.mend(&wanted, id, &node, look_inside))
+                            (uid, network.mend(&wanted, id, &node, &hosts, look_inside))
                         })
                         .collect::<Vec<_>>(),
                 )
