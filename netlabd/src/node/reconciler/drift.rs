@@ -146,7 +146,11 @@ impl Reconciler {
                         self.by_index.get(&index).filter(|_| !up || mtu != self.machine.mtu)
                     }
                     What::RouteDeleted(route) => route.dev.and_then(|dev| self.by_index.get(&dev)),
-                    What::NeighbourDeleted { dev, .. } => self.by_index.get(&dev),
+                    // The kernel forgets multicast neighbours of every link after a while.
+                    What::NeighbourDeleted { dev, address } => self
+                        .by_index
+                        .get(&dev)
+                        .filter(|uid| self.entries.get(*uid).is_some_and(|e| e.has(address))),
                     What::AddressDeleted(_) => None,
                 };
                 self.drifted.extend(uid.cloned());
@@ -154,6 +158,12 @@ impl Reconciler {
             Event::Change(Change { nsid: Some(nsid), what }) => {
                 if let What::LinkChanged { name, up: true, mtu, .. } = &what
                     && (name.as_str() != mark::POD_IF_NAME || *mtu == self.machine.mtu)
+                {
+                    return;
+                }
+                if let What::NeighbourDeleted { address, .. } = &what
+                    && *address != mark::GATEWAY_V4
+                    && *address != mark::GATEWAY_V6
                 {
                     return;
                 }

@@ -2,6 +2,7 @@
 //! What is known of one pod.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use netlab_api::pod::{PodNetworkStatus, PodStatus};
@@ -111,6 +112,11 @@ impl Entry {
     pub(super) fn full_name(&self) -> String {
         let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
         format!("{namespace}/{}", self.pod.metadata.name)
+    }
+
+    /// Whether this is one of its addresses.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        self.pod.ips().any(|ip| ip == address)
     }
 
     /// The link that it must have.
