@@ -11,6 +11,9 @@ use crate::output;
 use crate::target::Target;
 use crate::wait::follow::{RECONNECT, may_retry};
 
+/// Said once while the daemon is away.
+const AWAY: &str = "netlabd closed the watch: it goes on as soon as netlabd is back";
+
 /// Prints changes after `revision` until somebody has seen enough.
 pub(super) async fn watch(
     context: &Context,
@@ -32,12 +35,21 @@ pub(super) async fn watch(
     };
     let namespace = Some(context.namespace.as_str()).filter(|_| !args.all_namespaces);
     let collection = Collection::new(kind, namespace);
-    let mut position = match revision {
-        Some(revision) => Some(revision),
-        None => Some(list(context, &collection, &selectors, None).await?),
-    };
     // Whether it was said that the daemon is away.
     let mut told = false;
+    let mut position = revision;
+    while position.is_none() {
+        match list(context, &collection, &selectors, None).await {
+            Ok(revision) => position = Some(revision),
+            Err(error) if may_retry(&error, true) => {
+                if !std::mem::replace(&mut told, true) {
+                    output::note(AWAY);
+                }
+                tokio::time::sleep(RECONNECT).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
     loop {
         match follow(context, &collection, &selectors, &mut position, &mut told, printer).await {
             // Revisions are the store's and outlive the daemon: nothing is missed or told twice.
@@ -50,7 +62,7 @@ pub(super) async fn watch(
             Err(error) => return Err(error.into()),
         }
         if !std::mem::replace(&mut told, true) {
-            output::note("netlabd closed the watch: it goes on as soon as netlabd is back");
+            output::note(AWAY);
         }
         tokio::time::sleep(RECONNECT).await;
     }
