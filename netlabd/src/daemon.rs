@@ -26,11 +26,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::control::Control;
-use crate::control::cluster::Cluster;
 use crate::error::chain;
 use crate::node::access::NodeAccess;
 use crate::node::{Machine, MachineOptions, Reconciler};
-use crate::server::{Limits, Metrics, Readiness, ServerState, SocketFile, bind_socket, serve};
+use crate::remote::RoutedAccess;
+use crate::server::{
+    Limits, Metrics, Readiness, ServerState, SocketFile, Tunnels, bind_socket, serve,
+};
 use crate::store::{HistoryLimits, Options as StoreOptions, SledStore};
 use config::Config;
 
@@ -85,17 +87,25 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     let store = SledStore::open(&config.state_dir.join(STORE_DIR), store_options())?;
     let control = Arc::new(Control::open(Arc::new(store), config.cluster()?).await?);
     let socket = bind_socket(&config.run_dir.join("netlabd.sock"), &config.socket_group)?;
-    let cluster: Arc<dyn Cluster> = control.clone();
-    let machine = Arc::new(Machine::open(machine_options(&config, &name)?, cluster.clone())?);
+    let machine = Arc::new(Machine::open(machine_options(&config, &name)?, control.clone())?);
     let readiness = Readiness::new();
     let gate = readiness.gate("node: first look at all pods");
     let (stop, stopped) = watch::channel(false);
     let (synced, first_sync) = oneshot::channel();
     let reconciler = Reconciler::new(machine.clone(), synced)?;
     let mut node = tokio::spawn(reconciler.run(stopped.clone()));
+    let telling = control.clone();
+    let tunnels = Tunnels::new(move |node, event| telling.tell_node(node, event));
+    let ways = tunnels.clone();
     let state = ServerState {
-        cluster: cluster.clone(),
-        pods: Arc::new(NodeAccess::new(machine.clone())),
+        cluster: control.clone(),
+        nodes: Some(control.clone()),
+        tunnels,
+        pods: Arc::new(RoutedAccess::new(
+            &name,
+            Arc::new(NodeAccess::new(machine.clone())),
+            Box::new(move |node| ways.to(node)),
+        )),
         readiness,
         metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
         group: socket.group,
@@ -107,7 +117,8 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     let ready = async {
         if first_sync.await.is_ok() {
             let status = machine.status()?;
-            cluster.register_node(&name, status).await?;
+            control.register_node(&name, status).await?;
+            control.watch_nodes(&name);
             gate.open();
             tracing::info!(node = name, "ready");
             notify(&[sd_notify::NotifyState::Ready]);

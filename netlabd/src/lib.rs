@@ -7,5 +7,6 @@ pub mod daemon;
 mod error;
 pub mod memory;
 pub mod node;
+pub mod remote;
 pub mod server;
 pub mod store;

@@ -17,11 +17,14 @@ use std::time::Duration;
 
 use crate::control::access::PodAccess;
 use crate::control::cluster::Cluster;
+use crate::control::membership::Membership;
 
 pub use connection::serve;
 pub use health::{Gate, Readiness};
 pub use metrics::Metrics;
+pub use nodes::Caller;
 pub use socket::{BoundSocket, SocketError, SocketFile, bind_socket};
+pub use tunnel::Tunnels;
 
 mod answer;
 mod body;
@@ -30,12 +33,14 @@ mod exec;
 mod health;
 mod log;
 mod metrics;
+mod nodes;
 mod objects;
 mod peer;
 mod query;
 mod router;
 mod socket;
 mod target;
+mod tunnel;
 mod watch;
 
 #[cfg(test)]
@@ -46,6 +51,10 @@ mod tests;
 pub struct ServerState {
     /// Objects, and what may be done to them.
     pub cluster: Arc<dyn Cluster>,
+    /// What nodes ask and tell; `None` where the store is elsewhere.
+    pub nodes: Option<Arc<dyn Membership>>,
+    /// Connections to nodes.
+    pub tunnels: Arc<Tunnels>,
     /// The processes of pods.
     pub pods: Arc<dyn PodAccess>,
     /// What `/readyz` waits for.

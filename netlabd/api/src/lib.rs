@@ -25,6 +25,7 @@ pub mod route_mode;
 pub mod schema;
 pub mod time;
 pub mod validate;
+pub mod view;
 pub mod wire;
 
 pub use error::{ApiError, Reason};

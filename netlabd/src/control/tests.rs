@@ -93,8 +93,10 @@ impl Lab {
     }
 
     async fn finalize(&self, pods: &[&Pod]) {
-        let pods = pods.iter().map(|pod| identity(pod)).collect();
-        self.control.finalize_pods(pods).await.unwrap();
+        for pod in pods {
+            let node = pod.spec.node_name.as_deref().unwrap_or_default();
+            self.control.finalize_pods(node, vec![identity(pod)]).await.unwrap();
+        }
     }
 
     async fn pod(&self, name: &str) -> Pod {
