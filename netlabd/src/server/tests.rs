@@ -77,7 +77,7 @@ impl Lab {
         let readiness = Readiness::new();
         let state = ServerState {
             nodes: None,
-            tunnels: Tunnels::none(),
+            tunnels: super::Tunnels::none(),
             cluster: control.clone(),
             pods: pods.clone(),
             readiness: readiness.clone(),

@@ -88,6 +88,7 @@ fn a_node_that_is_not_ready_is_not_waited_for_even_if_it_was() {
         lab.report("n1", newest).await;
         lab.programmed(AT_ONCE).await.unwrap();
         lab.register("n2", true).await;
+        lab.control.feed.caught_up(lab.control.revision().await.unwrap()).await;
         let control = lab.control.clone();
         let waiting = tokio::spawn(async move { control.programmed(newest, DEADLINE).await });
         while lab.control.feed.waiting() == 0 {
