@@ -99,7 +99,7 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     let ways = tunnels.clone();
     let state = ServerState {
         cluster: control.clone(),
-        nodes: Some(control.clone()),
+        control_plane: Some(control.clone()),
         tunnels,
         pods: Arc::new(RoutedAccess::new(
             &name,

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   netlabctl ─► this node's socket ─► RemoteCluster ──┐
-//!   node plane ─► RemoteMembership ────────────────────┼─► connections to the server (mTLS)
+//!   node plane ─► RemoteControlPlane ────────────────────┼─► connections to the server (mTLS)
 //!   exec, logs ─► RoutedAccess ─► here, or there ──────┘
 //! ```
 //!
@@ -15,11 +15,11 @@ use netlab_api::{ApiError, Reason};
 
 pub use access::{RoutedAccess, WayTo};
 pub use cluster::RemoteCluster;
-pub use membership::{RemoteMembership, ServeTunnel};
+pub use plane::{RemoteControlPlane, ServeTunnel};
 
 mod access;
 mod cluster;
-mod membership;
+mod plane;
 
 /// What went wrong on the way to the server, or what the server said.
 fn failed(error: ClientError) -> ApiError {

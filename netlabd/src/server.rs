@@ -17,17 +17,18 @@ use std::time::Duration;
 
 use crate::control::access::PodAccess;
 use crate::control::cluster::Cluster;
-use crate::control::membership::Membership;
+use crate::control::plane::ControlPlane;
 
+pub use caller::Caller;
 pub use connection::serve;
 pub use health::{Gate, Readiness};
 pub use metrics::Metrics;
-pub use nodes::Caller;
 pub use socket::{BoundSocket, SocketError, SocketFile, bind_socket};
 pub use tunnel::Tunnels;
 
 mod answer;
 mod body;
+mod caller;
 mod connection;
 mod exec;
 mod health;
@@ -52,7 +53,7 @@ pub struct ServerState {
     /// Objects, and what may be done to them.
     pub cluster: Arc<dyn Cluster>,
     /// What nodes ask and tell; `None` where the store is elsewhere.
-    pub nodes: Option<Arc<dyn Membership>>,
+    pub control_plane: Option<Arc<dyn ControlPlane>>,
     /// Connections to nodes.
     pub tunnels: Arc<Tunnels>,
     /// The processes of pods.

@@ -2,7 +2,7 @@
 //! The cluster as its users see it: objects, and what may be done to them.
 //!
 //! One implementation decides over the store of this process; a joined node has another that asks
-//! its server. Nothing here knows which. What nodes ask and tell is [`super::membership`].
+//! its server. Nothing here knows which. What nodes ask and tell is [`super::plane`].
 
 use std::time::Duration;
 

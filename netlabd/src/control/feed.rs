@@ -29,8 +29,8 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 
 use super::draft::decode_entry;
-use super::membership::NodeView;
 use super::network::{NETWORK_KEY, StoredNetwork};
+use super::plane::NodeView;
 use crate::error::chain;
 use crate::store::{Change, Entry, Listing, Revision, Store, Watch, WatchError};
 
@@ -202,7 +202,7 @@ impl Feed {
         }
     }
 
-    /// Begins a node's view; see [`super::membership::Membership::view`].
+    /// Begins a node's view; see [`super::plane::ControlPlane::view`].
     pub(super) fn view(self: &Arc<Self>, node: &str, from: Option<Revision>) -> FeedView {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut state = self.lock();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! [`Membership`] over the store of this process: what nodes say, and how they come and go.
+//! [`ControlPlane`] over the store of this process: what nodes say, and how they come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -18,13 +18,13 @@ use super::cluster::{Cluster, DeleteOptions, Filter, ObjectKey, Objects, Scope};
 use super::draft::{Draft, commit_failed, decode_entry};
 use super::event::{name_event, put_event};
 use super::ipam::Blocks;
-use super::membership::{Membership, NodeView};
+use super::plane::{ControlPlane, NodeView};
 use super::refusal::check;
 use super::{Control, MAX_ROUNDS, delete_pod, pod, remove, too_busy};
 use crate::store::{CommitError, Revision};
 
 #[async_trait]
-impl Membership for Control {
+impl ControlPlane for Control {
     async fn view(
         &self,
         node: &str,

@@ -21,7 +21,7 @@ use super::pod::{Runtime, RuntimeError};
 use super::queue::ReportQueue;
 use crate::control::cluster::PodIdentity;
 use crate::control::config::ClusterConfig;
-use crate::control::membership::Membership;
+use crate::control::plane::ControlPlane;
 
 /// MTU of pod links on a node without an uplink: Ethernet's.
 const DEFAULT_MTU: u32 = 1500;
@@ -91,7 +91,7 @@ pub struct Machine {
     /// Its network namespace.
     pub netns: Netns,
     /// The cluster it belongs to.
-    pub cluster: Arc<dyn Membership>,
+    pub cluster: Arc<dyn ControlPlane>,
     /// Pods' processes.
     pub runtime: Runtime,
     /// Pods' hosts files.
@@ -112,7 +112,7 @@ impl Machine {
     /// When something that pods need cannot be had here.
     pub fn open(
         options: MachineOptions,
-        cluster: Arc<dyn Membership>,
+        cluster: Arc<dyn ControlPlane>,
     ) -> Result<Machine, MachineError> {
         let look = |source: Box<dyn std::error::Error + Send + Sync>| MachineError::Look { source };
         let netns = Netns::current().map_err(|e| look(e.into()))?;

@@ -13,7 +13,7 @@ use netlab_api::pod::PodStatus;
 use netlab_api::view::{NodeReport, PodIdentity, PodReport, ProgrammedReport};
 use tokio::sync::Notify;
 
-use crate::control::membership::Membership;
+use crate::control::plane::ControlPlane;
 
 /// How long a failed report rests before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -65,11 +65,11 @@ impl ReportQueue {
     }
 
     /// Tells what waits, for ever; `node` is who speaks.
-    pub async fn drain(self: Arc<Self>, node: String, cluster: Arc<dyn Membership>) {
+    pub async fn drain(self: Arc<Self>, node: String, cluster: Arc<dyn ControlPlane>) {
         tokio::join!(self.drain_programmed(&node, &*cluster), self.drain_rest(&node, &*cluster));
     }
 
-    async fn drain_programmed(&self, node: &str, cluster: &dyn Membership) {
+    async fn drain_programmed(&self, node: &str, cluster: &dyn ControlPlane) {
         loop {
             self.advanced.notified().await;
             let Some(programmed) = self.lock_programmed().take() else { continue };
@@ -83,7 +83,7 @@ impl ReportQueue {
         }
     }
 
-    async fn drain_rest(&self, node: &str, cluster: &dyn Membership) {
+    async fn drain_rest(&self, node: &str, cluster: &dyn ControlPlane) {
         loop {
             self.filled.notified().await;
             let Waiting { statuses, events } = mem::take(&mut *self.lock());

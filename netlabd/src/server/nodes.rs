@@ -22,24 +22,14 @@ use schemars::JsonSchema;
 
 use super::answer::{Answer, Failure, bad_request, defect};
 use super::body::JsonBody;
+use super::caller::Caller;
 use super::query::{FromQuery, NoParams, Params, Query};
 use super::router::App;
-use crate::control::membership::{Membership, NodeView};
+use crate::control::plane::{ControlPlane, NodeView};
 use crate::store::Revision;
 
 /// A view that had nothing to say for so long says that, so that a node hears of a dead server.
 const PING: Duration = Duration::from_secs(2);
-
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Caller {
-    /// Somebody on this machine who may use the socket.
-    Local,
-    /// The server of this node, in a tunnel that the node opened.
-    Server,
-    /// A node, as its certificate says.
-    Node(String),
-}
 
 /// `GET …/view`.
 pub(super) async fn view(
@@ -144,7 +134,7 @@ fn nodes_of(
     app: &App,
     caller: Option<Extension<Caller>>,
     node: &str,
-) -> Result<std::sync::Arc<dyn Membership>, ApiError> {
+) -> Result<std::sync::Arc<dyn ControlPlane>, ApiError> {
     let may = matches!(&caller, Some(Extension(Caller::Node(name))) if name == node);
     if !may {
         return Err(ApiError::new(
@@ -153,7 +143,7 @@ fn nodes_of(
         )
         .with_object(format!("node/{node}")));
     }
-    app.state.nodes.clone().ok_or_else(|| {
+    app.state.control_plane.clone().ok_or_else(|| {
         ApiError::new(Reason::Forbidden, "this netlabd holds no store: ask the cluster's server")
     })
 }

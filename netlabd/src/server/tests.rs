@@ -76,7 +76,7 @@ impl Lab {
         let pods = Arc::new(PlayedPods::default());
         let readiness = Readiness::new();
         let state = ServerState {
-            nodes: None,
+            control_plane: None,
             tunnels: super::Tunnels::none(),
             cluster: control.clone(),
             pods: pods.clone(),

@@ -5,7 +5,7 @@ use netlab_api::pod::{ContainerStatus, PodPhase, PodStatus, READY};
 use netlab_api::view::{NetworkSettings, NodeReport, PodReport, ViewChange, ViewEvent};
 
 use super::*;
-use crate::control::membership::Membership;
+use crate::control::plane::ControlPlane;
 
 fn ready_of(conditions: &[Condition]) -> (ConditionStatus, Option<String>) {
     let ready = conditions.iter().find(|c| c.kind == READY).expect("a Ready condition");

@@ -2,7 +2,7 @@
 use netlab_api::view::{NodeReport, ProgrammedReport};
 
 use super::*;
-use crate::control::membership::Membership;
+use crate::control::plane::ControlPlane;
 
 const AT_ONCE: Duration = Duration::ZERO;
 

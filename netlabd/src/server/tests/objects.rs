@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::control::membership::Membership;
+use crate::control::plane::ControlPlane;
 use netlab_api::view::{NodeReport, ProgrammedReport};
 
 const PATCH: (&str, &str) = ("content-type", "application/merge-patch+json");

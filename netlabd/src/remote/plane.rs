@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! [`Membership`] by way of the server's API.
+//! [`ControlPlane`] by way of the server's API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use netlab_api::{ApiError, Reason};
 
 use super::failed;
 use crate::control::cluster::{Cluster, Filter, Objects, Scope};
-use crate::control::membership::{Membership, NodeView};
+use crate::control::plane::{ControlPlane, NodeView};
 use crate::remote::RemoteCluster;
 use crate::store::Revision;
 
@@ -27,22 +27,22 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub type ServeTunnel = Arc<dyn Fn(Upgraded) + Send + Sync>;
 
 /// What a joined node asks of its server and tells it.
-pub struct RemoteMembership {
+pub struct RemoteControlPlane {
     client: Arc<Client>,
     cluster: RemoteCluster,
     serve: ServeTunnel,
 }
 
-impl RemoteMembership {
+impl RemoteControlPlane {
     /// The server that `client` reaches; what it asks in tunnels is answered by `serve`.
-    pub fn new(client: Arc<Client>, serve: ServeTunnel) -> RemoteMembership {
+    pub fn new(client: Arc<Client>, serve: ServeTunnel) -> RemoteControlPlane {
         let cluster = RemoteCluster::new(client.clone());
-        RemoteMembership { client, cluster, serve }
+        RemoteControlPlane { client, cluster, serve }
     }
 }
 
 #[async_trait]
-impl Membership for RemoteMembership {
+impl ControlPlane for RemoteControlPlane {
     async fn view(
         &self,
         node: &str,

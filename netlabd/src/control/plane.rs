@@ -26,7 +26,7 @@ pub trait NodeView: Send {
 
 /// What a node asks of its cluster and tells it.
 #[async_trait]
-pub trait Membership: Send + Sync {
+pub trait ControlPlane: Send + Sync {
     /// What concerns `node`: all of it, or what is different since `from`, when that is still
     /// known. A node is followed once; a second view ends the first.
     ///
