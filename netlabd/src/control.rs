@@ -38,6 +38,7 @@ mod draft;
 pub mod event;
 pub mod ipam;
 mod local;
+pub mod membership;
 mod pod;
 mod refusal;
 mod turn;
@@ -410,6 +411,10 @@ fn delete_pod(
 fn remove(draft: &mut Draft<'_>, key: &ObjectKey) {
     draft.delete(key);
     draft.put_raw(format!("applied/{}", store_key(key)), None);
+    // A node that is deleted is no member any more: its certificate opens nothing.
+    if key.kind == Kind::Node {
+        draft.put_raw(membership::member_path(&key.name), None);
+    }
 }
 
 fn too_busy() -> ApiError {

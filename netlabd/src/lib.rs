@@ -9,3 +9,4 @@ pub mod memory;
 pub mod node;
 pub mod server;
 pub mod store;
+pub mod trust;

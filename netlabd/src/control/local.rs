@@ -187,21 +187,7 @@ impl Cluster for Control {
             let mut draft = Draft::new(&*self.store);
             let found: Option<Node> = draft.get_as(None, name).await?;
             let is_new = found.is_none();
-            let mut node = found.unwrap_or_else(|| Node {
-                metadata: ObjectMeta {
-                    name: name.to_owned(),
-                    uid: Uuid::new_v4().to_string(),
-                    generation: 1,
-                    creation_timestamp: Some(now),
-                    labels: BTreeMap::from([(
-                        "kubernetes.io/hostname".to_owned(),
-                        name.to_owned(),
-                    )]),
-                    ..ObjectMeta::default()
-                },
-                spec: NodeSpec::default(),
-                status: NodeStatus::default(),
-            });
+            let mut node = found.unwrap_or_else(|| new_node(name, NodeStatus::default(), now));
             for condition in &mut status.conditions {
                 let before = node.status.conditions.iter().find(|c| c.kind == condition.kind);
                 condition.last_transition_time = match before {
@@ -386,5 +372,22 @@ impl Control {
             }
         }
         Ok(())
+    }
+}
+
+/// A node that was not there before.
+pub(super) fn new_node(name: &str, status: NodeStatus, now: Time) -> Node {
+    let hostname = ("kubernetes.io/hostname".to_owned(), name.to_owned());
+    Node {
+        metadata: ObjectMeta {
+            name: name.to_owned(),
+            uid: Uuid::new_v4().to_string(),
+            generation: 1,
+            creation_timestamp: Some(now),
+            labels: BTreeMap::from([hostname]),
+            ..ObjectMeta::default()
+        },
+        spec: NodeSpec::default(),
+        status,
     }
 }
