@@ -10,6 +10,7 @@
 
 use std::fs::DirBuilder;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,8 +31,12 @@ use crate::control::cluster::Cluster;
 use crate::error::chain;
 use crate::node::access::NodeAccess;
 use crate::node::{Machine, MachineOptions, Reconciler};
-use crate::server::{Limits, Metrics, Readiness, ServerState, SocketFile, bind_socket, serve};
+use crate::server::{
+    BoundPort, Limits, Metrics, NodePort, Readiness, ServerState, SocketFile, bind_port,
+    bind_socket, serve, serve_remote,
+};
 use crate::store::{HistoryLimits, Options as StoreOptions, SledStore};
+use crate::trust::{Authority, Membership};
 use config::Config;
 
 pub mod config;
@@ -82,9 +87,17 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen to SIGINT")?;
     let name = node_name(&config)?;
+    anyhow::ensure!(
+        config.joining(&name)?.is_none(),
+        "this version is a server and cannot join another yet: leave --join out"
+    );
     let store = SledStore::open(&config.state_dir.join(STORE_DIR), store_options())?;
     let control = Arc::new(Control::open(Arc::new(store), config.cluster()?).await?);
     let socket = bind_socket(&config.run_dir.join("netlabd.sock"), &config.socket_group)?;
+    let bound = match config.listen {
+        Some(address) => Some(open_port(&config, &name, address, &control).await?),
+        None => None,
+    };
     let cluster: Arc<dyn Cluster> = control.clone();
     let machine = Arc::new(Machine::open(machine_options(&config, &name)?, cluster.clone())?);
     let readiness = Readiness::new();
@@ -100,9 +113,18 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
         metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
         group: socket.group,
         limits: Limits::default(),
+        nodes: bound.as_ref().map(|bound| bound.port.clone()),
         node: name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    let remote = bound.map(|bound| {
+        tracing::info!(address = %bound.port.listen, "nodes can join");
+        let mut stop = stopped.clone();
+        let serving = serve_remote(bound, state.clone(), async move {
+            told_to_stop(&mut stop).await;
+        });
+        tokio::spawn(serving)
+    });
     let server = tokio::spawn(serve_always(socket.listener, socket.file, state, stopped.clone()));
     let ready = async {
         if first_sync.await.is_ok() {
@@ -131,10 +153,27 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     stop.send_replace(true);
     // The server drains for a bounded time of its own.
     let _ = server.await;
+    if let Some(remote) = remote {
+        let _ = remote.await;
+    }
     if !node.is_finished() {
         let _ = node.await;
     }
     outcome
+}
+
+/// The port for nodes, and the authority that they trust.
+async fn open_port(
+    config: &Config,
+    name: &str,
+    address: SocketAddr,
+    control: &Arc<Control>,
+) -> anyhow::Result<BoundPort> {
+    let names = NodePort::names(name);
+    let lifetime = config.certificate_lifetime;
+    let authority = Authority::open(&config.state_dir, lifetime, &names, Time::now())?;
+    let membership = Membership::new(control.clone(), Arc::new(authority), name.to_owned());
+    Ok(bind_port(address, Arc::new(membership)).await?)
 }
 
 /// Serves until `stop` says true, also after somebody removed the socket's file.
@@ -191,6 +230,9 @@ async fn keep_house(control: Arc<Control>, machine: Arc<Machine>) {
         let thorough = round.is_multiple_of(THOROUGH_ROUNDS);
         if let Err(error) = control.prune_events(Time::now(), thorough).await {
             tracing::warn!(%error, "old events stay");
+        }
+        if thorough && let Err(error) = control.prune_tokens(Time::now()).await {
+            tracing::warn!(%error, "tokens that ended stay");
         }
         if !round.is_multiple_of(STATUS_ROUNDS) {
             continue;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! HTTP/1.1 and JSON on the unix socket: objects, watches, exec, logs, health, metrics.
+//! HTTP/1.1 and JSON on the unix socket, and for nodes over TLS: objects, watches, exec, logs, health, metrics.
 //!
 //! The server decides nothing. It turns requests into calls of [`Cluster`] and [`PodAccess`], and
 //! their answers into responses; `docs/api.md` is the contract. What it does guard is the daemon:
@@ -18,13 +18,16 @@ use std::time::Duration;
 use crate::control::access::PodAccess;
 use crate::control::cluster::Cluster;
 
+pub use caller::Caller;
 pub use connection::serve;
 pub use health::{Gate, Readiness};
 pub use metrics::Metrics;
+pub use remote::{BoundPort, NodePort, RemoteError, bind_port, serve_remote};
 pub use socket::{BoundSocket, SocketError, SocketFile, bind_socket};
 
 mod answer;
 mod body;
+mod caller;
 mod connection;
 mod exec;
 mod health;
@@ -33,9 +36,11 @@ mod metrics;
 mod objects;
 mod peer;
 mod query;
+mod remote;
 mod router;
 mod socket;
 mod target;
+mod token;
 mod watch;
 
 #[cfg(test)]
@@ -56,6 +61,8 @@ pub struct ServerState {
     pub group: Option<u32>,
     /// How much the server lets clients ask of it.
     pub limits: Limits,
+    /// The port for nodes and who may use it; `None` where there is none.
+    pub nodes: Option<NodePort>,
     /// Name of this node, for `/v1/version`.
     pub node: String,
     /// Version of netlabd, for `/v1/version` and `/metrics`.
