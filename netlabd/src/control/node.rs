@@ -18,6 +18,7 @@ use super::cluster::{Cluster, DeleteOptions, Filter, ObjectKey, Objects, Scope};
 use super::draft::{Draft, commit_failed, decode_entry};
 use super::event::{name_event, put_event};
 use super::ipam::Blocks;
+use super::membership::member_path;
 use super::plane::{ControlPlane, NodeView};
 use super::refusal::check;
 use super::{Control, MAX_ROUNDS, delete_pod, pod, remove, too_busy};
@@ -82,21 +83,7 @@ impl Control {
             let mut draft = Draft::new(&*self.store);
             let found: Option<Node> = draft.get_as(None, name).await?;
             let is_new = found.is_none();
-            let mut node = found.unwrap_or_else(|| Node {
-                metadata: ObjectMeta {
-                    name: name.to_owned(),
-                    uid: Uuid::new_v4().to_string(),
-                    generation: 1,
-                    creation_timestamp: Some(now),
-                    labels: BTreeMap::from([(
-                        "kubernetes.io/hostname".to_owned(),
-                        name.to_owned(),
-                    )]),
-                    ..ObjectMeta::default()
-                },
-                spec: NodeSpec::default(),
-                status: NodeStatus::default(),
-            });
+            let mut node = found.unwrap_or_else(|| new_node(name, NodeStatus::default(), now));
             for condition in &mut status.conditions {
                 let before = node.status.conditions.iter().find(|c| c.kind == condition.kind);
                 condition.last_transition_time = match before {
@@ -349,6 +336,8 @@ impl Control {
                 draft.delete(&key);
             }
         }
+        // Its certificate is good no more.
+        draft.put_raw(member_path(name), None);
         remove(draft, &ObjectKey::of(&Node::named(name).into()));
         Ok(())
     }
@@ -364,5 +353,22 @@ impl Control {
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// A node that was not there before.
+pub(super) fn new_node(name: &str, status: NodeStatus, now: Time) -> Node {
+    let hostname = ("kubernetes.io/hostname".to_owned(), name.to_owned());
+    Node {
+        metadata: ObjectMeta {
+            name: name.to_owned(),
+            uid: Uuid::new_v4().to_string(),
+            generation: 1,
+            creation_timestamp: Some(now),
+            labels: BTreeMap::from([hostname]),
+            ..ObjectMeta::default()
+        },
+        spec: NodeSpec::default(),
+        status,
     }
 }
