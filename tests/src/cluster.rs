@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Output;
 use crate::lab::Lab;
@@ -116,7 +116,8 @@ impl Cluster {
     /// A new token.
     #[track_caller]
     pub fn token(&self) -> String {
-        self.server().ctl(&["node", "token"]).ok().trim().to_owned()
+        let issued = self.server().api("POST", "/v1/tokens", Some(&json!({}))).expect(201);
+        issued["token"].as_str().expect("a token").to_owned()
     }
 
     /// The server, `n1`.
