@@ -27,8 +27,11 @@ pub(crate) async fn doctor(context: &Context) -> Result<(), Failure> {
             (checks, None)
         }
         Err(error) => {
-            let Transport::Unix(socket) = context.client.transport();
-            (local(socket), Some(Failure::from(error)))
+            let checks = match context.client.transport() {
+                Transport::Unix(socket) => local(socket),
+                Transport::Dial(_) => Vec::new(),
+            };
+            (checks, Some(Failure::from(error)))
         }
     };
     output::text(&render(&checks, context.colour));

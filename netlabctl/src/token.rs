@@ -33,7 +33,7 @@ enum TokenCommand {
 #[derive(Debug, Args)]
 struct CreateArgs {
     /// How long it is good for: `30m`, `24h`, `7d` at most [default: 24h]
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::exact)]
     ttl: Option<std::time::Duration>,
     /// What it is for
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]

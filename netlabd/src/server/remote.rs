@@ -128,8 +128,8 @@ pub async fn serve_remote(
         nodes: Arc::new(Semaphore::new(limits.connections)),
         joins: Semaphore::new(stranger::JOINS),
         budget,
-        handshakes: Mutex::default(),
-        refusals: Mutex::default(),
+        handshakes: Mutex::new(Quiet::new(Instant::now())),
+        refusals: Mutex::new(Quiet::new(Instant::now())),
         changes: watch::Sender::new(()),
     });
     tokio::select! {

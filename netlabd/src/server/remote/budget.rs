@@ -28,6 +28,8 @@ const ACQUAINTANCE: Rate = Rate { burst: 1024.0, per_second: 256.0 };
 const NEWCOMERS: Rate = Rate { burst: 1024.0, per_second: 256.0 };
 /// Wrong tokens of one source.
 const WRONG_TOKENS: Rate = Rate { burst: 10.0, per_second: 0.1 };
+/// Lines in the log about strangers of one kind.
+const MESSAGES: Rate = Rate { burst: 10.0, per_second: 0.1 };
 
 /// Where a connection comes from: an IPv4 address, or the network of an IPv6 address, of which
 /// one machine has as many as it likes.
@@ -211,25 +213,24 @@ impl<T> Budget<T> {
     }
 }
 
-/// Lets one of many equal messages through now and then.
-#[derive(Debug, Default)]
+/// Lets some of many messages through: a few at once, then one now and then.
+#[derive(Debug)]
 pub(super) struct Quiet {
-    spoken: Option<Instant>,
+    messages: Bucket,
     kept: u64,
 }
 
 impl Quiet {
-    /// The time between two messages.
-    const EVERY: Duration = Duration::from_secs(10);
+    pub(super) fn new(now: Instant) -> Quiet {
+        Quiet { messages: Bucket::full(MESSAGES, now), kept: 0 }
+    }
 
-    /// How many messages were kept back since the last one, when it is time for another.
+    /// How many messages were kept back since the last one, when there may be another.
     pub(super) fn speak(&mut self, now: Instant) -> Option<u64> {
-        let is_early = |spoken| now.saturating_duration_since(spoken) < Self::EVERY;
-        if self.spoken.is_some_and(is_early) {
+        if !self.messages.take(MESSAGES, now) {
             self.kept += 1;
             return None;
         }
-        self.spoken = Some(now);
         Some(std::mem::take(&mut self.kept))
     }
 }
@@ -312,13 +313,15 @@ mod tests {
     }
 
     #[test]
-    fn equal_messages_are_counted_instead_of_repeated() {
+    fn messages_that_are_too_many_are_counted() {
         let start = Instant::now();
-        let mut quiet = Quiet::default();
-        assert_eq!(quiet.speak(start), Some(0));
+        let mut quiet = Quiet::new(start);
+        for _ in 0..10 {
+            assert_eq!(quiet.speak(start), Some(0));
+        }
         for _ in 0..5 {
             assert_eq!(quiet.speak(start), None);
         }
-        assert_eq!(quiet.speak(start + Quiet::EVERY), Some(5));
+        assert_eq!(quiet.speak(start + Duration::from_secs(11)), Some(5));
     }
 }
