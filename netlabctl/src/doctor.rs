@@ -27,11 +27,11 @@ pub(crate) async fn doctor(context: &Context) -> Result<(), Failure> {
             (checks, None)
         }
         Err(error) => {
-            let checks = match context.client.transport() {
+            let looked_at = match context.client.transport() {
                 Transport::Unix(socket) => local(socket),
-                Transport::Dial(_) => Vec::new(),
+                Transport::Other(_) => Vec::new(),
             };
-            (checks, Some(Failure::from(error)))
+            (looked_at, Some(Failure::from(error)))
         }
     };
     output::text(&render(&checks, context.colour));

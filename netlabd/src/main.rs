@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
+use netlab_api::RouteMode;
 use netlabd::daemon::config::Config;
 use netlabd::daemon::{self, teardown};
 use netlabd::node::pod;
@@ -48,6 +49,9 @@ struct Options {
     /// Address and TCP port for nodes that join, as 0.0.0.0:7411 [default: no port]
     #[arg(long, value_name = "ADDR:PORT", env = "NETLABD_LISTEN", conflicts_with = "join")]
     listen: Option<SocketAddr>,
+    /// How pods of other nodes are reached: host-gw, vxlan or auto. Of the server [default: host-gw]
+    #[arg(long, value_name = "MODE", env = "NETLABD_ROUTE_MODE", conflicts_with = "join")]
+    route_mode: Option<RouteMode>,
     /// Join the cluster of this server, as https://HOST:7411
     #[arg(long, value_name = "URL", env = "NETLABD_JOIN")]
     join: Option<ServerAddress>,
@@ -132,6 +136,7 @@ fn configured(options: Options) -> anyhow::Result<Config> {
     config.pod_networks = options.pod_networks.unwrap_or(config.pod_networks);
     config.mtu = options.mtu.or(config.mtu);
     config.listen = options.listen.or(config.listen);
+    config.route_mode = options.route_mode.or(config.route_mode);
     config.join = options.join.or(config.join);
     // A flag of one kind beats a line of the other.
     if options.token.is_some() || options.token_file.is_some() {

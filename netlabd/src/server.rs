@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::control::access::PodAccess;
 use crate::control::cluster::Cluster;
+use crate::control::plane::ControlPlane;
 
 pub use caller::Caller;
 pub use connection::serve;
@@ -24,6 +25,7 @@ pub use health::{Gate, Readiness};
 pub use metrics::Metrics;
 pub use remote::{BoundPort, NodePort, RemoteError, bind_port, serve_remote};
 pub use socket::{BoundSocket, SocketError, SocketFile, bind_socket};
+pub use tunnel::{TunnelServer, Tunnels};
 
 mod answer;
 mod body;
@@ -33,6 +35,7 @@ mod exec;
 mod health;
 mod log;
 mod metrics;
+mod nodes;
 mod objects;
 mod peer;
 mod query;
@@ -41,6 +44,7 @@ mod router;
 mod socket;
 mod target;
 mod token;
+mod tunnel;
 mod watch;
 
 #[cfg(test)]
@@ -51,6 +55,10 @@ mod tests;
 pub struct ServerState {
     /// Objects, and what may be done to them.
     pub cluster: Arc<dyn Cluster>,
+    /// What nodes ask and tell; `None` where the store is elsewhere.
+    pub control_plane: Option<Arc<dyn ControlPlane>>,
+    /// Connections to nodes.
+    pub tunnels: Arc<Tunnels>,
     /// The processes of pods.
     pub pods: Arc<dyn PodAccess>,
     /// What `/readyz` waits for.

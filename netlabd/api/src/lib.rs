@@ -26,6 +26,7 @@ pub mod schema;
 pub mod time;
 pub mod token;
 pub mod validate;
+pub mod view;
 pub mod wire;
 
 pub use error::{ApiError, Reason};

@@ -21,11 +21,14 @@ pub mod mark;
 pub mod netns;
 
 pub mod address;
+pub mod ethtool;
+pub mod fdb;
 pub mod if_name;
 pub mod link;
 pub mod link_addr;
 pub mod neighbour;
 pub mod route;
+pub mod vxlan;
 
 pub mod request;
 pub mod socket;
@@ -38,8 +41,9 @@ pub mod sysctl;
 pub mod uplink;
 
 pub use address::Address;
+pub use fdb::FdbEntry;
 pub use if_name::{IfIndex, IfName};
-pub use link::{Link, LinkChange, LinkRef, Veth, VethEnd};
+pub use link::{Link, LinkChange, LinkRef, ReversePath, Veth, VethEnd};
 pub use link_addr::LinkAddr;
 pub use monitor::{Change, Event, Monitor, What};
 pub use neighbour::Neighbour;
@@ -53,6 +57,7 @@ pub use request::{Batch, Request};
 pub use route::{Route, RouteKind};
 pub use socket::{BatchError, KernelError, Outcome, RouteFilter, RouteSocket, SocketError};
 pub use uplink::{Uplink, observe_uplink};
+pub use vxlan::Vxlan;
 
 #[cfg(test)]
 mod testing;

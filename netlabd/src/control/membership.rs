@@ -12,7 +12,6 @@ use netlab_api::{ApiError, Node, Reason, Time};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::cluster::Cluster;
 use super::draft::{Draft, commit_failed, read_failed};
 use super::event::event_about;
 use super::watch::watch_failed;
@@ -161,7 +160,7 @@ impl Control {
             let member = Member { key: key.to_owned(), joined };
             let value = serde_json::to_value(member).map_err(unwritable)?;
             draft.put_raw(member_path(node), Some(&value));
-            let object = super::local::new_node(node, NodeStatus::default(), now).into();
+            let object = super::node::new_node(node, NodeStatus::default(), now).into();
             draft.put(&object);
             match draft.commit().await {
                 Ok(_) => {

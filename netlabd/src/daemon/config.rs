@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ipnet::IpNet;
+use netlab_api::RouteMode;
 use serde::Deserialize;
 
+use crate::control::NODE_GRACE;
 use crate::control::config::ClusterConfig;
 use crate::control::ipam::{default_pod_networks, is_large_enough};
 use crate::node::pod::config::BackOff;
@@ -60,6 +62,12 @@ pub struct Config {
     pub token: Option<String>,
     /// A file with the token, which then need not stand here.
     pub token_file: Option<PathBuf>,
+    /// How blocks of other nodes are reached; a word that is new since the last start is obeyed,
+    /// else what `netlabctl network mode` said last. Of the server only.
+    pub route_mode: Option<RouteMode>,
+    /// How long a node may be silent before it is not ready. Of the server only.
+    #[serde(deserialize_with = "duration")]
+    pub node_grace: Duration,
 }
 
 impl Default for Config {
@@ -84,6 +92,8 @@ impl Default for Config {
             join: None,
             token: None,
             token_file: None,
+            route_mode: None,
+            node_grace: NODE_GRACE,
         }
     }
 }

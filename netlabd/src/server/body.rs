@@ -34,6 +34,9 @@ pub(super) struct ObjectBody<T>(pub(super) T);
 /// Objects of any kind.
 pub(super) struct ObjectsBody(pub(super) Vec<Object>);
 
+/// A value that is no object of the store.
+pub(super) struct JsonBody<T>(pub(super) T);
+
 /// A merge patch of a `T`.
 pub(super) struct PatchBody<T>(pub(super) Map<String, Value>, pub(super) PhantomData<fn() -> T>);
 
@@ -70,6 +73,27 @@ impl FromRequest<App> for ObjectsBody {
         }
         let objects = items.into_iter().enumerate().map(|(index, item)| decode_any(index, item));
         Ok(ObjectsBody(objects.collect::<Result<_, ApiError>>()?))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        let value = read_json(request, app, &[JSON]).await?;
+        let read = serde_path_to_error::deserialize(value);
+        read.map(JsonBody).map_err(|error| {
+            let field = error.path().to_string();
+            let error = bad_request(format!("the body cannot be understood: {}", error.inner()));
+            Failure(if field == "." { error } else { error.with_field(field) })
+        })
+    }
+}
+
+impl<T: JsonSchema> OperationInput for JsonBody<T> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let schema = ctx.schema.subschema_for::<T>();
+        set_body(ctx, operation, body_doc(JSON, schema));
     }
 }
 

@@ -9,4 +9,6 @@ pub enum Caller {
     /// The node of this name, which showed its certificate; for itself, or for somebody on its
     /// machine.
     Node(String),
+    /// The server of this node, in a tunnel that the node opened.
+    Server,
 }

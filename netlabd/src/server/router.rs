@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::answer::{Answer, Failure, panic_response};
-use super::{ServerState, exec, health, log, objects, token};
+use super::{ServerState, exec, health, log, nodes, objects, token};
 
 /// What every handler has at hand.
 #[derive(Clone)]
@@ -113,6 +113,25 @@ fn routes() -> ApiRouter<App> {
             get_with(health::programmed, summary("Wait until kernels reflect a revision")),
         )
         .api_route("/v1/apply", post_with(objects::apply, summary("Apply objects, all or none")))
+        .api_route(
+            "/v1/network",
+            get_with(nodes::network, summary("What holds for the pod network"))
+                .merge(put_with(nodes::set_network, summary("Change the pod network"))),
+        )
+        .api_route(
+            "/v1/nodes/{name}/view",
+            get_with(nodes::view, |op| nodes::document(op.summary("For a node: what concerns it"))),
+        )
+        .api_route(
+            "/v1/nodes/{name}/report",
+            post_with(nodes::report, summary("For a node: what it says of itself and its pods")),
+        )
+        .api_route(
+            "/v1/nodes/{name}/tunnels/{tunnel}",
+            post_with(nodes::tunnel, |op| {
+                nodes::document(op.summary("For a node: a connection that the server asked for"))
+            }),
+        )
         .api_route(
             "/v1/namespaces/{namespace}/pods/{name}/exec",
             post_with(exec::exec, |op| exec::document(op.summary("Run a command in a pod"))),

@@ -76,6 +76,8 @@ impl Lab {
         let pods = Arc::new(PlayedPods::default());
         let readiness = Readiness::new();
         let state = ServerState {
+            control_plane: None,
+            tunnels: super::Tunnels::none(),
             cluster: control.clone(),
             pods: pods.clone(),
             readiness: readiness.clone(),

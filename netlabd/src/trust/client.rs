@@ -8,7 +8,6 @@
 //! Nothing is retried here: whoever calls knows whether it makes sense. [`ConnectError`] tells what
 //! may pass by itself ([`ConnectError::is_transient`]) and what a person has to mend.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +19,6 @@ use hyper::body::Body;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
-use netlab_api::client::{Client, Dial, Dialing, Duplex, Transport};
 use netlab_api::{ApiError, Time};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{
@@ -231,12 +229,6 @@ impl Connector {
         speak_http(&self.server, self.connect().await?).await
     }
 
-    /// A client of the server's API, which keeps connections and opens another when one breaks. Why
-    /// it cannot is a [`ConnectError`] in the source of `ClientError::Connect`.
-    pub fn api(self: &Arc<Self>) -> Client {
-        Client::new(Transport::Dial(self.clone()))
-    }
-
     /// One request with a JSON body, on a connection of its own, and its JSON answer.
     ///
     /// # Errors
@@ -248,25 +240,6 @@ impl Connector {
         body: Option<&impl Serialize>,
     ) -> Result<T, CallError> {
         call(&self.server, self.http().await?, method, path, body).await
-    }
-}
-
-impl Dial for Connector {
-    fn dial(&self) -> Dialing<'_> {
-        Box::pin(async {
-            let stream = self.connect().await.map_err(io::Error::other)?;
-            Ok(Box::new(stream) as Box<dyn Duplex>)
-        })
-    }
-
-    fn target(&self) -> String {
-        self.server.to_string()
-    }
-}
-
-impl fmt::Debug for Connector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("server", &self.server).finish_non_exhaustive()
     }
 }
 

@@ -113,6 +113,8 @@ impl Server {
         let bound = bind_port(address, membership.clone()).await.expect("a port");
         let state = ServerState {
             cluster: control.clone(),
+            control_plane: None,
+            tunnels: netlabd::server::Tunnels::none(),
             pods: Arc::new(NoPods),
             readiness: Readiness::new(),
             metrics: Arc::new(Metrics::new("1.2.3")),
