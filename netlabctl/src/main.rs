@@ -34,6 +34,7 @@ mod run;
 mod status;
 mod target;
 mod terminal;
+mod token;
 mod version;
 mod wait;
 
