@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::wait::poll;
+use crate::wait::{TIMEOUT, poll};
 
 /// A running program. Its process group is killed on drop.
 #[derive(Debug)]
@@ -70,9 +71,11 @@ impl Background {
     /// Waits until it has written this.
     #[track_caller]
     pub fn wait_for(&self, text: &str) {
-        poll(&format!("`{text}` in the output: {}", self.output()), || {
-            self.output().contains(text).then_some(())
-        });
+        let deadline = Instant::now() + TIMEOUT;
+        while !self.output().contains(text) {
+            assert!(Instant::now() < deadline, "no `{text}` within {TIMEOUT:?}: {}", self.output());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Sends a signal to the program alone.

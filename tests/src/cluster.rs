@@ -196,22 +196,23 @@ impl Cluster {
         poll(&format!("node {node} is {status}"), || (self.ready(node) == status).then_some(()));
     }
 
-    /// Cuts a node off from all others: its cable is unplugged at the switch.
+    /// Cuts a node off from all others: its port at the switch takes and gives nothing. The link
+    /// stays up, as behind a switch that has failed.
     #[track_caller]
     pub fn cut(&self, node: &str) {
-        self.plug_of(node, "down");
+        self.set_port(node, "disabled");
     }
 
-    /// Plugs a node in again.
+    /// Lets a node be reached again.
     #[track_caller]
     pub fn heal(&self, node: &str) {
-        self.plug_of(node, "up");
+        self.set_port(node, "forwarding");
     }
 
     #[track_caller]
-    fn plug_of(&self, node: &str, how: &str) {
+    fn set_port(&self, node: &str, state: &str) {
         let (rack, _) = self.place_of(node);
-        self.rack(rack).ip(&format!("link set {node} {how}"));
+        self.rack(rack).exec(&["bridge", "link", "set", "dev", node, "state", state]).ok();
     }
 
     /// Rack and number in it.
