@@ -117,8 +117,8 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     let ready = async {
         if first_sync.await.is_ok() {
             let status = machine.status()?;
-            control.register_node(&name, status).await?;
             control.watch_nodes(&name);
+            control.register_node(&name, status).await?;
             gate.open();
             tracing::info!(node = name, "ready");
             notify(&[sd_notify::NotifyState::Ready]);

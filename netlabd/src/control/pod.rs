@@ -9,7 +9,7 @@ use netlab_api::event::EventKind;
 use netlab_api::ipam::AddressHolder;
 use netlab_api::pod::{
     Condition, ConditionStatus, ContainerState, ContainerStatus, DEFAULT_GRACE_PERIOD_SECONDS,
-    POD_SCHEDULED, PodIp, PodPhase, PodStatus, StateWaiting,
+    DISRUPTION_TARGET, POD_SCHEDULED, PodIp, PodPhase, PodStatus, StateWaiting,
 };
 use netlab_api::{ApiError, IpamBlock, Node, Pod, Reason, Time};
 
@@ -154,10 +154,9 @@ pub(super) fn merge_status(stored: &PodStatus, mut reported: PodStatus, now: Tim
     reported.pod_ip = stored.pod_ip;
     reported.pod_ips.clone_from(&stored.pod_ips);
     reported.host_ip = stored.host_ip;
-    reported.conditions.retain(|c| c.kind != POD_SCHEDULED);
-    reported
-        .conditions
-        .splice(0..0, stored.conditions.iter().filter(|c| c.kind == POD_SCHEDULED).cloned());
+    let is_ours = |c: &Condition| [POD_SCHEDULED, DISRUPTION_TARGET].contains(&c.kind.as_str());
+    reported.conditions.retain(|c| !is_ours(c));
+    reported.conditions.splice(0..0, stored.conditions.iter().filter(|c| is_ours(c)).cloned());
     for condition in &mut reported.conditions {
         let before = stored.conditions.iter().find(|c| c.kind == condition.kind);
         condition.last_transition_time = match before {
@@ -200,7 +199,7 @@ pub(super) fn blocks_of(node: &str, blocks: &[Arc<IpamBlock>]) -> Vec<IpNet> {
     blocks.iter().filter(|b| b.spec.node == node).map(|b| b.spec.cidr).collect()
 }
 
-fn condition(kind: &str, status: ConditionStatus, now: Time) -> Condition {
+pub(super) fn condition(kind: &str, status: ConditionStatus, now: Time) -> Condition {
     Condition {
         kind: kind.to_owned(),
         status,
