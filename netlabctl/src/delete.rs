@@ -91,7 +91,7 @@ struct HowArgs {
 }
 
 /// Time beyond the grace period in which a node lets go of a pod on any machine worth the name.
-const BEYOND_GRACE: Duration = Duration::from_secs(60);
+pub(crate) const BEYOND_GRACE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Failure> {
     let how = args.how;
