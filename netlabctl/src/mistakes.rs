@@ -159,18 +159,20 @@ mod tests {
         check("netlabctl pod logs web", &["`netlabctl logs NAME`"]);
         check("netlabctl config view", &["NETLAB_SOCKET"]);
         check("netlabctl cluster-info", &["`netlabctl status`"]);
+        check("netlabctl node delete n2", &["`netlabctl delete node NAME`"]);
+        check("netlabctl node add", &["`netlabd --join`", "`netlabctl node token`"]);
+        check("netlabctl taint nodes n1 a=b:NoSchedule", &["`netlabctl cordon NODE`"]);
+        check("netlabctl top node", &["`netlabctl get nodes`"]);
+        check("netlabctl network mode vxlna", &["'vxlna'", "'vxlan'"]);
+        check("netlabctl network mod", &["`netlabctl network mode`"]);
+        check("netlabctl drain", &["<NODE>"]);
     }
 
     #[test]
     fn what_is_not_there_yet_is_said_to_be_so() {
-        for line in [
-            "svc expose web",
-            "expose pod web",
-            "lab up",
-            "node token",
-            "trace a b",
-            "port-forward web 80",
-        ] {
+        for line in
+            ["svc expose web", "expose pod web", "lab up", "trace a b", "port-forward web 80"]
+        {
             check(&format!("netlabctl {line}"), &["not in this version yet"]);
         }
     }

@@ -20,7 +20,8 @@ use super::draft::{Draft, store_key};
 use super::event::{event_about, name_event, put_event};
 use super::pod::{self, Unschedulable};
 use super::refusal::{
-    check, check_stays, check_uid, check_version, check_writable, not_found, not_yours,
+    check, check_stays, check_uid, check_version, check_writable, no_such_node, not_found,
+    not_yours,
 };
 use super::wish::{
     fields_of, foreign_changes, read_object, spec_of, wish_of, with_wish, without_source,
@@ -248,17 +249,7 @@ impl Admission<'_, '_> {
             return Ok(Ok(node.clone()));
         }
         let known: Vec<_> = nodes.iter().map(|n| n.metadata.name.as_str()).collect();
-        let pod = &pod.metadata.name;
-        Err(ApiError::new(
-            Reason::Invalid,
-            format!("pod \"{pod}\" wants node \"{name}\", which does not exist"),
-        )
-        .with_object(format!("pod/{pod}"))
-        .with_field("spec.nodeName")
-        .with_hint(match known.as_slice() {
-            [] => "no node has registered yet".to_owned(),
-            known => format!("nodes are: {}", known.join(", ")),
-        }))
+        Err(no_such_node(&pod.metadata.name, name, &known))
     }
 
     pub(super) fn bind(&mut self, pod: &mut Pod, node: &Node) -> Result<Event, ApiError> {
