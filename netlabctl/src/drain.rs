@@ -14,7 +14,7 @@ use netlab_api::{Node, Object, Pod, Reason};
 
 use crate::context::Context;
 use crate::cordon::{self, NodesArgs};
-use crate::failure::Failure;
+use crate::failure::{Failure, TIMED_OUT};
 use crate::progress::{self, Bound, Progress};
 use crate::wait::follow::{Change, follow};
 use crate::{delete, duration, output, wait};
@@ -50,6 +50,9 @@ pub(crate) struct DrainArgs {
 
 /// For ever, as far as a drain goes.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What becomes of a drain whose command ends early.
+const GOES_ON: &str = "evicted pods leave, and are made anew elsewhere, without you; `netlabctl get pods -A -o wide` shows how far they are";
 
 pub(crate) async fn drain(context: &Context, args: DrainArgs) -> Result<(), Failure> {
     let targets = args.nodes.read(context).await?;
@@ -134,7 +137,7 @@ async fn see_through(
     let bound = Bound {
         timeout,
         late: format!("timed out draining node/{node}"),
-        left: "evicted pods leave, and are made anew elsewhere, without you; `netlabctl get pods -A -o wide` shows how far they are".to_owned(),
+        left: GOES_ON.to_owned(),
     };
     let started = tokio::time::Instant::now();
     let work = async {
@@ -153,7 +156,10 @@ async fn see_through(
         let left = timeout.saturating_sub(started.elapsed());
         wait::programmed(context, revision, left, &progress).await
     };
-    progress::wait(&bound, &progress, work).await
+    match progress::wait(&bound, &progress, work).await {
+        Err(failure) if failure.code == TIMED_OUT => Err(failure.with_hint(GOES_ON)),
+        done => done,
+    }
 }
 
 impl DrainArgs {
