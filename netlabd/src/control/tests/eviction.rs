@@ -178,6 +178,37 @@ fn evicted_pods_of_a_lost_node_are_made_anew_when_it_is_deleted_and_others_go_wi
 }
 
 #[test]
+fn a_node_may_be_deleted_while_its_pods_are_still_moving() {
+    run(async {
+        let lab = Lab::new().await;
+        lab.control.watch_nodes("n1");
+        lab.register("n2", true).await;
+        let mut wanted = pod("web");
+        wanted.spec.node_name = Some("n2".to_owned());
+        lab.create(wanted).await.unwrap();
+        let going = lab.evict("web").await.unwrap();
+        lab.delete(&key(Kind::Node, "n2")).await.unwrap();
+        lab.finalize(&[&going]).await;
+        assert!(lab.is_gone(&key(Kind::Node, "n2")).await);
+        assert_eq!(lab.pod("web").await.spec.node_name.as_deref(), Some("n1"));
+    });
+}
+
+#[test]
+fn a_name_that_is_taken_meanwhile_stays_with_who_took_it() {
+    run(async {
+        let (lab, web) = Lab::with_web_on_n1().await;
+        lab.evict("web").await.unwrap();
+        lab.control.remove_pods("n1", &[identity(&web)]).await.unwrap();
+        let taken = lab.run("web").await;
+        lab.control.finalize_pods("n1", Vec::new()).await.unwrap();
+        assert_eq!(lab.pod("web").await.metadata.uid, taken.metadata.uid);
+        assert_eq!(lab.moves().await, 0);
+        assert!(lab.events().await.iter().any(|event| event.reason == "FailedMove"));
+    });
+}
+
+#[test]
 fn an_evicted_pod_goes_with_its_namespace() {
     run(async {
         let (lab, _) = Lab::with_web_on_n1().await;
