@@ -22,6 +22,12 @@ use departure::{Departures, Leave};
 use plan::Plan;
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Each pod is made anew on another node, under its name and with a new address, once it is\n\
+                  gone from its own. The server does so: no pod is lost when this command ends early.\n\
+                  When no other node takes the pods, nothing is changed, unless --force is given: as in\n\
+                  kubectl, it goes on with pods that nothing makes anew, and deletes them."
+)]
 pub(crate) struct DrainArgs {
     #[command(flatten)]
     nodes: NodesArgs,
