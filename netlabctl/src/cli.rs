@@ -11,7 +11,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::{
     annotate, api_resources, apply, completion, cordon, cp, delete, describe, diff, doctor, drain,
-    edit, events, exec, explain, get, label, logs, network, patch, run, status, version, wait,
+    edit, events, exec, explain, get, label, logs, network, patch, run, status, token, version,
+    wait,
 };
 
 /// Kubernetes networking on bare Linux: pods, their addresses and their routes.
@@ -98,7 +99,7 @@ pub(crate) enum Command {
     Status,
     /// Look for what does not work, and tell how to mend it
     Doctor,
-    /// List nodes, and keep pods off them
+    /// List nodes, keep pods off them, and let machines join
     #[command(subcommand)]
     Node(NodeCommand),
     /// Place no new pods on a node
@@ -142,6 +143,8 @@ pub(crate) enum NodeCommand {
     Uncordon(cordon::CordonArgs),
     /// Move the pods of a node to others, and place no new ones on it
     Drain(drain::DrainArgs),
+    /// Print a token with which other machines join
+    Token(token::TokenArgs),
 }
 
 /// Carries a command out.
@@ -161,6 +164,7 @@ pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), 
             drain::drain(context, args).await
         }
         Command::Network(args) => network::network(context, args).await,
+        Command::Node(NodeCommand::Token(args)) => token::token(context, args).await,
         Command::Get(args) => get::get(context, args).await,
         Command::Describe(args) => describe::describe(context, args).await,
         Command::Delete(args) => delete::delete(context, args).await,
@@ -335,6 +339,10 @@ mod tests {
             "netlabctl drain -l rack=a --pod-selector app=web --grace-period=-1 --dry-run=server",
             "netlabctl node drain n1 n2",
             "netlabctl network mode vxlan",
+            "netlabctl node token --ttl 30m --description racks -o wide",
+            "netlabctl node token list --no-headers",
+            "netlabctl node token ls -o json",
+            "netlabctl node token revoke abcdef",
             "netlabctl version --client=true",
             "netlabctl get pods --watch=false --no-headers=true",
             "netlabctl get pods -L app,tier",

@@ -43,6 +43,7 @@ mod feed;
 pub mod ipam;
 mod liveness;
 mod local;
+pub mod membership;
 mod network;
 mod node;
 pub mod plane;
@@ -440,6 +441,10 @@ fn delete_pod(
 fn remove(draft: &mut Draft<'_>, key: &ObjectKey) {
     draft.delete(key);
     draft.put_raw(format!("applied/{}", store_key(key)), None);
+    // A node that is deleted is no member any more: its certificate opens nothing.
+    if key.kind == Kind::Node {
+        draft.put_raw(membership::member_path(&key.name), None);
+    }
 }
 
 fn too_busy() -> ApiError {

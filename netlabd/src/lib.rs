@@ -10,3 +10,4 @@ pub mod node;
 pub mod remote;
 pub mod server;
 pub mod store;
+pub mod trust;

@@ -60,11 +60,14 @@ fn the_server_outlives_a_time_without_descriptors() {
         let bound = bind_socket(&path, "netlab-test-no-such-group").expect("a socket");
         let state = ServerState {
             cluster: Arc::new(control),
+            control_plane: None,
+            tunnels: netlabd::server::Tunnels::none(),
             pods: Arc::new(NoPods),
             readiness: Readiness::new(),
             metrics: Arc::new(Metrics::new("1.2.3")),
             group: bound.group,
             limits: Limits::default(),
+            nodes: None,
             node: "n1".to_owned(),
             version: "1.2.3".to_owned(),
         };

@@ -122,11 +122,11 @@ fn of_node(word: &str) -> Option<String> {
     match word {
         "get" => Some("did you mean `netlabctl get nodes`?".to_owned()),
         "describe" | "show" => Some("did you mean `netlabctl describe node NAME`?".to_owned()),
-        "rm" | "delete" | "remove" => Some("did you mean `netlabctl delete node NAME`?".to_owned()),
-        "join" | "add" | "new" | "create" | "run" => Some(
-            "a node adds itself: `netlabd --join` on its machine, with what `netlabctl node token` prints"
+        "join" | "add" | "new" | "create" => Some(
+            "`netlabctl node token` prints what lets another machine join, and the command"
                 .to_owned(),
         ),
+        "rm" | "delete" | "remove" => Some("did you mean `netlabctl delete node NAME`?".to_owned()),
         "top" | "taint" => of_root(word),
         _ => None,
     }

@@ -24,6 +24,7 @@ pub mod resource;
 pub mod route_mode;
 pub mod schema;
 pub mod time;
+pub mod token;
 pub mod validate;
 pub mod view;
 pub mod wire;

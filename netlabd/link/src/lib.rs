@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Network namespaces, veth pairs, addresses, routes, neighbours and sysctls.
+//! Network namespaces, veth pairs, VXLAN devices, addresses, routes, neighbours and sysctls.
 //!
 //! This crate turns values into kernel state and kernel state into values. It knows no pod, no
 //! service and no store: the caller decides what should be there, compares it with what
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Reading order: [`mark`] (how our things are recognised), [`netns`], [`request`], [`socket`],
-//! [`pod_link`], [`observe`], [`monitor`], [`sysctl`], [`uplink`].
+//! [`pod_link`], [`vxlan`], [`observe`], [`monitor`], [`sysctl`], [`ethtool`], [`uplink`].
 //!
 //! Nothing here awaits inside a foreign network namespace: sockets are opened there by a thread
 //! of their own ([`Netns::run`]) and then used from anywhere, because a socket stays in the
@@ -21,11 +21,14 @@ pub mod mark;
 pub mod netns;
 
 pub mod address;
+pub mod ethtool;
+pub mod fdb;
 pub mod if_name;
 pub mod link;
 pub mod link_addr;
 pub mod neighbour;
 pub mod route;
+pub mod vxlan;
 
 pub mod request;
 pub mod socket;
@@ -38,8 +41,9 @@ pub mod sysctl;
 pub mod uplink;
 
 pub use address::Address;
+pub use fdb::FdbEntry;
 pub use if_name::{IfIndex, IfName};
-pub use link::{Link, LinkChange, LinkRef, Veth, VethEnd};
+pub use link::{Link, LinkChange, LinkRef, ReversePath, Veth, VethEnd};
 pub use link_addr::LinkAddr;
 pub use monitor::{Change, Event, Monitor, What};
 pub use neighbour::Neighbour;
@@ -53,6 +57,7 @@ pub use request::{Batch, Request};
 pub use route::{Route, RouteKind};
 pub use socket::{BatchError, KernelError, Outcome, RouteFilter, RouteSocket, SocketError};
 pub use uplink::{Uplink, observe_uplink};
+pub use vxlan::Vxlan;
 
 #[cfg(test)]
 mod testing;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is asked of the kernel, as values.
 //!
-//! A [`Request`] can be compared and printed as the `ip` command that would do the same, so that
+//! A [`Request`] can be compared and printed as the `ip` or `bridge` command that would do the same, so that
 //! plans, logs and errors share one text. A [`Batch`] is a list of them for one system call.
 
 use std::fmt;
@@ -14,7 +14,7 @@ use netlink_packet_route::{
     link::{LinkAttribute, LinkMessage},
 };
 
-use crate::{Address, LinkChange, Neighbour, Route, Veth, link::LinkRef};
+use crate::{Address, FdbEntry, LinkChange, Neighbour, Route, Veth, Vxlan, link::LinkRef};
 
 /// One change of a network namespace. `Add…` fails when the object is there, `Set…` does not,
 /// `Del…` fails when it is not there.
@@ -22,6 +22,10 @@ use crate::{Address, LinkChange, Neighbour, Route, Veth, link::LinkRef};
 pub enum Request {
     /// Makes a veth pair.
     AddVeth(Veth),
+    /// Makes a VXLAN device.
+    AddVxlan(Vxlan),
+    /// Gives a VXLAN device its local address. Its identifier and its port are for ever.
+    SetVxlanLocal(Vxlan),
     /// Changes a link.
     SetLink(LinkChange),
     /// Deletes a link, and with a veth its other end. Costs an RCU grace period, about 20 ms.
@@ -44,6 +48,10 @@ pub enum Request {
     SetNeighbour(Neighbour),
     /// Removes a neighbour.
     DelNeighbour(Neighbour),
+    /// Adds a forwarding entry in place of that with the same link-layer address.
+    SetFdb(FdbEntry),
+    /// Removes a forwarding entry.
+    DelFdb(FdbEntry),
 }
 
 impl Request {
@@ -62,6 +70,10 @@ impl Request {
         const SET: u16 = NLM_F_CREATE | NLM_F_REPLACE;
         match self {
             Self::AddVeth(veth) => (RouteNetlinkMessage::NewLink(veth.to_message()), ADD),
+            Self::AddVxlan(vxlan) => (RouteNetlinkMessage::NewLink(vxlan.to_message()), ADD),
+            Self::SetVxlanLocal(vxlan) => {
+                (RouteNetlinkMessage::NewLink(vxlan.to_local_message()), 0)
+            }
             Self::SetLink(change) => (RouteNetlinkMessage::SetLink(change.to_message()), 0),
             Self::DelLink(link) => (RouteNetlinkMessage::DelLink(link.to_message()), 0),
             Self::DelLinkGroup(group) => {
@@ -85,6 +97,8 @@ impl Request {
             Self::DelNeighbour(neighbour) => {
                 (RouteNetlinkMessage::DelNeighbour(neighbour.to_message()), 0)
             }
+            Self::SetFdb(entry) => (RouteNetlinkMessage::NewNeighbour(entry.to_message()), SET),
+            Self::DelFdb(entry) => (RouteNetlinkMessage::DelNeighbour(entry.to_message()), 0),
         }
     }
 }
@@ -115,6 +129,11 @@ impl fmt::Display for Request {
         let ip = if family { "ip -6" } else { "ip" };
         match self {
             Self::AddVeth(veth) => write!(f, "{ip} link add {veth}"),
+            Self::AddVxlan(vxlan) => write!(f, "{ip} link add {vxlan}"),
+            Self::SetVxlanLocal(Vxlan { name, vni, local, .. }) => {
+                write!(f, "{ip} link set dev {name} type vxlan id {vni}")?;
+                local.map_or(Ok(()), |local| write!(f, " local {local}"))
+            }
             Self::SetLink(change) => write!(f, "{ip} link set {change}"),
             Self::DelLink(link) => write!(f, "{ip} link del dev {link}"),
             Self::DelLinkGroup(group) => write!(f, "{ip} link del group {group}"),
@@ -127,6 +146,10 @@ impl fmt::Display for Request {
             Self::SetNeighbour(neighbour) => write!(f, "{ip} neigh replace {neighbour}"),
             Self::DelNeighbour(Neighbour { dev, address, .. }) => {
                 write!(f, "{ip} neigh del {address} dev {dev}")
+            }
+            Self::SetFdb(entry) => write!(f, "bridge fdb replace {entry}"),
+            Self::DelFdb(FdbEntry { dev, mac, remote }) => {
+                write!(f, "bridge fdb del {mac} dev {dev} dst {remote} self")
             }
         }
     }
@@ -219,6 +242,16 @@ impl Batch {
     /// Appends [`Request::SetNeighbour`].
     pub fn set_neighbour(&mut self, neighbour: Neighbour) {
         self.push(Request::SetNeighbour(neighbour));
+    }
+
+    /// Appends [`Request::SetFdb`].
+    pub fn set_fdb(&mut self, entry: FdbEntry) {
+        self.push(Request::SetFdb(entry));
+    }
+
+    /// Appends [`Request::DelFdb`].
+    pub fn del_fdb(&mut self, entry: FdbEntry) {
+        self.push(Request::DelFdb(entry));
     }
 
     /// Appends [`Request::DelNeighbour`].

@@ -18,6 +18,7 @@ use super::cluster::{Cluster, DeleteOptions, Filter, ObjectKey, Objects, Scope};
 use super::draft::{Draft, commit_failed, decode_entry};
 use super::event::{name_event, put_event};
 use super::ipam::Blocks;
+use super::membership::member_path;
 use super::plane::{ControlPlane, NodeView};
 use super::refusal::check;
 use super::{Control, MAX_ROUNDS, delete_pod, pod, remove, too_busy};
@@ -37,7 +38,7 @@ impl ControlPlane for Control {
         let NodeReport { status, programmed, pods, finalized, events } = report;
         self.liveness.hear(node, Instant::now());
         // Before what follows, which is news of later than the loss.
-        if self.feed.is_unready(node) {
+        if self.feed.is_lost(node) {
             self.mark_back(node).await?;
         }
         if let Some(programmed) = programmed {
@@ -78,25 +79,14 @@ impl Control {
     /// A node is there, and this is what it says of itself.
     pub async fn register_node(&self, name: &str, mut status: NodeStatus) -> Result<(), ApiError> {
         let now = Time::now();
+        let claims = self.feed.routing().may_encapsulate();
+        // Many nodes may come at once, and all of them want the next block.
+        let placing = if claims { Some(self.placing.lock().await) } else { None };
         for _ in 0..MAX_ROUNDS {
             let mut draft = Draft::new(&*self.store);
             let found: Option<Node> = draft.get_as(None, name).await?;
             let is_new = found.is_none();
-            let mut node = found.unwrap_or_else(|| Node {
-                metadata: ObjectMeta {
-                    name: name.to_owned(),
-                    uid: Uuid::new_v4().to_string(),
-                    generation: 1,
-                    creation_timestamp: Some(now),
-                    labels: BTreeMap::from([(
-                        "kubernetes.io/hostname".to_owned(),
-                        name.to_owned(),
-                    )]),
-                    ..ObjectMeta::default()
-                },
-                spec: NodeSpec::default(),
-                status: NodeStatus::default(),
-            });
+            let mut node = found.unwrap_or_else(|| new_node(name, NodeStatus::default(), now));
             for condition in &mut status.conditions {
                 let before = node.status.conditions.iter().find(|c| c.kind == condition.kind);
                 condition.last_transition_time = match before {
@@ -106,7 +96,15 @@ impl Control {
                     _ => Some(now),
                 };
             }
-            status.pod_blocks = pod::blocks_of(name, &self.blocks().await?);
+            let mut blocks = Blocks::new(self.blocks().await?);
+            if claims {
+                // Its own packets need an address that answers are encapsulated to.
+                for network in &self.config.pod_networks {
+                    blocks.ensure_block(name, *network, now);
+                }
+            }
+            Control::put_blocks(&mut draft, &blocks, &[]);
+            status.pod_blocks = blocks.of_node(name).map(|block| block.spec.cidr).collect();
             let labels = &mut node.metadata.labels;
             let has_new_role = self.liveness.is_home(name)
                 && labels.insert(SERVER_ROLE_LABEL.to_owned(), "true".to_owned()).is_none();
@@ -119,6 +117,7 @@ impl Control {
             draft.put(&node);
             match draft.commit().await {
                 Ok(_) => {
+                    drop(placing);
                     self.place_waiting().await;
                     return Ok(());
                 }
@@ -357,6 +356,8 @@ impl Control {
                 draft.delete(&key);
             }
         }
+        // Its certificate is good no more.
+        draft.put_raw(member_path(name), None);
         remove(draft, &ObjectKey::of(&Node::named(name).into()));
         Ok(())
     }
@@ -372,5 +373,22 @@ impl Control {
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// A node that was not there before.
+pub(super) fn new_node(name: &str, status: NodeStatus, now: Time) -> Node {
+    let hostname = ("kubernetes.io/hostname".to_owned(), name.to_owned());
+    Node {
+        metadata: ObjectMeta {
+            name: name.to_owned(),
+            uid: Uuid::new_v4().to_string(),
+            generation: 1,
+            creation_timestamp: Some(now),
+            labels: BTreeMap::from([hostname]),
+            ..ObjectMeta::default()
+        },
+        spec: NodeSpec::default(),
+        status,
     }
 }

@@ -146,6 +146,32 @@ fn body_doc(content_type: &str, json_schema: schemars::Schema) -> RequestBody {
     }
 }
 
+/// A body that is no object: a plain `T`.
+pub(super) struct Plain<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Plain<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        let body = read_json(request, app, &[JSON]).await?;
+        serde_path_to_error::deserialize(body).map(Plain).map_err(|error| {
+            let field = error.path().to_string();
+            let text = without_place(error.inner());
+            match field.as_str() {
+                "." => bad_request(text).into(),
+                _ => bad_request(format!("{field}: {text}")).with_field(field).into(),
+            }
+        })
+    }
+}
+
+impl<T: JsonSchema> OperationInput for Plain<T> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let schema = ctx.schema.subschema_for::<T>();
+        set_body(ctx, operation, body_doc(JSON, schema));
+    }
+}
+
 /// Reads a body of one of these content types. A body without a type is taken for the first.
 async fn read_json(request: Request, app: &App, types: &[&str]) -> Result<Value, ApiError> {
     check_content_type(request.headers(), types)?;

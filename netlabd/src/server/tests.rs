@@ -84,6 +84,7 @@ impl Lab {
             metrics: Arc::new(Metrics::new("1.2.3")),
             group: setting.group,
             limits: setting.limits,
+            nodes: None,
             node: "n1".to_owned(),
             version: "1.2.3".to_owned(),
         };

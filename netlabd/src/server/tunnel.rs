@@ -16,11 +16,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::Router;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use netlab_api::client::{Dial, Io};
 use netlab_api::view::ViewEvent;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+
+use super::ServerState;
+use super::caller::Caller;
+use super::connection::{READ_BUFFER, as_caller, serve_connection};
+use super::router::{App, Phase, router};
 
 /// How long a node may take to connect back.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -89,6 +95,32 @@ impl Tunnels {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, u64), oneshot::Sender<Upgraded>>> {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves what the server asks a node in tunnels.
+pub struct TunnelServer {
+    app: App,
+    router: Router,
+    /// Tunnels end with the daemon.
+    _phase: watch::Sender<Phase>,
+}
+
+impl TunnelServer {
+    /// Serves the API of `state`.
+    pub fn new(state: ServerState) -> TunnelServer {
+        let (phase, receiver) = watch::channel(Phase::Serving);
+        let app = App::new(state, receiver);
+        TunnelServer { router: router(app.clone()), app, _phase: phase }
+    }
+
+    /// Serves a tunnel until its end, in a task of its own.
+    pub fn serve(&self, upgraded: Upgraded) {
+        let router = as_caller(self.router.clone(), Caller::Server);
+        let app = self.app.clone();
+        tokio::spawn(async move {
+            serve_connection(TokioIo::new(upgraded), &app, router, READ_BUFFER).await;
+        });
     }
 }
 
