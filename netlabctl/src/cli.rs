@@ -10,8 +10,9 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::{
-    annotate, api_resources, apply, completion, cordon, cp, delete, describe, diff, doctor, edit,
-    events, exec, explain, get, label, logs, patch, run, status, token, version, wait,
+    annotate, api_resources, apply, completion, cordon, cp, delete, describe, diff, doctor, drain,
+    edit, events, exec, explain, get, label, logs, network, patch, run, status, token, version,
+    wait,
 };
 
 /// Kubernetes networking on bare Linux: pods, their addresses and their routes.
@@ -105,6 +106,10 @@ pub(crate) enum Command {
     Cordon(cordon::CordonArgs),
     /// Place pods on a node again
     Uncordon(cordon::CordonArgs),
+    /// Move the pods of a node to others, and place no new ones on it
+    Drain(drain::DrainArgs),
+    /// Show and change what holds for the pod network
+    Network(network::NetworkArgs),
     /// Describe the fields of an object
     Explain(explain::ExplainArgs),
     /// List the types of objects
@@ -136,6 +141,8 @@ pub(crate) enum NodeCommand {
     Cordon(cordon::CordonArgs),
     /// Place pods on a node again
     Uncordon(cordon::CordonArgs),
+    /// Move the pods of a node to others, and place no new ones on it
+    Drain(drain::DrainArgs),
     /// Print a token with which other machines join
     Token(token::TokenArgs),
 }
@@ -153,6 +160,10 @@ pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), 
         Command::Node(NodeCommand::Uncordon(args)) | Command::Uncordon(args) => {
             cordon::cordon(context, &args, false).await
         }
+        Command::Node(NodeCommand::Drain(args)) | Command::Drain(args) => {
+            drain::drain(context, args).await
+        }
+        Command::Network(args) => network::network(context, args).await,
         Command::Node(NodeCommand::Token(args)) => token::token(context, args).await,
         Command::Get(args) => get::get(context, args).await,
         Command::Describe(args) => describe::describe(context, args).await,
@@ -233,7 +244,7 @@ fn arguments(command: &clap::Command, each: &mut impl FnMut(&clap::Arg)) {
 
 /// Flags that no variable sets: what they select or destroy is of one command, and a variable
 /// would do it to each. `node` is to choose a daemon later.
-const NOT_FROM_ENVIRONMENT: [&str; 25] = [
+const NOT_FROM_ENVIRONMENT: [&str; 26] = [
     "all",
     "all-containers",
     "all-namespaces",
@@ -253,6 +264,7 @@ const NOT_FROM_ENVIRONMENT: [&str; 25] = [
     "overwrite",
     "patch",
     "patch-file",
+    "pod-selector",
     "replicas",
     "rm",
     "selector",
@@ -323,6 +335,10 @@ mod tests {
             "netlabctl pod rm web db",
             "netlabctl node ls",
             "netlabctl cordon n1",
+            "netlabctl drain n1 --ignore-daemonsets --delete-emptydir-data --force --timeout=60s",
+            "netlabctl drain -l rack=a --pod-selector app=web --grace-period=-1 --dry-run=server",
+            "netlabctl node drain n1 n2",
+            "netlabctl network mode vxlan",
             "netlabctl node token --ttl 30m --description racks -o wide",
             "netlabctl node token list --no-headers",
             "netlabctl node token ls -o json",

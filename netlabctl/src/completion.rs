@@ -196,7 +196,9 @@ impl Line {
             ["logs"] if self.plain.is_empty() => names(Kind::Pod),
             ["exec"] if self.plain.is_empty() => names(Kind::Pod),
             ["pod", "rm"] => names(Kind::Pod),
-            ["cordon" | "uncordon"] | ["node", "cordon" | "uncordon"] => names(Kind::Node),
+            ["cordon" | "uncordon" | "drain"] | ["node", "cordon" | "uncordon" | "drain"] => {
+                names(Kind::Node)
+            }
             ["cp"] if !self.current.contains(['/', ':']) => {
                 Wanted::Names { kind: Kind::Pod, prefix: String::new(), suffix: ":" }
             }
@@ -346,6 +348,8 @@ mod tests {
         offers("create ", "namespace");
         offers("run web --restart ", "Never");
         offers("events --for ", "pod/");
+        offers("network mode ", "host-gw");
+        offers("node ", "drain");
     }
 
     #[test]
@@ -357,6 +361,10 @@ mod tests {
         assert_eq!(wanted("-n shop logs -f "), names(Kind::Pod, ""));
         assert_eq!(wanted("get pods -n "), names(Kind::Namespace, ""));
         assert_eq!(wanted("run web --node "), names(Kind::Node, ""));
+        assert_eq!(wanted("drain n1 "), names(Kind::Node, ""));
+        assert_eq!(wanted("node drain --force "), names(Kind::Node, ""));
+        assert_eq!(wanted("delete node "), names(Kind::Node, ""));
+        assert_eq!(wanted("wait --for=delete node/"), names(Kind::Node, "node/"));
         assert_eq!(wanted("events --for pod/"), names(Kind::Pod, "pod/"));
     }
 

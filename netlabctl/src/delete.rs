@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use clap::Args;
-use netlab_api::Object;
 use netlab_api::client::{Collection, DeleteOptions, ObjectRef, Selectors};
 use netlab_api::resource::Kind;
+use netlab_api::{Object, Pod};
 
 use crate::context::Context;
 use crate::failure::{Failure, NOT_FOUND};
@@ -91,7 +91,7 @@ struct HowArgs {
 }
 
 /// Time beyond the grace period in which a node lets go of a pod on any machine worth the name.
-const BEYOND_GRACE: Duration = Duration::from_secs(60);
+pub(crate) const BEYOND_GRACE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Failure> {
     let how = args.how;
@@ -233,8 +233,10 @@ pub(crate) async fn gone(
     timeout: Option<Duration>,
     say: impl Fn(&Object),
 ) -> Result<(), Failure> {
-    let grace = doomed.iter().filter_map(|o| o.metadata().deletion_grace_period_seconds).max();
-    let timeout = timeout.unwrap_or(Duration::from_secs(grace.unwrap_or(0)) + BEYOND_GRACE);
+    let timeout = match timeout {
+        Some(timeout) => timeout,
+        None => Duration::from_secs(longest_grace(context, doomed).await?) + BEYOND_GRACE,
+    };
     let mut groups: BTreeMap<(Kind, Option<String>), Vec<Object>> = BTreeMap::new();
     for object in doomed {
         let place = (object.kind(), object.metadata().namespace.clone());
@@ -289,11 +291,7 @@ pub(crate) async fn gone(
                 match left.values().next() {
                     None => ControlFlow::Break(()),
                     Some(next) => {
-                        progress.set(format!(
-                            "{} still there, {} of them terminating: their processes have not ended",
-                            next.slash_name(),
-                            left.len()
-                        ));
+                        progress.set(stays(next, left.len()));
                         ControlFlow::Continue(())
                     }
                 }
@@ -310,6 +308,39 @@ pub(crate) async fn gone(
         Ok(())
     };
     progress::wait(&bound, &progress, work).await
+}
+
+/// Why something is still there.
+fn stays(next: &Object, left: usize) -> String {
+    let name = next.slash_name();
+    match next.kind() {
+        Kind::Node => format!("{name} still there: it lets go of its pods first"),
+        _ => format!(
+            "{name} still there, {left} of them terminating: their processes have not ended"
+        ),
+    }
+}
+
+/// Seconds that the slowest of the commands has that end with these objects.
+async fn longest_grace(context: &Context, doomed: &[Object]) -> Result<u64, Failure> {
+    let mut longest = 0;
+    for object in doomed {
+        let name = &object.metadata().name;
+        let (namespace, fields) = match object.kind() {
+            Kind::Node => (None, format!("spec.nodeName={name}")),
+            Kind::Namespace => (Some(name.as_str()), String::new()),
+            _ => {
+                let own = object.metadata().deletion_grace_period_seconds;
+                longest = longest.max(own.unwrap_or(0));
+                continue;
+            }
+        };
+        let selectors = Selectors { fields, ..Selectors::default() };
+        let pods = context.client.list_as::<Pod>(namespace, &selectors).await?.items;
+        let graces = pods.iter().filter_map(|pod| pod.metadata.deletion_grace_period_seconds);
+        longest = longest.max(graces.max().unwrap_or(0));
+    }
+    Ok(longest)
 }
 
 #[cfg(test)]
@@ -333,6 +364,9 @@ mod tests {
             "pod \"web\" force deleted from default namespace (dry run)"
         );
         assert_eq!(told(&home, false, false, ""), "namespace \"shop\" deleted");
+        let node = Object::Node(netlab_api::Node::named("n2"));
+        assert_eq!(told(&node, false, false, ""), "node \"n2\" deleted");
+        assert_eq!(stays(&node, 1), "node/n2 still there: it lets go of its pods first");
         assert_eq!(told(&home, false, true, ""), "namespace/shop");
     }
 }

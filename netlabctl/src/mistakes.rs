@@ -159,6 +159,13 @@ mod tests {
         check("netlabctl pod logs web", &["`netlabctl logs NAME`"]);
         check("netlabctl config view", &["NETLAB_SOCKET"]);
         check("netlabctl cluster-info", &["`netlabctl status`"]);
+        check("netlabctl node delete n2", &["`netlabctl delete node NAME`"]);
+        check("netlabctl node add", &["`netlabctl node token`"]);
+        check("netlabctl taint nodes n1 a=b:NoSchedule", &["`netlabctl cordon NODE`"]);
+        check("netlabctl top node", &["`netlabctl get nodes`"]);
+        check("netlabctl network mode vxlna", &["'vxlna'", "'vxlan'"]);
+        check("netlabctl network mod", &["`netlabctl network mode`"]);
+        check("netlabctl drain", &["<NODE>"]);
         check("netlabctl node join n2", &["`netlabctl node token`"]);
     }
 

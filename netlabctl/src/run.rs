@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use netlab_api::client::{ApplyOptions, Collection, DeleteOptions, ObjectRef, Selectors};
 use netlab_api::resource::Kind;
-use netlab_api::{Object, Pod};
+use netlab_api::{Node, Object, Pod, Time};
 
 use crate::context::Context;
 use crate::failure::{FAILED, Failure, NOT_FOUND};
@@ -19,7 +19,7 @@ use crate::output::pod_status::{self, Verdict};
 use crate::progress::{self, Bound, Progress};
 pub(crate) use crate::run::spec::RunArgs;
 use crate::wait::follow::{Change, follow};
-use crate::{delete, exec, logs, output, wait};
+use crate::{delete, exec, logs, output, status, wait};
 
 /// Lines of a failed pod's log that are shown.
 const LAST_LINES: u64 = 10;
@@ -45,6 +45,9 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<(), Fail
     if dry_run.is_some() {
         say(&args.output, &made, " (server dry run)");
         return Ok(());
+    }
+    if let Some(warning) = warning_of(context, args.node()).await {
+        output::note(&warning);
     }
     if args.no_wait && session.is_none() {
         say(&args.output, &made, "");
@@ -76,6 +79,26 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<(), Fail
         0 => Ok(()),
         code => Err(Failure::silent(code)),
     }
+}
+
+/// What speaks against the node that a pod names, which no placement looked at.
+async fn warning_of(context: &Context, node: Option<&str>) -> Option<String> {
+    // Whether it can be read or not, the pod is made.
+    let node: Node = context.client.get_as(None, node?).await.ok()?;
+    warning_of_node(&node, Time::now())
+}
+
+fn warning_of_node(node: &Node, now: Time) -> Option<String> {
+    let name = &node.metadata.name;
+    if !node.is_ready() {
+        let why = status::lost(node, now).map(|why| format!(" {why}")).unwrap_or_default();
+        return Some(format!(
+            "Warning: node/{name} is not ready{why}\nhint: the pod starts when it is back; without --node one that is ready is chosen"
+        ));
+    }
+    node.spec.unschedulable.then(|| {
+        format!("Warning: node/{name} is cordoned; a pod that names it runs there all the same")
+    })
 }
 
 fn say(format: &Format, objects: &[Object], suffix: &str) {
@@ -343,6 +366,31 @@ mod tests {
         let mut settling = settling(&progress);
         let change = Change::Present(vec![pod("a", "True"), pod("other", "True")]);
         assert!(matches!(settling.step(change), ControlFlow::Break(Err((name, _))) if name == "b"));
+    }
+
+    #[test]
+    fn a_node_that_is_lost_or_cordoned_is_warned_of() {
+        let node = |ready: &str, unschedulable: bool| -> Node {
+            serde_json::from_value(json!({
+                "metadata": { "name": "n2" }, "spec": { "unschedulable": unschedulable },
+                "status": { "conditions": [{
+                    "type": "Ready", "status": ready, "message": "netlabd on it was not heard",
+                    "lastTransitionTime": "2026-11-22T10:04:00Z",
+                }]},
+            }))
+            .unwrap()
+        };
+        let now = serde_json::from_value(json!("2026-11-22T10:05:00Z")).unwrap();
+        assert_eq!(warning_of_node(&node("True", false), now), None);
+        assert_eq!(
+            warning_of_node(&node("True", true), now).unwrap(),
+            "Warning: node/n2 is cordoned; a pod that names it runs there all the same"
+        );
+        assert_eq!(
+            warning_of_node(&node("Unknown", true), now).unwrap(),
+            "Warning: node/n2 is not ready for 60s: netlabd on it was not heard\n\
+             hint: the pod starts when it is back; without --node one that is ready is chosen"
+        );
     }
 
     #[test]

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use netlab_api::client::Selectors;
+use netlab_api::pod::READY;
+use netlab_api::view::NetworkSettings;
 use netlab_api::wire::{Readiness, Version};
-use netlab_api::{IpamBlock, Node, Pod};
+use netlab_api::{IpamBlock, Node, Pod, Time};
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output;
+use crate::output::age;
 use crate::output::columns::node_status;
 use crate::output::pod_status::{self, Verdict};
 use crate::version::CLIENT;
@@ -27,6 +30,8 @@ struct Overview {
     nodes: Vec<Node>,
     pods: Vec<Pod>,
     blocks: Vec<IpamBlock>,
+    network: NetworkSettings,
+    now: Time,
 }
 
 pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
@@ -39,6 +44,8 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
         nodes: client.list_as::<Node>(None, &all).await?.items,
         pods: client.list_as::<Pod>(None, &all).await?.items,
         blocks: client.list_as::<IpamBlock>(None, &all).await?.items,
+        network: client.network().await?,
+        now: Time::now(),
     };
     output::text(&render(&overview));
     Ok(())
@@ -70,12 +77,16 @@ fn render(overview: &Overview) -> String {
         if !ips.is_empty() {
             line += &format!("  {}", ips.join(" "));
         }
-        let why = node.status.conditions.iter().find(|c| c.kind == "Ready" && !c.is("Ready"));
-        if let Some(message) = why.and_then(|condition| condition.message.as_ref()) {
-            line += &format!("  ({message})");
+        if let Some(why) = lost(node, overview.now) {
+            line += &format!("  ({why})");
         }
         field("", line.trim_start());
     }
+    let networks: Vec<_> = overview.network.pod_networks.iter().map(ToString::to_string).collect();
+    field(
+        "Network:",
+        &format!("{}, route mode {}", networks.join(" "), overview.network.route_mode),
+    );
     field("Pods:", &pods_by_word(&overview.pods));
     let (used, free) = overview.blocks.iter().fold((0, 0), |(used, free), block| {
         (used + block.spec.allocated.len(), free + block.spec.free.len())
@@ -93,6 +104,15 @@ fn render(overview: &Overview) -> String {
         }
     }
     text
+}
+
+/// Since when and why a node is not ready.
+pub(crate) fn lost(node: &Node, now: Time) -> Option<String> {
+    let condition = node.status.conditions.iter().find(|c| c.kind == READY && !c.is(READY))?;
+    let since = condition.last_transition_time;
+    let since = since.map(|since| format!("for {}", age::since(Some(since), now)));
+    let told: Vec<String> = since.into_iter().chain(condition.message.clone()).collect();
+    (!told.is_empty()).then(|| told.join(": "))
 }
 
 fn pods_by_word(pods: &[Pod]) -> String {
@@ -145,6 +165,18 @@ mod tests {
                     },
                 }))
                 .unwrap(),
+                from_value(json!({
+                    "metadata": { "name": "n2" },
+                    "status": {
+                        "conditions": [{
+                            "type": "Ready", "status": "Unknown",
+                            "lastTransitionTime": "2026-11-22T10:02:00Z",
+                            "message": "netlabd on it was not heard for 10 s: is it running?",
+                        }],
+                        "addresses": [{ "type": "InternalIP", "address": "192.168.56.12" }],
+                    },
+                }))
+                .unwrap(),
             ],
             pods: vec![
                 pod(
@@ -166,12 +198,19 @@ mod tests {
                 }))
                 .unwrap(),
             ],
+            network: NetworkSettings {
+                route_mode: netlab_api::RouteMode::Vxlan,
+                pod_networks: vec!["10.42.0.0/16".parse().unwrap()],
+            },
+            now: from_value(json!("2026-11-22T10:05:00Z")).unwrap(),
         };
         expect![[r#"
             Daemon:   netlabd v0.1.0 on /run/netlab/netlabd.sock (ready)
             Revision: 42
-            Nodes:    1 of 1 ready
+            Nodes:    1 of 2 ready
                       n1  Ready  2 pods  192.168.56.11
+                      n2  NotReady  0 pods  192.168.56.12  (for 3m: netlabd on it was not heard for 10 s: is it running?)
+            Network:  10.42.0.0/16, route mode vxlan
             Pods:     2: 1 Error, 1 Running
             Blocks:   1 blocks, 1 addresses used, 1 free in them
 

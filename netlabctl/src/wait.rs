@@ -214,6 +214,9 @@ async fn wait_for(
     progress::wait(&bound, &progress, work).await
 }
 
+/// Longest time that a daemon lets itself be asked to wait for kernels.
+const LONGEST_PROGRAMMED: Duration = Duration::from_secs(3600);
+
 /// Waits until every ready node's kernel reflects `revision`; warns of what could not be made.
 pub(crate) async fn programmed(
     context: &Context,
@@ -222,7 +225,7 @@ pub(crate) async fn programmed(
     progress: &Progress,
 ) -> Result<(), Failure> {
     progress.set("the nodes' kernels follow");
-    let answer = context.client.programmed(revision, timeout).await?;
+    let answer = context.client.programmed(revision, timeout.min(LONGEST_PROGRAMMED)).await?;
     let mut failed = false;
     for node in &answer.nodes {
         for failure in &node.failures {
@@ -264,7 +267,7 @@ impl SettleArgs {
 
 /// Whether a kind has anything to program or to let go of.
 pub(crate) fn lives_on_nodes(kind: Kind) -> bool {
-    matches!(kind, Kind::Pod | Kind::Namespace)
+    matches!(kind, Kind::Pod | Kind::Namespace | Kind::Node)
 }
 
 #[cfg(test)]

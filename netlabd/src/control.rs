@@ -38,6 +38,7 @@ pub mod config;
 mod decoded;
 mod draft;
 pub mod event;
+mod eviction;
 mod feed;
 pub mod ipam;
 mod liveness;
@@ -72,7 +73,7 @@ pub struct Control {
     feed: Arc<Feed>,
     /// Which nodes are alive.
     liveness: Liveness,
-    /// Whether there may be pods without a node.
+    /// Whether there may be pods without a node, or evicted ones that are to be made anew.
     pods_wait: AtomicBool,
 }
 
@@ -111,6 +112,8 @@ impl Control {
             let namespace = Namespace { metadata, ..Namespace::default() };
             control.apply(vec![namespace.into()], WriteOptions::default()).await?;
         }
+        // The daemon before may have ended between a pod's end and its new beginning.
+        control.place_waiting().await;
         Ok(control)
     }
 
@@ -304,6 +307,10 @@ impl Control {
         options: &DeleteOptions,
     ) -> Result<Object, ApiError> {
         let mut object = draft.get(key).await?.ok_or_else(|| not_found(key))?;
+        if options.evict && key.kind != Kind::Pod {
+            let message = format!("{} cannot be evicted: only pods can", key.kind.plural());
+            return Err(ApiError::new(Reason::BadRequest, message).with_object(object.slash_name()));
+        }
         if let Some(expected) = options.resource_version
             && object.metadata().resource_version != expected.to_string()
         {
@@ -321,7 +328,14 @@ impl Control {
         }
         let now = Time::now();
         match &mut object {
-            Object::Pod(pod) => delete_pod(draft, key, pod, options, now),
+            Object::Pod(pod) if options.evict => {
+                eviction::evict(draft, pod, options, &self.placement().await?, now)?;
+            }
+            Object::Pod(pod) => {
+                let before = pod.clone();
+                eviction::cancel(pod);
+                delete_pod(draft, &before, pod, options, now);
+            }
             Object::Namespace(namespace) => {
                 self.delete_namespace(draft, namespace, options, now).await?;
             }
@@ -345,7 +359,10 @@ impl Control {
             let pod: Pod = decode_entry(&entry)?;
             let pod_key = ObjectKey::of(&pod.into());
             let Some(Object::Pod(mut pod)) = draft.get(&pod_key).await? else { continue };
-            delete_pod(draft, &pod_key, &mut pod, options, now);
+            let before = pod.clone();
+            // It would have no namespace to be made anew in.
+            eviction::cancel(&mut pod);
+            delete_pod(draft, &before, &mut pod, options, now);
             lives_on |= pod.spec.node_name.is_some();
         }
         if !lives_on {
@@ -368,8 +385,9 @@ impl Control {
         Ok(())
     }
 
-    /// Places pods that no node would have when they were made. To be called whenever a node may
-    /// have become able to. A failure is logged: whoever caused the change is not to blame.
+    /// Makes evicted pods anew, and places pods that no node would have when they were made. To be
+    /// called whenever a node may have become able to, or a pod is gone. A failure is logged:
+    /// whoever caused the change is not to blame.
     async fn place_waiting(&self) {
         if let Err(error) = self.try_place_waiting().await {
             tracing::warn!(%error, "failed to place pods that wait for a node");
@@ -382,6 +400,10 @@ impl Control {
         }
         // Who makes a pod meanwhile either is done, and the pod is found here, or sees the node.
         let placing = self.placing.lock().await;
+        let moved = self.moves().await?;
+        if !moved.is_empty() {
+            self.admit_alone(&Wish::Move(moved), false, &placing).await?;
+        }
         let mut waiting = Vec::new();
         for entry in self.entries(Kind::Pod, None).await?.entries {
             let pod: Pod = decode_entry(&entry)?;
@@ -397,20 +419,20 @@ impl Control {
     }
 }
 
-/// Marks a pod as on its way out, or removes it if no node has taken it up.
+/// Marks a pod as on its way out, or removes it if no node has taken it up. `before` is as it is
+/// stored.
 fn delete_pod(
     draft: &mut Draft<'_>,
-    key: &ObjectKey,
+    before: &Pod,
     pod: &mut Pod,
     options: &DeleteOptions,
     now: Time,
 ) {
     if pod.spec.node_name.is_none() {
-        return remove(draft, key);
+        return remove(draft, &ObjectKey::of(&pod.clone().into()));
     }
-    let before = pod.metadata.clone();
     pod::mark_deleted(pod, options.grace_period_seconds, now);
-    if pod.metadata != before {
+    if pod != before {
         draft.put(&pod.clone().into());
     }
 }

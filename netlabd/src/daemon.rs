@@ -141,10 +141,11 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     let server = tokio::spawn(serve_always(socket.listener, socket.file, state, stopped.clone()));
     let ready = async {
         if first_sync.await.is_ok() {
-            tell_status(&machine).await?;
+            // First, so that the node that holds the store has its role from the start.
             if let Some(control) = &seat.control {
                 control.watch_nodes(&name);
             }
+            tell_status(&machine).await?;
             gate.open();
             tracing::info!(node = name, "ready");
             notify(&[sd_notify::NotifyState::Ready]);

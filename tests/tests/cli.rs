@@ -51,7 +51,7 @@ fn get_prints_kubectls_tables() {
     );
     assert_eq!(
         table(lab.ctl(&["get", "nodes"])),
-        ["NAME STATUS ROLES AGE VERSION", "n1 Ready <none> AGE 0.1.0"]
+        ["NAME STATUS ROLES AGE VERSION", "n1 Ready server AGE 0.1.0"]
     );
     assert_eq!(
         lab.ctl(&["get", "pods,ns", "-o", "name"]).ok(),
@@ -209,6 +209,16 @@ fn mistakes_are_told_with_a_way_out() {
         (vec!["apply", "-f", "none.yaml"], 1, vec!["`none.yaml`"]),
         (vec!["delete", "ns", "default"], 1, vec!["always exists"]),
         (vec!["delete", "pods"], 2, vec!["--all"]),
+        (vec!["delete", "node", "n1"], 1, vec!["holds the cluster's store", "netlabd teardown"]),
+        (vec!["delete", "node", "n9"], 3, vec!["nodes \"n9\" not found"]),
+        (vec!["drain", "n9"], 3, vec!["nodes \"n9\" not found"]),
+        (vec!["drain", "-l", "rack=z"], 1, vec!["no node has labels `rack=z`"]),
+        (
+            vec!["run", "a", "--node=n9"],
+            1,
+            vec!["node \"n9\"", "does not exist", "only node is: n1"],
+        ),
+        (vec!["network", "mode", "vxlna"], 2, vec!["'vxlna'", "'vxlan'"]),
     ] {
         let output = lab.ctl(&words);
         assert_eq!(output.code, code, "{output}");
@@ -276,6 +286,72 @@ fn a_cordoned_node_takes_no_new_pods_and_keeps_the_old() {
     lab.ctl(&["exec", "old", "--", "true"]).ok();
     lab.ctl(&["uncordon", "n1"]).ok();
     lab.ctl(&["wait", "--for=condition=Ready", "pod/new"]).ok();
+}
+
+#[test]
+fn a_drain_that_would_lose_pods_is_refused_unless_it_is_forced() {
+    let lab = Lab::new("drain");
+    lab.run("web", &[]);
+    let before = lab.pod("web");
+    let refused = lab.ctl(&["drain", "n1", "--ignore-daemonsets"]).fails(1);
+    assert_eq!(
+        refused,
+        "error: unable to drain node \"n1\": there is no other node for its pods\n\
+         hint: nothing was changed; --force deletes the pod, and nothing makes it anew: default/web\n"
+    );
+    assert_eq!(lab.pod("web"), before);
+    assert!(!lab.ctl(&["get", "nodes"]).ok().contains("SchedulingDisabled"));
+    let path = "/v1/namespaces/default/pods/web?evict=true";
+    lab.api("DELETE", path, None).error(409, "Conflict");
+    lab.api("DELETE", "/v1/nodes/n1?evict=true", None).error(400, "BadRequest");
+    let dry = lab.ctl(&["drain", "n1", "--force", "--dry-run=server"]).ok();
+    let lines = ["node/n1 cordoned", "deleting pod default/web", "node/n1 drained"];
+    assert_eq!(dry, lines.map(|line| format!("{line} (server dry run)\n")).concat());
+    assert_eq!(lab.pod("web"), before);
+    let other = lab.ctl(&["drain", "n1", "--pod-selector=app=none"]).ok();
+    assert_eq!(other, "node/n1 cordoned\nnode/n1 drained\n");
+    let forced = lab.ctl(&["node", "drain", "node/n1", "--force", "--grace-period=1"]);
+    let warning = "Warning: deleting Pods that no other node takes: default/web\n";
+    assert_eq!(forced.stderr, warning);
+    assert_eq!(forced.ok(), "node/n1 already cordoned\npod/web deleted\nnode/n1 drained\n");
+    assert_eq!(lab.ctl(&["get", "pods", "-A", "-o", "name"]).ok(), "");
+    // A pod that names the node does not care whether it is cordoned.
+    let named = lab.ctl(&["run", "web", "--node=n1"]);
+    assert!(named.stderr.starts_with("Warning: node/n1 is cordoned;"), "{named}");
+    assert_eq!(named.ok(), "pod/web created\n");
+}
+
+#[test]
+fn a_drain_ends_with_the_pods_that_have_ended() {
+    let lab = Lab::new("drained");
+    lab.ctl(&["run", "job", "--restart=Never", "--", "true"]).ok();
+    let told = lab.ctl(&["drain", "n1"]).ok();
+    let lines = ["node/n1 cordoned", "evicting pod default/job", "pod/job evicted"];
+    assert_eq!(told, format!("{}\nnode/n1 drained\n", lines.join("\n")));
+    assert_eq!(lab.ctl(&["get", "pods", "-o", "name"]).ok(), "");
+}
+
+#[test]
+fn the_network_is_shown_and_its_mode_changed() {
+    let lab = Lab::new("netmode");
+    lab.run("web", &[]);
+    assert_eq!(
+        table(lab.ctl(&["network"])),
+        [
+            "Pod networks: 10.42.0.0/16 fd42::/48",
+            "Route mode: host-gw",
+            "",
+            "NODE STATUS ADDRESSES BLOCKS",
+            "n1 Ready 192.0.2.1,2001:db8::1 10.42.0.0/26,fd42::/122",
+        ]
+    );
+    let changed = lab.ctl(&["network", "mode", "vxlan"]).ok();
+    assert_eq!(changed, "route mode vxlan configured, was host-gw\n");
+    assert_eq!(lab.ctl(&["network", "mode", "vxlan"]).ok(), "route mode vxlan unchanged\n");
+    assert_eq!(lab.ctl(&["network", "mode"]).ok(), "vxlan\n");
+    assert!(lab.ctl(&["status"]).ok().contains("route mode vxlan"));
+    let met = lab.ctl(&["wait", "--for=condition=Ready", "node/n1"]).ok();
+    assert_eq!(met, "node/n1 condition met\n");
 }
 
 #[test]

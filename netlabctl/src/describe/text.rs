@@ -155,12 +155,20 @@ pub(crate) fn node(node: &Node, pods: &[Pod], events: &[Event], now: Time) -> St
     let mut page = Page::default();
     let status = &node.status;
     page.field("Name", &node.metadata.name);
+    page.field("Roles", columns::roles(node));
     labels(&mut page, &Object::Node(node.clone()));
     if let Some(created) = node.metadata.creation_timestamp {
         page.field("Created", age::full(created));
     }
+    if let Some(since) = node.metadata.deletion_timestamp {
+        let since = age::since(Some(since), now);
+        page.field("Status", format!("Terminating (lasts {since}): it goes with the last pod"));
+    }
     page.field("Unschedulable", node.spec.unschedulable.to_string());
-    conditions(&mut page, &status.conditions);
+    let since = |condition: &Condition| age::since(condition.last_transition_time, now);
+    let rows: Vec<_> =
+        status.conditions.iter().map(|c| condition_cells(c, Some(since(c)))).collect();
+    page.table("Conditions", &["Type", "Status", "Since", "Reason", "Message"], &rows);
     page.fields(
         "Addresses",
         status.addresses.iter().map(|a| {
@@ -335,23 +343,21 @@ fn shell_word(word: &str) -> String {
 }
 
 fn conditions(page: &mut Page, conditions: &[Condition]) {
-    let rows: Vec<_> = conditions
-        .iter()
-        .map(|condition| {
-            let status = match condition.status {
-                ConditionStatus::True => "True",
-                ConditionStatus::False => "False",
-                ConditionStatus::Unknown => "Unknown",
-            };
-            vec![
-                condition.kind.clone(),
-                status.to_owned(),
-                condition.reason.clone().unwrap_or_default(),
-                condition.message.clone().unwrap_or_default(),
-            ]
-        })
-        .collect();
+    let rows: Vec<_> = conditions.iter().map(|c| condition_cells(c, None)).collect();
     page.table("Conditions", &["Type", "Status", "Reason", "Message"], &rows);
+}
+
+fn condition_cells(condition: &Condition, since: Option<String>) -> Vec<String> {
+    let status = match condition.status {
+        ConditionStatus::True => "True",
+        ConditionStatus::False => "False",
+        ConditionStatus::Unknown => "Unknown",
+    };
+    let mut cells = vec![condition.kind.clone(), status.to_owned()];
+    cells.extend(since);
+    cells.push(condition.reason.clone().unwrap_or_default());
+    cells.push(condition.message.clone().unwrap_or_default());
+    cells
 }
 
 fn event_table(page: &mut Page, events: &[Event], now: Time) {

@@ -43,6 +43,9 @@ pub(super) fn instead(flag: &str, verb: &str) -> Option<&'static str> {
             "write `--limit cpu=500m,memory=64Mi`"
         }
         ("--overrides", "run") => "write a file, and `netlabctl apply -f FILE`",
+        ("--disable-eviction" | "--skip-wait-for-delete-timeout", "drain") => {
+            "nothing stands in the way of an eviction here: leave it out"
+        }
         ("--cascade", "delete") => "nothing owns pods here: leave it out",
         ("--short", "version") => "the answer is short: leave it out",
         _ => return None,

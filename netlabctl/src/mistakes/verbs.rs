@@ -43,7 +43,7 @@ fn of_root(word: &str) -> Option<String> {
         ),
         "ps" | "list" | "ls" => mean("get pods"),
         "top" => use_this(
-            "there are no metrics of pods yet: `netlabctl get pods` tells their status, `netlabctl exec POD -- top` their processes",
+            "there are no metrics of pods and nodes yet: `netlabctl get pods` and `netlabctl get nodes` tell their status, `netlabctl exec POD -- top` processes",
         ),
         "start" | "up" => mean("apply -f FILE"),
         "stop" | "kill" | "down" => mean("delete pod NAME"),
@@ -60,10 +60,14 @@ fn of_root(word: &str) -> Option<String> {
         "rollout" | "set" => use_this(
             "nothing makes pods anew here: change the file, `netlabctl delete -f FILE`, then `netlabctl apply -f FILE`",
         ),
-        "drain" => use_this(
-            "there is no other node to move pods to: `netlabctl cordon NODE` keeps new ones off, `netlabctl delete pods --all` removes those there are",
+        "taint" | "untaint" => use_this(
+            "there are no taints: `netlabctl cordon NODE` keeps new pods off a node, `netlabctl drain NODE` moves those there are, `netlabctl uncordon NODE` opens it again",
         ),
-        "taint" => mean("cordon NODE"),
+        "evict" => use_this(
+            "`netlabctl drain NODE --pod-selector app=web` moves pods off a node, `netlabctl delete pod NAME` removes one",
+        ),
+        "route-mode" | "mode" | "routes" => mean("network mode"),
+        "net" | "networks" => mean("network"),
         "cluster-info" | "info" | "health" | "ping" => mean("status"),
         "check" => mean("doctor"),
         "config" | "use" | "login" | "context" => use_this(
@@ -122,8 +126,8 @@ fn of_node(word: &str) -> Option<String> {
             "`netlabctl node token` prints what lets another machine join, and the command"
                 .to_owned(),
         ),
-        "rm" | "delete" => Some("did you mean `netlabctl delete node NAME`?".to_owned()),
-        "drain" => of_root("drain"),
+        "rm" | "delete" | "remove" => Some("did you mean `netlabctl delete node NAME`?".to_owned()),
+        "top" | "taint" => of_root(word),
         _ => None,
     }
 }

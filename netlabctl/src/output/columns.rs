@@ -155,7 +155,7 @@ pub(crate) fn node_status(node: &Node) -> String {
 }
 
 /// Roles stand in labels, as in Kubernetes: `node-role.kubernetes.io/ROLE`.
-fn roles(node: &Node) -> String {
+pub(crate) fn roles(node: &Node) -> String {
     let roles = node.metadata.labels.keys();
     let roles: Vec<_> =
         roles.filter_map(|key| key.strip_prefix("node-role.kubernetes.io/")).collect();

@@ -105,6 +105,11 @@ impl RunArgs {
         &self.words[0]
     }
 
+    /// The node that was chosen by name.
+    pub(crate) fn node(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+
     /// What is to be attached, and what speaks against the flags.
     pub(crate) fn session(&self) -> Result<Option<Session>, Failure> {
         if self.image.is_some() {

@@ -89,6 +89,8 @@ pub struct DeleteOptions {
     pub dry_run: bool,
     /// Fail with `Conflict` unless the object is at this revision.
     pub resource_version: Option<u64>,
+    /// Pods only: make it anew on another node once it is gone from its own.
+    pub evict: bool,
 }
 
 /// Which lines of a pod's log.
@@ -596,7 +598,7 @@ impl DeleteOptions {
         if let Some(revision) = self.resource_version {
             query = query.set("resourceVersion", revision.to_string());
         }
-        query.flag("dryRun", self.dry_run)
+        query.flag("dryRun", self.dry_run).flag("evict", self.evict)
     }
 }
 

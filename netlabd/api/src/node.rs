@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::meta::ObjectMeta;
 use crate::pod::Condition;
 
+/// Label of the node that holds the cluster's store; `netlabctl get nodes` shows the part after
+/// the slash as its role.
+pub const SERVER_ROLE_LABEL: &str = "node-role.kubernetes.io/server";
+
 /// A machine that runs pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

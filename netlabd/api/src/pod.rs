@@ -404,6 +404,8 @@ pub const POD_SCHEDULED: &str = "PodScheduled";
 pub const NETWORK_READY: &str = "NetworkReady";
 /// Condition: the command runs and its readiness probe succeeds.
 pub const READY: &str = "Ready";
+/// Condition: the pod is deleted in order to be made anew on another node, as in Kubernetes.
+pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
 
 /// What a pod's command is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -500,6 +502,11 @@ impl Pod {
     /// Whether its command has ended for good.
     pub fn is_finished(&self) -> bool {
         matches!(self.status.phase, PodPhase::Succeeded | PodPhase::Failed)
+    }
+
+    /// Whether it is being deleted in order to be made anew on another node.
+    pub fn is_moving(&self) -> bool {
+        self.has_condition(DISRUPTION_TARGET)
     }
 
     /// The addresses it holds.

@@ -10,7 +10,7 @@ use netlab_api::patch::{apply_merge, merge_patch};
 use netlab_api::resource::Object;
 use netlab_api::validate::{validate, validate_update};
 use netlab_api::wire::{Applied, ApplyResult};
-use netlab_api::{ApiError, Event, Namespace, Node, Pod, Reason, Time};
+use netlab_api::{ApiError, Event, Namespace, Node, ObjectMeta, Pod, Reason, Time};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -20,7 +20,8 @@ use super::draft::{Draft, store_key};
 use super::event::{event_about, name_event, put_event};
 use super::pod::{self, Unschedulable};
 use super::refusal::{
-    check, check_stays, check_uid, check_version, check_writable, not_found, not_yours,
+    check, check_stays, check_uid, check_version, check_writable, no_such_node, not_found,
+    not_yours,
 };
 use super::wish::{
     fields_of, foreign_changes, read_object, spec_of, wish_of, with_wish, without_source,
@@ -36,6 +37,8 @@ pub(super) enum Wish {
     Patch(ObjectKey, Value),
     /// Find nodes for these pods, if they still have none.
     Place(Vec<ObjectKey>),
+    /// Make these evicted pods anew, if that was not done yet.
+    Move(Vec<Pod>),
 }
 
 /// Everything that a decision to admit objects looks at.
@@ -62,6 +65,12 @@ impl Admission<'_, '_> {
                     if pod.spec.node_name.is_none() {
                         self.place_waiting(pod).await?;
                     }
+                }
+                Ok(Vec::new())
+            }
+            Wish::Move(pods) => {
+                for pod in pods {
+                    self.make_anew(pod.clone()).await?;
                 }
                 Ok(Vec::new())
             }
@@ -153,13 +162,7 @@ impl Admission<'_, '_> {
     async fn create(&mut self, wanted: Object) -> Result<Object, ApiError> {
         check(&wanted, validate(&wanted))?;
         let mut object = wanted;
-        let metadata = object.metadata_mut();
-        metadata.uid = Uuid::new_v4().to_string();
-        metadata.resource_version.clear();
-        metadata.generation = 1;
-        metadata.creation_timestamp = Some(self.now);
-        metadata.deletion_timestamp = None;
-        metadata.deletion_grace_period_seconds = None;
+        self.begin_life(object.metadata_mut());
         match &mut object {
             Object::Pod(pod) => self.create_pod(pod).await?,
             Object::Namespace(namespace) => namespace.status = NamespaceStatus::default(),
@@ -172,6 +175,16 @@ impl Admission<'_, '_> {
         }
         self.draft.put(&object);
         Ok(object)
+    }
+
+    /// What no object has from those who wish it.
+    pub(super) fn begin_life(&self, metadata: &mut ObjectMeta) {
+        metadata.uid = Uuid::new_v4().to_string();
+        metadata.resource_version.clear();
+        metadata.generation = 1;
+        metadata.creation_timestamp = Some(self.now);
+        metadata.deletion_timestamp = None;
+        metadata.deletion_grace_period_seconds = None;
     }
 
     async fn create_pod(&mut self, pod: &mut Pod) -> Result<(), ApiError> {
@@ -236,32 +249,26 @@ impl Admission<'_, '_> {
             return Ok(Ok(node.clone()));
         }
         let known: Vec<_> = nodes.iter().map(|n| n.metadata.name.as_str()).collect();
-        let pod = &pod.metadata.name;
-        Err(ApiError::new(
-            Reason::Invalid,
-            format!("pod \"{pod}\" wants node \"{name}\", which does not exist"),
-        )
-        .with_object(format!("pod/{pod}"))
-        .with_field("spec.nodeName")
-        .with_hint(match known.as_slice() {
-            [] => "no node has registered yet".to_owned(),
-            known => format!("nodes are: {}", known.join(", ")),
-        }))
+        Err(no_such_node(&pod.metadata.name, name, &known))
     }
 
-    fn bind(&mut self, pod: &mut Pod, node: &Node) -> Result<Event, ApiError> {
+    pub(super) fn bind(&mut self, pod: &mut Pod, node: &Node) -> Result<Event, ApiError> {
         let Placement { blocks, config, .. } = &mut *self.placement;
         pod::bind(pod, node, blocks, config, self.now)?;
         Ok(self.event(pod, pod::scheduled_message(pod)))
     }
 
-    fn leave_waiting(&mut self, pod: &mut Pod, why: &Unschedulable) -> Event {
+    pub(super) fn leave_waiting(&mut self, pod: &mut Pod, why: &Unschedulable) -> Event {
         self.leaves_waiting = true;
         pod::mark_unschedulable(pod, why, self.now);
         self.event(pod, (EventKind::Warning, "FailedScheduling", why.to_string()))
     }
 
-    fn event(&self, pod: &Pod, (kind, reason, message): (EventKind, &str, String)) -> Event {
+    pub(super) fn event(
+        &self,
+        pod: &Pod,
+        (kind, reason, message): (EventKind, &str, String),
+    ) -> Event {
         let about = Object::Pod(pod.clone());
         let mut event = event_about(&about, kind, reason, message, "scheduler", "");
         name_event(&mut event, self.now);

@@ -87,6 +87,9 @@ pub struct DeleteOptions {
     pub resource_version: Option<Revision>,
     /// Answer what would be, and delete nothing.
     pub dry_run: bool,
+    /// Make the pod anew on another node once it is gone from its own; see
+    /// [`netlab_api::pod::DISRUPTION_TARGET`]. For pods only.
+    pub evict: bool,
 }
 
 /// Objects, and what may be done to them. Every write is on disk when it returns.

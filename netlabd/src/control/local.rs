@@ -97,6 +97,10 @@ impl Cluster for Control {
     async fn delete(&self, key: &ObjectKey, options: &DeleteOptions) -> Result<Object, ApiError> {
         let keys = std::slice::from_ref(key);
         let (_, mut gone) = self.delete_keys(keys, options, false).await?;
+        if key.kind == Kind::Node && !options.dry_run {
+            // A lost node's pods went with it; those that had been evicted are made anew.
+            self.place_waiting().await;
+        }
         gone.pop().ok_or_else(|| not_found(key))
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use netlab_api::namespace::NamespacePhase;
-use netlab_api::node::{NodeSpec, NodeStatus};
+use netlab_api::node::{NodeSpec, NodeStatus, SERVER_ROLE_LABEL};
 use netlab_api::resource::{Kind, Object};
 use netlab_api::validate::validate;
 use netlab_api::view::{NodeReport, PodIdentity, PodReport, ReportAnswer, ViewEvent};
@@ -105,7 +105,10 @@ impl Control {
             }
             Control::put_blocks(&mut draft, &blocks, &[]);
             status.pod_blocks = blocks.of_node(name).map(|block| block.spec.cidr).collect();
-            if !is_new && node.status == status {
+            let labels = &mut node.metadata.labels;
+            let has_new_role = self.liveness.is_home(name)
+                && labels.insert(SERVER_ROLE_LABEL.to_owned(), "true".to_owned()).is_none();
+            if !is_new && !has_new_role && node.status == status {
                 return Ok(());
             }
             node.status = status.clone();
@@ -170,7 +173,7 @@ impl Control {
         pods: Vec<PodIdentity>,
     ) -> Result<(), ApiError> {
         self.remove_pods(speaker, &pods).await?;
-        // Their addresses may be what others wait for.
+        // Their addresses may be what others wait for, and those that move are made anew.
         self.place_waiting().await;
         Ok(())
     }
@@ -209,7 +212,11 @@ impl Control {
     }
 
     /// Removes pods that their node has let go of, and gives their addresses back.
-    async fn remove_pods(&self, speaker: &str, pods: &[PodIdentity]) -> Result<(), ApiError> {
+    pub(super) async fn remove_pods(
+        &self,
+        speaker: &str,
+        pods: &[PodIdentity],
+    ) -> Result<(), ApiError> {
         let _placing = self.placing.lock().await;
         for round in 0..MAX_ROUNDS {
             let _turn = self.turns.next(round).await;
@@ -227,7 +234,7 @@ impl Control {
                 }
                 blocks.release(uid, stored.ips());
                 going.insert((namespace.clone(), name.clone()));
-                remove(&mut draft, &ObjectKey::of(&stored.into()));
+                self.remove_pod(&mut draft, stored);
                 *emptied.entry(namespace.clone()).or_default() += 1;
             }
             if draft.is_empty() {
@@ -326,7 +333,8 @@ impl Control {
                 // As it is now: it may have changed since it was listed.
                 let Some(Object::Pod(read)) = draft.get(&key).await? else { continue };
                 pod = read;
-                delete_pod(draft, &key, &mut pod, options, now);
+                let before = pod.clone();
+                delete_pod(draft, &before, &mut pod, options, now);
             }
             node.metadata.deletion_timestamp.get_or_insert(now);
             node.spec.unschedulable = true;
@@ -334,7 +342,7 @@ impl Control {
             return Ok(());
         }
         for pod in pods {
-            remove(draft, &ObjectKey::of(&pod.into()));
+            self.remove_pod(draft, pod);
         }
         self.remove_node(draft, &name).await
     }

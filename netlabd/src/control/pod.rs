@@ -8,7 +8,7 @@ use netlab_api::event::EventKind;
 use netlab_api::ipam::AddressHolder;
 use netlab_api::pod::{
     Condition, ConditionStatus, ContainerState, ContainerStatus, DEFAULT_GRACE_PERIOD_SECONDS,
-    POD_SCHEDULED, PodIp, PodPhase, PodStatus, StateWaiting,
+    DISRUPTION_TARGET, POD_SCHEDULED, PodIp, PodPhase, PodStatus, StateWaiting,
 };
 use netlab_api::{ApiError, Node, Pod, Reason, Time};
 
@@ -153,10 +153,9 @@ pub(super) fn merge_status(stored: &PodStatus, mut reported: PodStatus, now: Tim
     reported.pod_ip = stored.pod_ip;
     reported.pod_ips.clone_from(&stored.pod_ips);
     reported.host_ip = stored.host_ip;
-    reported.conditions.retain(|c| c.kind != POD_SCHEDULED);
-    reported
-        .conditions
-        .splice(0..0, stored.conditions.iter().filter(|c| c.kind == POD_SCHEDULED).cloned());
+    let is_ours = |c: &Condition| [POD_SCHEDULED, DISRUPTION_TARGET].contains(&c.kind.as_str());
+    reported.conditions.retain(|c| !is_ours(c));
+    reported.conditions.splice(0..0, stored.conditions.iter().filter(|c| is_ours(c)).cloned());
     for condition in &mut reported.conditions {
         let before = stored.conditions.iter().find(|c| c.kind == condition.kind);
         condition.last_transition_time = match before {
@@ -194,7 +193,7 @@ pub(super) fn namespaced_name(pod: &Pod) -> String {
     format!("{}/{}", pod.metadata.namespace.as_deref().unwrap_or_default(), pod.metadata.name)
 }
 
-fn condition(kind: &str, status: ConditionStatus, now: Time) -> Condition {
+pub(super) fn condition(kind: &str, status: ConditionStatus, now: Time) -> Condition {
     Condition {
         kind: kind.to_owned(),
         status,

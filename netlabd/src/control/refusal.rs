@@ -121,6 +121,26 @@ pub(super) fn not_found(key: &ObjectKey) -> ApiError {
     ))
 }
 
+/// Nodes that a hint names before it counts the rest.
+const NAMED_NODES: usize = 10;
+
+/// A pod names a node that there is not. In Kubernetes it would be `Pending` for ever.
+pub(super) fn no_such_node(pod: &str, node: &str, known: &[&str]) -> ApiError {
+    let message = format!("pod \"{pod}\" wants node \"{node}\", which does not exist");
+    let named = known[..known.len().min(NAMED_NODES)].join(", ");
+    let hint = match known.len() {
+        0 => "no node has registered yet".to_owned(),
+        count @ ..=NAMED_NODES => {
+            format!("{}: {named}", if count == 1 { "the only node is" } else { "nodes are" })
+        }
+        count => format!("nodes are: {named} and {} more", count - NAMED_NODES),
+    };
+    ApiError::new(Reason::Invalid, message)
+        .with_object(format!("pod/{pod}"))
+        .with_field("spec.nodeName")
+        .with_hint(hint)
+}
+
 pub(super) fn not_yours(object: &Object, hint: &str) -> ApiError {
     ApiError::new(
         Reason::Forbidden,

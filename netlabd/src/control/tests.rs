@@ -21,6 +21,7 @@ use super::config::ClusterConfig;
 use crate::store::{Options, Revision, SledStore, Store};
 
 mod admission;
+mod eviction;
 mod nodes;
 mod placement;
 mod programmed;

@@ -152,5 +152,6 @@ fn delete_options(options: &DeleteOptions) -> client::DeleteOptions {
         grace_period_seconds: options.grace_period_seconds,
         dry_run: options.dry_run,
         resource_version: options.resource_version.map(|revision| revision.0),
+        evict: options.evict,
     }
 }

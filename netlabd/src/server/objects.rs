@@ -143,6 +143,7 @@ pub(super) async fn delete_many<T: Resource>(
         grace_period_seconds: params.grace_period_seconds,
         resource_version: None,
         dry_run: params.dry_run,
+        evict: params.evict,
     };
     let cluster = app.state.cluster.clone();
     let deletion = async move { cluster.delete_many(&scope, &names, &filter, &options).await };
@@ -315,6 +316,9 @@ pub(super) struct DeleteParams {
     /// Answer what would be, and delete nothing.
     #[serde(default)]
     dry_run: bool,
+    /// Pods only: make each anew on another node once it is gone from its own.
+    #[serde(default)]
+    evict: bool,
 }
 
 impl DeleteParams {
@@ -323,6 +327,7 @@ impl DeleteParams {
             grace_period_seconds: self.grace_period_seconds,
             resource_version: self.resource_version.map(Revision),
             dry_run: self.dry_run,
+            evict: self.evict,
         }
     }
 }
@@ -333,6 +338,7 @@ impl FromQuery for DeleteParams {
             grace_period_seconds: query.value("gracePeriodSeconds", "a number of seconds")?,
             resource_version: query.value("resourceVersion", "a revision")?,
             dry_run: query.flag("dryRun")?,
+            evict: query.flag("evict")?,
         })
     }
 }
@@ -352,6 +358,9 @@ pub(super) struct DeleteManyParams {
     /// Answer what would be, and delete nothing.
     #[serde(default)]
     dry_run: bool,
+    /// Pods only: make each anew on another node once it is gone from its own.
+    #[serde(default)]
+    evict: bool,
 }
 
 impl FromQuery for DeleteManyParams {
@@ -362,6 +371,7 @@ impl FromQuery for DeleteManyParams {
             field_selector: query.text("fieldSelector")?,
             grace_period_seconds: query.value("gracePeriodSeconds", "a number of seconds")?,
             dry_run: query.flag("dryRun")?,
+            evict: query.flag("evict")?,
         })
     }
 }

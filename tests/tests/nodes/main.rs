@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Clusters of several nodes: how they join, what they see, how packets cross, what they survive.
 
+mod drain;
 mod join;
 mod life;
 mod routes;

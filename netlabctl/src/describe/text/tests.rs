@@ -137,13 +137,65 @@ fn a_block_tells_who_holds_what_and_who_is_next() {
 #[test]
 fn a_node_lists_its_pods() {
     let n1: Node = from_value(json!({
-        "metadata": { "name": "n1" },
-        "status": { "conditions": [{ "type": "Ready", "status": "True" }], "podBlocks": ["10.42.0.0/26"] },
+        "metadata": {
+            "name": "n1", "creationTimestamp": "2026-11-22T09:05:00Z",
+            "labels": { "node-role.kubernetes.io/server": "true" },
+        },
+        "status": {
+            "conditions": [{
+                "type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown",
+                "message": "netlabd on it was not heard",
+                "lastTransitionTime": "2026-11-22T10:04:00Z",
+            }],
+            "addresses": [
+                { "type": "InternalIP", "address": "192.168.56.11" },
+                { "type": "Hostname", "address": "n1" },
+            ],
+            "podBlocks": ["10.42.0.0/26", "fd42::/122"],
+            "nodeInfo": {
+                "kernelVersion": "6.18.0", "osImage": "Debian GNU/Linux 13",
+                "architecture": "amd64", "netlabVersion": "0.1.0",
+            },
+        },
     }))
     .unwrap();
     let web: Pod =
         from_value(json!({ "metadata": { "name": "web", "namespace": "shop" } })).unwrap();
-    let text = node(&n1, &[web], &[], now());
-    assert!(text.contains("  shop       web   Pending  <none>  <unknown>\n"), "{text}");
-    assert!(text.contains("Pod Blocks:       10.42.0.0/26\n"), "{text}");
+    let event: Event = from_value(json!({
+        "metadata": { "name": "n1.1" },
+        "involvedObject": { "kind": "Node", "name": "n1" },
+        "reason": "NodeNotReady", "message": "Node n1 is NotReady", "type": "Warning",
+        "count": 1, "lastTimestamp": "2026-11-22T10:04:00Z",
+        "source": { "component": "node-controller" },
+    }))
+    .unwrap();
+    expect![[r#"
+        Name:             n1
+        Roles:            server
+        Labels:           node-role.kubernetes.io/server=true
+        Annotations:      <none>
+        Created:          Sun, 22 Nov 2026 09:05:00 +0000
+        Unschedulable:    false
+        Conditions:
+          Type   Status   Since  Reason             Message
+          ----   ------   -----  ------             -------
+          Ready  Unknown  60s    NodeStatusUnknown  netlabd on it was not heard
+        Addresses:        InternalIP 192.168.56.11
+                          Hostname n1
+        Pod Blocks:       10.42.0.0/26
+                          fd42::/122
+        Kernel Version:   6.18.0
+        OS Image:         Debian GNU/Linux 13
+        Architecture:     amd64
+        Netlab Version:   0.1.0
+        Pods:
+          Namespace  Name  Status   IP      Age
+          ---------  ----  ------   --      ---
+          shop       web   Pending  <none>  <unknown>
+        Events:
+          Type     Reason        Age  From             Message
+          ----     ------        ---  ----             -------
+          Warning  NodeNotReady  60s  node-controller  Node n1 is NotReady
+    "#]]
+    .assert_eq(&node(&n1, &[web], &[event], now()));
 }

@@ -82,7 +82,10 @@ fn pods_may_be_shown_with_everything() {
 fn nodes_show_their_system_and_their_blocks() {
     let node = json!({
         "kind": "Node",
-        "metadata": { "name": "n1", "creationTimestamp": "2026-11-20T10:05:00Z" },
+        "metadata": {
+            "name": "n1", "creationTimestamp": "2026-11-20T10:05:00Z",
+            "labels": { "node-role.kubernetes.io/server": "true" },
+        },
         "spec": { "unschedulable": true },
         "status": {
             "conditions": [{ "type": "Ready", "status": "True" }],
@@ -102,7 +105,7 @@ fn nodes_show_their_system_and_their_blocks() {
         &[node.clone(), silent],
         expect![[r#"
             NAME   STATUS                     ROLES    AGE         VERSION
-            n1     Ready,SchedulingDisabled   <none>   2d          0.1.0
+            n1     Ready,SchedulingDisabled   server   2d          0.1.0
             n2     NotReady                   <none>   <unknown>   <none>
         "#]],
     );
@@ -111,7 +114,7 @@ fn nodes_show_their_system_and_their_blocks() {
         &[node],
         expect![[r#"
             NAME   STATUS                     ROLES    AGE   VERSION   INTERNAL-IP     OS-IMAGE              KERNEL-VERSION   BLOCKS
-            n1     Ready,SchedulingDisabled   <none>   2d    0.1.0     192.168.56.11   Debian GNU/Linux 13   6.18.0           10.42.0.0/26,fd42::/122
+            n1     Ready,SchedulingDisabled   server   2d    0.1.0     192.168.56.11   Debian GNU/Linux 13   6.18.0           10.42.0.0/26,fd42::/122
         "#]],
     );
 }
