@@ -217,6 +217,8 @@ pub struct LinkChange {
     pub alias: Option<String>,
     /// Its Ethernet address.
     pub mac: Option<LinkAddr>,
+    /// The bridge that it is plugged into (`IFLA_MASTER`).
+    pub bridge: Option<IfIndex>,
     /// Turns on `net.ipv4.conf.X.forwarding` and `rp_filter` in strict mode, for links to pods:
     /// a pod's packets are forwarded, and only with the pod's own source address.
     pub ipv4_router: bool,
@@ -235,6 +237,7 @@ impl LinkChange {
             group: None,
             alias: None,
             mac: None,
+            bridge: None,
             ipv4_router: false,
             no_link_local: false,
         }
@@ -250,6 +253,7 @@ impl LinkChange {
         attributes.extend(self.mtu.map(LinkAttribute::Mtu));
         attributes.extend(self.group.map(LinkAttribute::Group));
         attributes.extend(self.alias.clone().map(LinkAttribute::IfAlias));
+        attributes.extend(self.bridge.map(|bridge| LinkAttribute::Controller(bridge.get())));
         attributes.extend(self.mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())));
         let mut families = Vec::new();
         if self.ipv4_router {
@@ -283,6 +287,9 @@ impl fmt::Display for LinkChange {
         }
         if let Some(mac) = self.mac {
             write!(f, " address {mac}")?;
+        }
+        if let Some(bridge) = self.bridge {
+            write!(f, " master {bridge}")?;
         }
         if self.no_link_local {
             f.write_str(" addrgenmode none")?;

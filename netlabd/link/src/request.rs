@@ -14,7 +14,9 @@ use netlink_packet_route::{
     link::{LinkAttribute, LinkMessage},
 };
 
-use crate::{Address, LinkChange, Neighbour, Route, Veth, link::LinkRef};
+use crate::{
+    Address, Bridge, IfIndex, LinkChange, Neighbour, Qdisc, Route, Veth, link::LinkRef, qdisc,
+};
 
 /// One change of a network namespace. `Add…` fails when the object is there, `Set…` does not,
 /// `Del…` fails when it is not there.
@@ -22,6 +24,8 @@ use crate::{Address, LinkChange, Neighbour, Route, Veth, link::LinkRef};
 pub enum Request {
     /// Makes a veth pair.
     AddVeth(Veth),
+    /// Makes a bridge.
+    AddBridge(Bridge),
     /// Changes a link.
     SetLink(LinkChange),
     /// Deletes a link, and with a veth its other end. Costs an RCU grace period, about 20 ms.
@@ -44,6 +48,10 @@ pub enum Request {
     SetNeighbour(Neighbour),
     /// Removes a neighbour.
     DelNeighbour(Neighbour),
+    /// Does something to the packets that leave by a link, in place of what was done before.
+    SetQdisc(Qdisc),
+    /// Leaves the packets of a link alone again.
+    DelQdisc(IfIndex),
 }
 
 impl Request {
@@ -62,6 +70,7 @@ impl Request {
         const SET: u16 = NLM_F_CREATE | NLM_F_REPLACE;
         match self {
             Self::AddVeth(veth) => (RouteNetlinkMessage::NewLink(veth.to_message()), ADD),
+            Self::AddBridge(bridge) => (RouteNetlinkMessage::NewLink(bridge.to_message()), ADD),
             Self::SetLink(change) => (RouteNetlinkMessage::SetLink(change.to_message()), 0),
             Self::DelLink(link) => (RouteNetlinkMessage::DelLink(link.to_message()), 0),
             Self::DelLinkGroup(group) => {
@@ -85,6 +94,10 @@ impl Request {
             Self::DelNeighbour(neighbour) => {
                 (RouteNetlinkMessage::DelNeighbour(neighbour.to_message()), 0)
             }
+            Self::SetQdisc(qdisc) => {
+                (RouteNetlinkMessage::NewQueueDiscipline(qdisc.to_message()), SET)
+            }
+            Self::DelQdisc(dev) => (RouteNetlinkMessage::DelQueueDiscipline(qdisc::root(*dev)), 0),
         }
     }
 }
@@ -128,6 +141,9 @@ impl fmt::Display for Request {
             Self::DelNeighbour(Neighbour { dev, address, .. }) => {
                 write!(f, "{ip} neigh del {address} dev {dev}")
             }
+            Self::AddBridge(bridge) => write!(f, "{ip} link add {bridge}"),
+            Self::SetQdisc(qdisc) => write!(f, "tc qdisc replace {qdisc}"),
+            Self::DelQdisc(dev) => write!(f, "tc qdisc del dev {dev} root"),
         }
     }
 }
