@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::{
     annotate, api_resources, apply, completion, cordon, cp, delete, describe, diff, doctor, edit,
-    events, exec, explain, get, label, logs, patch, run, status, version, wait,
+    events, exec, explain, get, lab, label, logs, patch, run, status, version, wait,
 };
 
 /// Kubernetes networking on bare Linux: pods, their addresses and their routes.
@@ -37,15 +37,15 @@ pub(crate) struct Global {
     /// Namespace that names without one mean [default: default]
     #[arg(short, long, global = true, value_name = "NS", help_heading = "Global options")]
     pub(crate) namespace: Option<String>,
-    /// Socket of the daemon
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        default_value = "/run/netlab/netlabd.sock",
-        help_heading = "Global options"
-    )]
-    pub(crate) socket: PathBuf,
+    /// Socket of the daemon [default: /run/netlab/netlabd.sock, or the only lab's]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Lab whose daemon is meant [default: the only one, where the machine has no daemon]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub(crate) lab: Option<String>,
+    /// Node of the lab whose daemon is meant [default: the first one]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub(crate) node: Option<String>,
     /// Tell of every request on stderr
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     pub(crate) verbose: u8,
@@ -101,6 +101,9 @@ pub(crate) enum Command {
     /// List nodes, and keep pods off them
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Build networks of virtual nodes on this machine
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
     /// Place no new pods on a node
     Cordon(cordon::CordonArgs),
     /// Place pods on a node again
@@ -138,6 +141,19 @@ pub(crate) enum NodeCommand {
     Uncordon(cordon::CordonArgs),
 }
 
+impl Command {
+    /// Whether it is carried out without a daemon that was chosen by the global flags.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(
+            self,
+            Command::Lab(_)
+                | Command::Explain(_)
+                | Command::ApiResources(_)
+                | Command::Completion(_)
+        )
+    }
+}
+
 /// Carries a command out.
 pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
@@ -169,6 +185,7 @@ pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), 
         Command::Events(args) => events::events(context, args).await,
         Command::Status => status::status(context).await,
         Command::Doctor => doctor::doctor(context).await,
+        Command::Lab(command) => lab::lab(context, command).await,
         Command::Explain(args) => explain::explain(&args),
         Command::ApiResources(args) => api_resources::list(&args),
         Command::Completion(args) => completion::script(&args),
@@ -178,7 +195,8 @@ pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), 
 
 /// The command line as clap knows it, with the environment's part.
 pub(crate) fn command() -> clap::Command {
-    with_environment(Cli::command())
+    // `--node` of `run` says where a pod is to run, which no variable should.
+    with_environment(Cli::command()).mut_arg("node", |arg| arg.env("NETLAB_NODE").hide_env(true))
 }
 
 /// Reads a command line.
@@ -229,7 +247,7 @@ fn arguments(command: &clap::Command, each: &mut impl FnMut(&clap::Arg)) {
 }
 
 /// Flags that no variable sets: what they select or destroy is of one command, and a variable
-/// would do it to each. `node` is to choose a daemon later.
+/// would do it to each. `node` of the whole command line is an exception.
 const NOT_FROM_ENVIRONMENT: [&str; 25] = [
     "all",
     "all-containers",

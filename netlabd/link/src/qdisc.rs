@@ -186,7 +186,8 @@ impl fmt::Display for QdiscKind {
                 if !jitter.is_zero() {
                     write!(f, " {}us", jitter.as_micros())?;
                 }
-                for (word, share) in [("loss", loss), ("duplicate", duplicate), ("reorder", reorder)]
+                for (word, share) in
+                    [("loss", loss), ("duplicate", duplicate), ("reorder", reorder)]
                 {
                     if *share > 0 {
                         write!(f, " {word} {}%", f64::from(*share) / 10_000.0)?;
