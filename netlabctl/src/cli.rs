@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::{
     annotate, api_resources, apply, completion, cordon, cp, delete, describe, diff, doctor, edit,
-    events, exec, explain, get, lab, label, logs, patch, run, status, version, wait,
+    events, exec, explain, get, host, lab, label, logs, patch, run, status, version, wait,
 };
 
 /// Kubernetes networking on bare Linux: pods, their addresses and their routes.
@@ -104,6 +104,12 @@ pub(crate) enum Command {
     /// Build networks of virtual nodes on this machine
     #[command(subcommand)]
     Lab(lab::LabCommand),
+    /// Run commands on machines of a lab
+    #[command(subcommand)]
+    Host(host::HostCommand),
+    /// Pull cables of a lab, and make links worse
+    #[command(subcommand)]
+    Link(lab::link::LinkCommand),
     /// Place no new pods on a node
     Cordon(cordon::CordonArgs),
     /// Place pods on a node again
@@ -139,6 +145,10 @@ pub(crate) enum NodeCommand {
     Cordon(cordon::CordonArgs),
     /// Place pods on a node again
     Uncordon(cordon::CordonArgs),
+    /// Part two machines of a lab, so that neither hears of the other
+    Partition(lab::link::PartitionArgs),
+    /// Let them hear of each other again
+    Heal(lab::link::HealArgs),
 }
 
 impl Command {
@@ -147,6 +157,9 @@ impl Command {
         matches!(
             self,
             Command::Lab(_)
+                | Command::Host(_)
+                | Command::Link(_)
+                | Command::Node(NodeCommand::Partition(_) | NodeCommand::Heal(_))
                 | Command::Explain(_)
                 | Command::ApiResources(_)
                 | Command::Completion(_)
@@ -185,6 +198,10 @@ pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), 
         Command::Events(args) => events::events(context, args).await,
         Command::Status => status::status(context).await,
         Command::Doctor => doctor::doctor(context).await,
+        Command::Node(NodeCommand::Partition(args)) => lab::link::partition(context, &args),
+        Command::Node(NodeCommand::Heal(args)) => lab::link::heal(context, &args),
+        Command::Host(command) => host::host(context, command),
+        Command::Link(command) => lab::link::link(context, command),
         Command::Lab(command) => lab::lab(context, command).await,
         Command::Explain(args) => explain::explain(&args),
         Command::ApiResources(args) => api_resources::list(&args),

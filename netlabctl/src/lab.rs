@@ -8,13 +8,18 @@
 //! ```
 
 mod cgroup;
+mod check;
 mod daemon;
 mod difference;
 mod down;
+mod eject;
 mod fault;
 pub(crate) mod folder;
+mod graph;
 mod kernel;
+pub(crate) mod link;
 mod plan;
+mod probe;
 mod process;
 pub(crate) mod state;
 mod step;
@@ -40,6 +45,24 @@ pub(crate) enum LabCommand {
     /// List labs
     #[command(visible_alias = "list")]
     Ls,
+    /// Check what the lab's file says must be true; exit code 1 when it is not, 2 without tests
+    Test(check::TestArgs),
+    /// Draw the lab
+    Graph(graph::GraphArgs),
+    /// Print a script of ip, nft and sysctl lines that builds the same network without netlab
+    Eject(eject::EjectArgs),
+    /// Forget what the command line said of links and partitions
+    Reset {
+        /// The lab; the only one unless given
+        #[arg(value_name = "NAME")]
+        lab: Option<String>,
+    },
+    /// Ends faults that were to last for a time
+    #[command(hide = true)]
+    RevertInTime {
+        /// The lab
+        lab: String,
+    },
 }
 
 pub(crate) async fn lab(context: &Context, command: LabCommand) -> Result<(), Failure> {
@@ -47,6 +70,11 @@ pub(crate) async fn lab(context: &Context, command: LabCommand) -> Result<(), Fa
         LabCommand::Up(args) => up::up(context, args).await,
         LabCommand::Down(args) => down::down(context, &args),
         LabCommand::Ls => table::list(),
+        LabCommand::Test(args) => check::test(context, args).await,
+        LabCommand::Graph(args) => graph::graph(context, args).await,
+        LabCommand::Eject(args) => eject::eject(context, args).await,
+        LabCommand::Reset { lab } => link::reset(context, lab.as_deref()),
+        LabCommand::RevertInTime { lab } => link::revert_in_time(context, &lab).await,
     }
 }
 
@@ -60,6 +88,23 @@ pub(crate) fn several(labs: &[folder::Folder]) -> Failure {
     let names: Vec<&str> = labs.iter().map(|folder| folder.name.as_str()).collect();
     Failure::usage(format!("there are several labs: {}", names.join(", ")))
         .with_hint(format!("name one: `--lab {}`, or NETLAB_LAB={}", names[0], names[0]))
+}
+
+/// Names of a lab's machines, the router last.
+pub(crate) fn machines(folder: &folder::Folder) -> Result<Vec<String>, Failure> {
+    let state = folder.state()?.unwrap_or_default();
+    let names = state.plan.machines.iter().map(|machine| machine.name.clone());
+    Ok(names.chain([plan::ROUTER.to_owned()]).collect())
+}
+
+/// Does something in the network of a machine.
+pub(crate) fn inside<T: Send>(
+    folder: &folder::Folder,
+    machine: &str,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, Failure> {
+    let netns = netlab_link::Netns::open(&folder.pin(machine)).map_err(failed)?;
+    netns.run(work).map_err(failed)
 }
 
 /// An error of the kernel or of netlab-link, with its causes.

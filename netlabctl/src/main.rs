@@ -23,6 +23,7 @@ mod exec;
 mod explain;
 mod failure;
 mod get;
+mod host;
 mod lab;
 mod label;
 mod logs;

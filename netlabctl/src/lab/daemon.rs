@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "a session of its own is made between fork and exec")]
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +15,7 @@ use netlab_link::Netns;
 use super::failed;
 use super::folder::Folder;
 use super::plan::Plan;
+use crate::context::Context;
 use crate::failure::{Failure, chain};
 use crate::progress::Progress;
 
@@ -34,8 +36,28 @@ pub(crate) fn words(folder: &Folder, node: &str) -> String {
     format!("{} --config {}", program().display(), config.display())
 }
 
+/// What a node is to the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// There are no others.
+    Alone,
+    /// It has the store, and others join it.
+    Server,
+    /// It joins, with the token of this file.
+    Joining { token_file: PathBuf },
+}
+
+/// TCP port of the server for nodes.
+const PORT: u16 = 7411;
+
+/// Address and port of the server, as every node reaches it.
+fn server_address(plan: &Plan) -> Option<SocketAddr> {
+    let server = plan.nodes().next()?;
+    Some(SocketAddr::new(server.addresses().next()?, PORT))
+}
+
 /// `netlabd.toml` of a node.
-pub(crate) fn config(folder: &Folder, plan: &Plan, node: &str) -> String {
+pub(crate) fn config(folder: &Folder, plan: &Plan, node: &str, role: &Role) -> String {
     let quoted = |text: String| format!("{text:?}");
     let mut lines = vec![
         format!("# Node `{node}` of lab `{}`, written by `netlabctl lab up`.", plan.lab),
@@ -48,6 +70,17 @@ pub(crate) fn config(folder: &Folder, plan: &Plan, node: &str) -> String {
             plan.pod_networks.iter().map(|network| quoted(network.to_string())).collect();
         lines.push(format!("pod-networks = [{}]", networks.join(", ")));
     }
+    match (role, server_address(plan)) {
+        (Role::Server, Some(address)) => {
+            lines.push(format!("listen = {}", quoted(address.to_string())));
+            lines.push(format!("route-mode = {}", quoted(plan.route_mode.to_string())));
+        }
+        (Role::Joining { token_file }, Some(address)) => {
+            lines.push(format!("join = {}", quoted(format!("https://{address}"))));
+            lines.push(format!("token-file = {}", quoted(token_file.display().to_string())));
+        }
+        _ => {}
+    }
     lines.join("\n") + "\n"
 }
 
@@ -58,12 +91,13 @@ pub(crate) fn start(
     plan: &Plan,
     node: &str,
     netns: &Netns,
+    role: &Role,
 ) -> Result<Child, Failure> {
     let dir = folder.node(node);
     let wrong = |error| Failure::failed(format!("failed to start the daemon of `{node}`: {error}"));
     fs::create_dir_all(&dir).map_err(wrong)?;
     let path = dir.join("netlabd.toml");
-    fs::write(&path, config(folder, plan, node)).map_err(wrong)?;
+    fs::write(&path, config(folder, plan, node, role)).map_err(wrong)?;
     let log = File::options().create(true).append(true).open(folder.log(node)).map_err(wrong)?;
     let mut command = Command::new(program());
     command.arg("--config").arg(&path).current_dir("/");
@@ -81,6 +115,11 @@ pub(crate) fn start(
     netns.run(|| command.spawn()).map_err(failed)?.map_err(|error| {
         wrong(error).with_hint(format!("`{}` was looked for", program().display()))
     })
+}
+
+/// Asks the server for a token that lets nodes join, and gives the file that it is in.
+pub(crate) async fn token(_folder: &Folder, _context: &Context) -> Result<PathBuf, Failure> {
+    Err(Failure::failed("labs of several nodes are not supported yet"))
 }
 
 /// Waits until a daemon answers that it is ready. `child` is looked at when this program started

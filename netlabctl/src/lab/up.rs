@@ -13,6 +13,7 @@ use netlab_api::resource::Kind;
 use netlab_api::{Node, Object, Pod};
 use serde_json::json;
 
+use super::daemon::Role;
 use super::difference::{Observed, difference};
 use super::folder::Folder;
 use super::plan::{self, Plan};
@@ -54,7 +55,8 @@ struct Wish {
 }
 
 pub(crate) async fn up(context: &Context, args: UpArgs) -> Result<(), Failure> {
-    let wish = read(context, &args)?;
+    let wish = read(context, &args.file, args.ignore_unsupported)?;
+    supported(&wish)?;
     let folder = Folder::of(&wish.name);
     if args.dry_run {
         return dry_run(&folder, &wish);
@@ -80,21 +82,29 @@ pub(crate) async fn up(context: &Context, args: UpArgs) -> Result<(), Failure> {
 }
 
 /// Reads the file; its name is the lab's unless it names another.
-fn read(context: &Context, args: &UpArgs) -> Result<Wish, Failure> {
-    let manifest = manifest::whole(context, &args.file, args.ignore_unsupported)?;
+fn read(context: &Context, path: &Path, ignore_unsupported: bool) -> Result<Wish, Failure> {
+    let manifest = manifest::whole(context, path, ignore_unsupported)?;
     let lab = manifest.lab.unwrap_or_default();
-    let name = match (&lab.settings.name, args.file.file_stem().and_then(|stem| stem.to_str())) {
+    let name = match (&lab.settings.name, path.file_stem().and_then(|stem| stem.to_str())) {
         (Some(name), _) => name.clone(),
         (None, Some(stem)) if stem != "-" && netlab_api::names::dns_label(stem).is_ok() => {
             stem.to_owned()
         }
         _ => {
-            return Err(Failure::failed(format!("lab `{}` has no name", args.file.display()))
+            return Err(Failure::failed(format!("lab `{}` has no name", path.display()))
                 .with_hint("write `[lab]` and below it `name = \"shop\"`"));
         }
     };
-    let file = std::fs::canonicalize(&args.file).ok();
+    let file = std::fs::canonicalize(path).ok();
     Ok(Wish { name, file, lab, objects: manifest.objects.into_iter().map(|o| o.value).collect() })
+}
+
+/// Refuses what this version does not build, before anything is built.
+fn supported(wish: &Wish) -> Result<(), Failure> {
+    if wish.lab.settings.uplink == Some(true) {
+        return Err(Failure::failed("`uplink` of `lab` is not supported yet"));
+    }
+    Ok(())
 }
 
 fn planned(wish: &Wish, before: Option<&State>) -> Result<Plan, Failure> {
@@ -197,7 +207,7 @@ fn both(old: &[Object], new: &[Object]) -> Vec<Object> {
     old.iter().chain(new.iter().filter(is_new)).cloned().collect()
 }
 
-/// Starts the daemons that do not run, and waits until all are ready.
+/// Starts the daemons that do not run, the server first, and waits until all are ready.
 async fn start_daemons(
     folder: &Folder,
     plan: &Plan,
@@ -206,17 +216,32 @@ async fn start_daemons(
     progress: &Progress,
 ) -> Result<Context, Failure> {
     let is_start = |step: &&Step| matches!(step.what, What::StartDaemon { .. });
+    let mut waiting: BTreeSet<&str> =
+        steps.iter().filter(is_start).map(|step| step.machine.as_str()).collect();
+    let server = plan.nodes().next().ok_or_else(|| Failure::failed("BUG: a lab without nodes"))?;
+    let start = |node: &str, role: &Role| match opened.get(node) {
+        Some(netns) => daemon::start(folder, plan, node, netns, role),
+        None => Err(Failure::failed(format!("BUG: node `{node}` has no namespace"))),
+    };
+    let child = match waiting.remove(server.name.as_str()) {
+        true if plan.nodes().count() > 1 => Some(start(&server.name, &Role::Server)?),
+        true => Some(start(&server.name, &Role::Alone)?),
+        false => None,
+    };
+    daemon::ready(folder, &server.name, child, progress).await?;
+    let context = Context::of_socket(folder.socket(&server.name));
     let mut children = BTreeMap::new();
-    for step in steps.iter().filter(is_start) {
-        let Some(netns) = opened.get(&step.machine) else { continue };
-        let child = daemon::start(folder, plan, &step.machine, netns)?;
-        children.insert(step.machine.clone(), child);
+    if !waiting.is_empty() {
+        let role = Role::Joining { token_file: daemon::token(folder, &context).await? };
+        for node in waiting {
+            children.insert(node, start(node, &role)?);
+        }
     }
     for node in plan.nodes() {
-        daemon::ready(folder, &node.name, children.remove(&node.name), progress).await?;
+        let child = children.remove(node.name.as_str());
+        daemon::ready(folder, &node.name, child, progress).await?;
     }
-    let server = plan.nodes().next().ok_or_else(|| Failure::failed("BUG: a lab without nodes"))?;
-    Ok(Context::of_socket(folder.socket(&server.name)))
+    Ok(context)
 }
 
 async fn label_nodes(context: &Context, plan: &Plan) -> Result<(), Failure> {
@@ -320,12 +345,19 @@ pub(crate) fn name_of(context: &Context, word: &str) -> Result<String, Failure> 
     if Folder::of(word).exists() || !Path::new(word).is_file() {
         return Ok(word.to_owned());
     }
-    let args = UpArgs {
-        file: word.into(),
-        dry_run: true,
-        no_wait: true,
-        timeout: Duration::ZERO,
-        ignore_unsupported: true,
-    };
-    Ok(read(context, &args)?.name)
+    Ok(of_file(context, word)?.name)
+}
+
+/// What a file says of a lab.
+pub(crate) fn lab_of_file(context: &Context, file: &str) -> Result<Lab, Failure> {
+    Ok(of_file(context, file)?.lab)
+}
+
+/// The lab that a file would make.
+pub(crate) fn plan_of_file(context: &Context, file: &str) -> Result<Plan, Failure> {
+    planned(&of_file(context, file)?, None)
+}
+
+fn of_file(context: &Context, file: &str) -> Result<Wish, Failure> {
+    read(context, Path::new(file), true)
 }

@@ -228,6 +228,9 @@ pub struct LabTest {
     /// `ok`, an HTTP status, `timeout`, `refused`, `unreachable` or `unknown-name`.
     #[serde(default)]
     pub expect: Expectation,
+    /// Which of the addresses that a name has; each unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
     /// How long it may take until it is true: `5s` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<Span>,
