@@ -159,7 +159,7 @@ impl HowArgs {
             ));
         }
         let dry_run = self.dry_run.as_deref().is_some_and(|how| how != "none");
-        Ok(DeleteOptions { grace_period_seconds, dry_run })
+        Ok(DeleteOptions { grace_period_seconds, dry_run, ..DeleteOptions::default() })
     }
 }
 

@@ -27,8 +27,11 @@ pub(crate) async fn doctor(context: &Context) -> Result<(), Failure> {
             (checks, None)
         }
         Err(error) => {
-            let Transport::Unix(socket) = context.client.transport();
-            (local(socket), Some(Failure::from(error)))
+            let looked_at = match context.client.transport() {
+                Transport::Unix(socket) => local(socket),
+                Transport::Other(_) => Vec::new(),
+            };
+            (looked_at, Some(Failure::from(error)))
         }
     };
     output::text(&render(&checks, context.colour));

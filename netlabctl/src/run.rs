@@ -274,7 +274,7 @@ async fn broken(context: &Context, name: &str, why: &str) -> Failure {
 
 /// Removes the pod of a session that is over; the command has had its time.
 async fn remove(context: &Context, made: &[Object], timeout: Duration) -> Result<(), Failure> {
-    let options = DeleteOptions { grace_period_seconds: Some(0), dry_run: false };
+    let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
     let mut doomed = Vec::new();
     for object in made {
         match context.client.delete(&ObjectRef::of(object), &options).await {

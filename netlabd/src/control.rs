@@ -9,21 +9,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use netlab_api::namespace::NamespacePhase;
 use netlab_api::resource::{Kind, Object};
-use netlab_api::wire::{Applied, NodeRevision};
+use netlab_api::wire::Applied;
 use netlab_api::{ApiError, Event, IpamBlock, Namespace, Node, ObjectMeta, Pod, Reason, Time};
-use tokio::sync::watch as state;
 
 use admission::{Admission, Wish};
 use cluster::{Cluster, DeleteOptions, ObjectKey, WriteOptions};
 use config::ClusterConfig;
 use decoded::Decoded;
 use draft::{Draft, commit_failed, decode, decode_entry, read_failed, store_key};
+use feed::Feed;
 use ipam::Blocks;
+use liveness::Liveness;
 use refusal::{check_deletable, not_found};
 use turn::Turns;
 
@@ -36,8 +38,14 @@ pub mod config;
 mod decoded;
 mod draft;
 pub mod event;
+mod feed;
 pub mod ipam;
+mod liveness;
 mod local;
+pub mod membership;
+mod network;
+mod node;
+pub mod plane;
 mod pod;
 mod refusal;
 mod turn;
@@ -60,13 +68,16 @@ pub struct Control {
     /// Placement looks at all nodes and all blocks.
     decoded_nodes: Decoded<Node>,
     decoded_blocks: Decoded<IpamBlock>,
-    /// How far each node is.
-    progress: state::Sender<BTreeMap<String, NodeRevision>>,
+    /// Which nodes have to hear of a change, and how far they are.
+    feed: Arc<Feed>,
+    /// Which nodes are alive.
+    liveness: Liveness,
     /// Whether there may be pods without a node.
     pods_wait: AtomicBool,
-    /// Revision of the newest write that nodes have to program.
-    wanted: AtomicU64,
 }
+
+/// How long a node may be silent before it counts as lost.
+pub const NODE_GRACE: Duration = Duration::from_secs(10);
 
 /// What placement looks at and changes.
 struct Placement {
@@ -81,7 +92,7 @@ impl Control {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn open(store: Arc<dyn Store>, config: ClusterConfig) -> Result<Control, ApiError> {
-        let revision = store.revision().await.map_err(read_failed)?;
+        let feed = Feed::start(store.clone()).await?;
         let control = Control {
             store,
             config,
@@ -89,9 +100,9 @@ impl Control {
             turns: Turns::default(),
             decoded_nodes: Decoded::default(),
             decoded_blocks: Decoded::default(),
-            progress: state::Sender::new(BTreeMap::new()),
+            feed,
+            liveness: Liveness::new(NODE_GRACE),
             pods_wait: AtomicBool::new(true),
-            wanted: AtomicU64::new(revision.0),
         };
         let default =
             ObjectKey { kind: Kind::Namespace, namespace: None, name: "default".to_owned() };
@@ -101,6 +112,12 @@ impl Control {
             control.apply(vec![namespace.into()], WriteOptions::default()).await?;
         }
         Ok(control)
+    }
+
+    /// The same cluster, in which a node may be silent for so long before it counts as lost.
+    pub fn with_node_grace(mut self, grace: Duration) -> Control {
+        self.liveness = Liveness::new(grace);
+        self
     }
 
     /// The cluster's networks and names.
@@ -181,13 +198,6 @@ impl Control {
         }
     }
 
-    /// Notes that nodes have something to program, if they have.
-    fn want(&self, concerns_nodes: bool, revision: Revision) {
-        if concerns_nodes {
-            self.wanted.fetch_max(revision.0, Ordering::SeqCst);
-        }
-    }
-
     /// Makes a wish come true, all of it or nothing. Objects come back in the wish's order, with
     /// the revision of the write.
     async fn admit(
@@ -220,7 +230,6 @@ impl Control {
                 return Ok((self.revision().await?, outcome));
             }
             Control::put_blocks(&mut draft, &placement.blocks, &placement.nodes);
-            let concerns_nodes = draft.concerns_nodes();
             let written: Vec<bool> =
                 outcome.iter().map(|a| draft.changes(&ObjectKey::of(&a.object))).collect();
             if leaves_waiting {
@@ -228,7 +237,6 @@ impl Control {
             }
             match draft.commit().await {
                 Ok(revision) => {
-                    self.want(concerns_nodes, revision);
                     for (applied, _) in outcome.iter_mut().zip(written).filter(|(_, w)| *w) {
                         let version = &mut applied.object.metadata_mut().resource_version;
                         *version = revision.to_string();
@@ -253,8 +261,10 @@ impl Control {
         for key in keys {
             check_deletable(key)?;
         }
-        // A pod made between the look for a namespace's pods and the commit would outlive it.
-        let _placing = match keys.iter().any(|key| key.kind == Kind::Namespace) {
+        // A pod made between the look for a namespace's or node's pods and the commit would outlive
+        // it.
+        let holds_pods = |key: &ObjectKey| matches!(key.kind, Kind::Namespace | Kind::Node);
+        let _placing = match keys.iter().any(holds_pods) {
             true => Some(self.placing.lock().await),
             false => None,
         };
@@ -271,12 +281,10 @@ impl Control {
             if options.dry_run || draft.is_empty() {
                 return Ok((self.revision().await?, gone));
             }
-            let concerns_nodes = draft.concerns_nodes();
             let written: Vec<bool> =
                 gone.iter().map(|object| draft.changes(&ObjectKey::of(object))).collect();
             match draft.commit().await {
                 Ok(revision) => {
-                    self.want(concerns_nodes, revision);
                     for (object, _) in gone.iter_mut().zip(written).filter(|(_, w)| *w) {
                         object.metadata_mut().resource_version = revision.to_string();
                     }
@@ -317,6 +325,7 @@ impl Control {
             Object::Namespace(namespace) => {
                 self.delete_namespace(draft, namespace, options, now).await?;
             }
+            Object::Node(node) => self.delete_node(draft, node, options, now).await?,
             _ => remove(draft, key),
         }
         Ok(object)
@@ -410,6 +419,10 @@ fn delete_pod(
 fn remove(draft: &mut Draft<'_>, key: &ObjectKey) {
     draft.delete(key);
     draft.put_raw(format!("applied/{}", store_key(key)), None);
+    // A node that is deleted is no member any more: its certificate opens nothing.
+    if key.kind == Kind::Node {
+        draft.put_raw(membership::member_path(&key.name), None);
+    }
 }
 
 fn too_busy() -> ApiError {

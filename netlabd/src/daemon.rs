@@ -2,7 +2,7 @@
 //! Wiring: opens the store, starts control, server and node, and stops them again. No logic.
 //!
 //! ```text
-//!   store ► control ► socket ► machine ► reconciler ► first snapshot programmed ► ready
+//!   seat: store ► control, or join ─► socket ► machine ► reconciler ► first snapshot programmed ► ready
 //! ```
 //!
 //! The store comes first because its lock says whether another daemon is at work; the socket
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use netlab_api::Time;
+use netlab_api::view::NodeReport;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::unistd::{Uid, gethostname};
@@ -26,15 +27,22 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::control::Control;
-use crate::control::cluster::Cluster;
+use crate::control::config::ClusterConfig;
+use crate::control::plane::ControlPlane;
 use crate::error::chain;
 use crate::node::access::NodeAccess;
 use crate::node::{Machine, MachineOptions, Reconciler};
-use crate::server::{Limits, Metrics, Readiness, ServerState, SocketFile, bind_socket, serve};
-use crate::store::{HistoryLimits, Options as StoreOptions, SledStore};
+use crate::remote::RoutedAccess;
+use crate::server::{
+    Limits, Metrics, Readiness, ServerState, SocketFile, TunnelServer, bind_socket, serve,
+    serve_remote,
+};
+use crate::store::{HistoryLimits, Options as StoreOptions};
 use config::Config;
+use seat::Seat;
 
 pub mod config;
+mod seat;
 pub mod teardown;
 
 /// How often the events are counted, which is cheap.
@@ -82,36 +90,65 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen to SIGINT")?;
     let name = node_name(&config)?;
-    let store = SledStore::open(&config.state_dir.join(STORE_DIR), store_options())?;
-    let control = Arc::new(Control::open(Arc::new(store), config.cluster()?).await?);
+    let joining = config.joining(&name)?;
+    let opening = async {
+        match &joining {
+            Some(options) => Seat::member(&config, options).await,
+            None => Seat::server(&config, &name).await,
+        }
+    };
+    // A server to join may be a long time coming.
+    let seat = tokio::select! {
+        seat = opening => seat?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     let socket = bind_socket(&config.run_dir.join("netlabd.sock"), &config.socket_group)?;
-    let cluster: Arc<dyn Cluster> = control.clone();
-    let machine = Arc::new(Machine::open(machine_options(&config, &name)?, cluster.clone())?);
+    let options = machine_options(&config, &name, seat.config.clone());
+    let machine = Arc::new(Machine::open(options, seat.plane.clone())?);
     let readiness = Readiness::new();
     let gate = readiness.gate("node: first look at all pods");
     let (stop, stopped) = watch::channel(false);
     let (synced, first_sync) = oneshot::channel();
     let reconciler = Reconciler::new(machine.clone(), synced)?;
     let mut node = tokio::spawn(reconciler.run(stopped.clone()));
+    let here = Arc::new(NodeAccess::new(machine.clone()));
     let state = ServerState {
-        cluster: cluster.clone(),
-        pods: Arc::new(NodeAccess::new(machine.clone())),
+        cluster: seat.cluster,
+        control_plane: seat.control.clone().map(|control| control as Arc<dyn ControlPlane>),
+        tunnels: seat.tunnels,
+        pods: Arc::new(RoutedAccess::new(&name, here, seat.way_to)),
         readiness,
         metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
         group: socket.group,
         limits: Limits::default(),
+        nodes: seat.port.as_ref().map(|bound| bound.port.clone()),
         node: name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    if let Some(asked) = &seat.asked {
+        // Nobody else fills it.
+        let _ = asked.set(TunnelServer::new(state.clone()));
+    }
+    let remote = seat.port.map(|bound| {
+        tracing::info!(address = %bound.port.listen, "nodes can join");
+        let mut stop = stopped.clone();
+        let serving = serve_remote(bound, state.clone(), async move {
+            told_to_stop(&mut stop).await;
+        });
+        tokio::spawn(serving)
+    });
     let server = tokio::spawn(serve_always(socket.listener, socket.file, state, stopped.clone()));
     let ready = async {
         if first_sync.await.is_ok() {
-            let status = machine.status()?;
-            cluster.register_node(&name, status).await?;
+            tell_status(&machine).await?;
+            if let Some(control) = &seat.control {
+                control.watch_nodes(&name);
+            }
             gate.open();
             tracing::info!(node = name, "ready");
             notify(&[sd_notify::NotifyState::Ready]);
-            tokio::spawn(keep_house(control.clone(), machine.clone()));
+            tokio::spawn(keep_house(seat.control.clone(), machine.clone()));
         }
         // From here on only a signal, or the node's end, ends the daemon.
         std::future::pending::<anyhow::Result<()>>().await
@@ -131,10 +168,20 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     stop.send_replace(true);
     // The server drains for a bounded time of its own.
     let _ = server.await;
+    if let Some(remote) = remote {
+        let _ = remote.await;
+    }
     if !node.is_finished() {
         let _ = node.await;
     }
     outcome
+}
+
+/// Tells the cluster what this node is.
+async fn tell_status(machine: &Machine) -> anyhow::Result<()> {
+    let report = NodeReport { status: Some(machine.status()?), ..NodeReport::default() };
+    machine.cluster.report(&machine.options.name, report).await?;
+    Ok(())
 }
 
 /// Serves until `stop` says true, also after somebody removed the socket's file.
@@ -183,42 +230,42 @@ fn store_options() -> StoreOptions {
     }
 }
 
-/// Forgets old events, and tells the cluster when the node's addresses change.
-async fn keep_house(control: Arc<Control>, machine: Arc<Machine>) {
+/// Forgets old events and tokens where they are kept, and tells the cluster when the node's
+/// addresses change.
+async fn keep_house(control: Option<Arc<Control>>, machine: Arc<Machine>) {
     let mut interval = tokio::time::interval(HOUSEKEEPING);
     for round in 0_u32.. {
         interval.tick().await;
         let thorough = round.is_multiple_of(THOROUGH_ROUNDS);
-        if let Err(error) = control.prune_events(Time::now(), thorough).await {
-            tracing::warn!(%error, "old events stay");
-        }
-        if !round.is_multiple_of(STATUS_ROUNDS) {
-            continue;
-        }
-        match machine.status() {
-            Ok(status) => {
-                if let Err(error) = control.register_node(&machine.options.name, status).await {
-                    tracing::warn!(%error, "the node's status is not told");
-                }
+        if let Some(control) = &control {
+            if let Err(error) = control.prune_events(Time::now(), thorough).await {
+                tracing::warn!(%error, "old events stay");
             }
-            Err(error) => tracing::warn!(%error, "the node's status is not known"),
+            if thorough && let Err(error) = control.prune_tokens(Time::now()).await {
+                tracing::warn!(%error, "tokens that ended stay");
+            }
+        }
+        if round.is_multiple_of(STATUS_ROUNDS)
+            && let Err(error) = tell_status(&machine).await
+        {
+            tracing::warn!(%error, "the node's status is not told");
         }
     }
 }
 
-fn machine_options(config: &Config, name: &str) -> anyhow::Result<MachineOptions> {
-    Ok(MachineOptions {
+fn machine_options(config: &Config, name: &str, cluster: ClusterConfig) -> MachineOptions {
+    MachineOptions {
         name: name.to_owned(),
         run_dir: config.run_dir.clone(),
         state_dir: config.state_dir.clone(),
         program: PathBuf::from("/proc/self/exe"),
-        cluster: config.cluster()?,
+        cluster,
         pool_size: config.pool_size,
         mtu: config.mtu,
         log_max_bytes: config.log_max_bytes,
         log_max_files: config.log_max_files,
         back_off: config.back_off(),
-    })
+    }
 }
 
 fn node_name(config: &Config) -> anyhow::Result<String> {

@@ -7,5 +7,7 @@ pub mod daemon;
 mod error;
 pub mod memory;
 pub mod node;
+pub mod remote;
 pub mod server;
 pub mod store;
+pub mod trust;

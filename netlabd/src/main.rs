@@ -2,15 +2,18 @@
 //! The `netlabd` binary: the daemon, and the two programs that it spawns for its pods.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
+use netlab_api::RouteMode;
 use netlabd::daemon::config::Config;
 use netlabd::daemon::{self, teardown};
 use netlabd::node::pod;
 use netlabd::store::SledStore;
+use netlabd::trust::address::ServerAddress;
 use tracing_subscriber::EnvFilter;
 
 /// Makes Linux namespaces into pods: gives them addresses, links and processes, and keeps them.
@@ -43,6 +46,21 @@ struct Options {
     /// MTU of pod links [default: the uplink's]
     #[arg(long, value_name = "BYTES", env = "NETLABD_MTU")]
     mtu: Option<u32>,
+    /// Address and TCP port for nodes that join, as 0.0.0.0:7411 [default: no port]
+    #[arg(long, value_name = "ADDR:PORT", env = "NETLABD_LISTEN", conflicts_with = "join")]
+    listen: Option<SocketAddr>,
+    /// How pods of other nodes are reached: host-gw, vxlan or auto. Of the server [default: host-gw]
+    #[arg(long, value_name = "MODE", env = "NETLABD_ROUTE_MODE", conflicts_with = "join")]
+    route_mode: Option<RouteMode>,
+    /// Join the cluster of this server, as https://HOST:7411
+    #[arg(long, value_name = "URL", env = "NETLABD_JOIN")]
+    join: Option<ServerAddress>,
+    /// What lets this machine join: `netlabctl node token` on the server prints it. Needed once
+    #[arg(long, value_name = "TOKEN", env = "NETLABD_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// A file with the token; others see what stands on a command line
+    #[arg(long, value_name = "FILE", env = "NETLABD_TOKEN_FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
     /// What to log, as in tracing's EnvFilter [default: info]
     #[arg(long, value_name = "FILTER", global = true, env = "NETLABD_LOG")]
     log: Option<String>,
@@ -117,6 +135,13 @@ fn configured(options: Options) -> anyhow::Result<Config> {
     config.node_name = options.node_name.or(config.node_name);
     config.pod_networks = options.pod_networks.unwrap_or(config.pod_networks);
     config.mtu = options.mtu.or(config.mtu);
+    config.listen = options.listen.or(config.listen);
+    config.route_mode = options.route_mode.or(config.route_mode);
+    config.join = options.join.or(config.join);
+    // A flag of one kind beats a line of the other.
+    if options.token.is_some() || options.token_file.is_some() {
+        (config.token, config.token_file) = (options.token, options.token_file);
+    }
     Ok(config)
 }
 

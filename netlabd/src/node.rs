@@ -14,6 +14,7 @@
 
 pub mod access;
 pub mod doctor;
+mod follow;
 pub mod forwarding;
 pub mod hosts;
 pub mod machine;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! HTTP/1.1 and JSON on the unix socket: objects, watches, exec, logs, health, metrics.
+//! HTTP/1.1 and JSON on the unix socket, and for nodes over TLS: objects, watches, exec, logs, health, metrics.
 //!
 //! The server decides nothing. It turns requests into calls of [`Cluster`] and [`PodAccess`], and
 //! their answers into responses; `docs/api.md` is the contract. What it does guard is the daemon:
@@ -17,25 +17,34 @@ use std::time::Duration;
 
 use crate::control::access::PodAccess;
 use crate::control::cluster::Cluster;
+use crate::control::plane::ControlPlane;
 
+pub use caller::Caller;
 pub use connection::serve;
 pub use health::{Gate, Readiness};
 pub use metrics::Metrics;
+pub use remote::{BoundPort, NodePort, RemoteError, bind_port, serve_remote};
 pub use socket::{BoundSocket, SocketError, SocketFile, bind_socket};
+pub use tunnel::{TunnelServer, Tunnels};
 
 mod answer;
 mod body;
+mod caller;
 mod connection;
 mod exec;
 mod health;
 mod log;
 mod metrics;
+mod nodes;
 mod objects;
 mod peer;
 mod query;
+mod remote;
 mod router;
 mod socket;
 mod target;
+mod token;
+mod tunnel;
 mod watch;
 
 #[cfg(test)]
@@ -46,6 +55,10 @@ mod tests;
 pub struct ServerState {
     /// Objects, and what may be done to them.
     pub cluster: Arc<dyn Cluster>,
+    /// What nodes ask and tell; `None` where the store is elsewhere.
+    pub control_plane: Option<Arc<dyn ControlPlane>>,
+    /// Connections to nodes.
+    pub tunnels: Arc<Tunnels>,
     /// The processes of pods.
     pub pods: Arc<dyn PodAccess>,
     /// What `/readyz` waits for.
@@ -56,6 +69,8 @@ pub struct ServerState {
     pub group: Option<u32>,
     /// How much the server lets clients ask of it.
     pub limits: Limits,
+    /// The port for nodes and who may use it; `None` where there is none.
+    pub nodes: Option<NodePort>,
     /// Name of this node, for `/v1/version`.
     pub node: String,
     /// Version of netlabd, for `/v1/version` and `/metrics`.

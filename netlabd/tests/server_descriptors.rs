@@ -65,6 +65,7 @@ fn the_server_outlives_a_time_without_descriptors() {
             metrics: Arc::new(Metrics::new("1.2.3")),
             group: bound.group,
             limits: Limits::default(),
+            nodes: None,
             node: "n1".to_owned(),
             version: "1.2.3".to_owned(),
         };

@@ -28,9 +28,24 @@ pub struct LabBuilder {
     mtu: Option<u32>,
     config: String,
     flags: Vec<String>,
+    node_name: String,
+    machine: Option<Machine>,
 }
 
 impl LabBuilder {
+    /// The node's name in its cluster; `n1` unless said.
+    pub fn named(mut self, node: &str) -> LabBuilder {
+        self.node_name = node.to_owned();
+        self
+    }
+
+    /// On a machine that is there, and that goes with the lab; it has no machine outside.
+    pub fn on(mut self, machine: Machine) -> LabBuilder {
+        self.machine = Some(machine);
+        self.mtu = None;
+        self
+    }
+
     /// MTU of the uplink; 1400 unless said.
     pub fn mtu(mut self, mtu: u32) -> LabBuilder {
         self.mtu = Some(mtu);
@@ -61,7 +76,7 @@ impl LabBuilder {
     pub fn build(self) -> Lab {
         let id = unique(&self.name);
         let dir = tempfile::Builder::new().prefix("nlt-").tempdir().expect("a folder can be made");
-        let node = Machine::new(id.clone());
+        let node = self.machine.unwrap_or_else(|| Machine::new(id.clone()));
         let outside = self.mtu.map(|mtu| {
             let outside = Machine::new(format!("{id}o"));
             join(&node, &outside, mtu);
@@ -69,7 +84,8 @@ impl LabBuilder {
         });
         let config = dir.path().join("netlabd.toml");
         fs::write(&config, &self.config).expect("the configuration can be written");
-        Lab { id, dir, node, outside, flags: self.flags, daemon: None, baseline: None }
+        let (flags, node_name) = (self.flags, self.node_name);
+        Lab { id, dir, node, node_name, outside, flags, daemon: None, baseline: None }
     }
 
     /// Makes the machines and folders, and starts the daemon.
@@ -88,6 +104,8 @@ pub struct Lab {
     pub id: String,
     /// The node.
     pub node: Machine,
+    /// Its name in its cluster.
+    pub node_name: String,
     outside: Option<Machine>,
     dir: TempDir,
     flags: Vec<String>,
@@ -105,7 +123,8 @@ impl Lab {
     /// A lab to be.
     pub fn builder(name: &str) -> LabBuilder {
         let (config, flags) = (String::new(), Vec::new());
-        LabBuilder { name: name.to_owned(), mtu: Some(1400), config, flags }
+        let (name, node_name) = (name.to_owned(), "n1".to_owned());
+        LabBuilder { name, mtu: Some(1400), config, flags, node_name, machine: None }
     }
 
     /// The machine outside.
@@ -120,6 +139,11 @@ impl Lab {
     /// A folder for the test's own files; it goes with the lab.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Adds a flag of `netlabd` for the next start.
+    pub fn add_flag(&mut self, flag: &str) {
+        self.flags.push(flag.to_owned());
     }
 
     /// The daemon's run directory. Its name is the lab's, so that cgroups can be told apart.
@@ -152,7 +176,7 @@ impl Lab {
         command.arg(binary("netlabd"));
         command.arg("--config").arg(self.dir.path().join("netlabd.toml"));
         command.arg("--state-dir").arg(self.state_dir()).arg("--run-dir").arg(self.run_dir());
-        command.args(["--node-name=n1"]).args(&self.flags).args(words);
+        command.arg(format!("--node-name={}", self.node_name)).args(&self.flags).args(words);
         command.current_dir("/");
         command
     }
@@ -164,6 +188,15 @@ impl Lab {
     #[track_caller]
     pub fn start(&mut self) {
         self.spawn();
+        self.wait_ready();
+    }
+
+    /// Waits until a daemon that was started is ready.
+    ///
+    /// # Panics
+    /// When it ends or is not ready in time; its log is shown.
+    #[track_caller]
+    pub fn wait_ready(&mut self) {
         poll(&format!("the daemon is ready\n{}", self.log_tail()), || {
             self.assert_alive();
             let ready = self.socket().exists() && self.get("/readyz").status == 200;

@@ -11,12 +11,15 @@
 //!   └─────────────────────────┘              └──────────────────────┘
 //! ```
 //!
+//! A [`Cluster`] is several such nodes in one or more racks, joined by a router.
+//!
 //! Nothing here reads the kernel by netlab's own readers: [`observe`] asks `ip`, `nft` and
 //! `/proc`. A lab that is dropped stops its daemon, tears down and asserts that the node is what
 //! it was before the daemon first started, and that no process, mount, cgroup or file is left.
 
 pub mod api;
 pub mod background;
+pub mod cluster;
 pub mod command;
 pub mod lab;
 mod leftover;
@@ -29,6 +32,7 @@ pub mod wait;
 
 pub use api::Response;
 pub use background::Background;
+pub use cluster::{Cluster, ClusterBuilder};
 pub use command::Output;
 pub use lab::{Lab, LabBuilder};
 pub use machine::Machine;

@@ -21,6 +21,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
+use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,10 +30,11 @@ use serde_json::Value;
 pub use self::error::ClientError;
 pub use self::exec::{ExecInput, ExecOptions, ExecOutput};
 pub use self::query::Query;
-pub use self::stream::{LogStream, Watch};
-pub use self::transport::Transport;
+pub use self::stream::{LogStream, ViewStream, Watch};
+pub use self::transport::{Dial, Io, Transport};
 use crate::exec::EXEC_PROTOCOL;
 use crate::resource::{Kind, ListMeta, Resource};
+use crate::view::{NetworkSettings, NodeReport, ReportAnswer, TUNNEL_PROTOCOL};
 use crate::wire::{ApplyResponse, DeleteResponse, DoctorReport, Programmed, Readiness, Version};
 use crate::{ApiError, List, Object};
 
@@ -84,6 +86,8 @@ pub struct DeleteOptions {
     pub grace_period_seconds: Option<u64>,
     /// Answer what would be, and delete nothing.
     pub dry_run: bool,
+    /// Fail with `Conflict` unless the object is at this revision.
+    pub resource_version: Option<u64>,
 }
 
 /// Which lines of a pod's log.
@@ -305,17 +309,60 @@ impl Client {
         if let Some((columns, rows)) = options.terminal {
             query = query.set("columns", columns.to_string()).set("rows", rows.to_string());
         }
-        let mut request = empty(Method::POST, &query.into_path());
+        let upgraded = self.upgrade(&query.into_path(), EXEC_PROTOCOL).await?;
+        Ok(exec::session(upgraded))
+    }
+
+    /// Makes of the connection of a POST one that speaks another protocol.
+    async fn upgrade(&self, path: &str, protocol: &'static str) -> Result<Upgraded, ClientError> {
+        let mut request = empty(Method::POST, path);
         let headers = request.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static(EXEC_PROTOCOL));
+        headers.insert(UPGRADE, HeaderValue::from_static(protocol));
         let (response, _connection) = self.open(request).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(ClientError::NoUpgrade { status: response.status().as_u16() });
         }
         let upgraded = hyper::upgrade::on(response).await;
-        let upgraded = upgraded.map_err(|source| ClientError::Upgrade { source })?;
-        Ok(exec::session(upgraded))
+        upgraded.map_err(|source| ClientError::Upgrade { source })
+    }
+
+    /// For a node: what concerns it, or what is different since `from`.
+    pub async fn view(&self, node: &str, from: Option<u64>) -> Result<ViewStream, ClientError> {
+        let mut query = Query::new(node_path(node, "view"));
+        if let Some(revision) = from {
+            query = query.set("resourceVersion", revision.to_string());
+        }
+        let response = self.open(empty(Method::GET, &query.into_path())).await?.0;
+        Ok(ViewStream::new(response.into_body()))
+    }
+
+    /// For a node: what it says of itself and its pods.
+    pub async fn report(
+        &self,
+        node: &str,
+        report: &NodeReport,
+    ) -> Result<ReportAnswer, ClientError> {
+        self.json(Method::POST, &node_path(node, "report"), Some(report)).await
+    }
+
+    /// For a node: a connection on which the server asks and the node answers.
+    pub async fn tunnel(&self, node: &str, tunnel: u64) -> Result<Upgraded, ClientError> {
+        let path = node_path(node, &format!("tunnels/{tunnel}"));
+        self.upgrade(&path, TUNNEL_PROTOCOL).await
+    }
+
+    /// What holds for the pod network.
+    pub async fn network(&self) -> Result<NetworkSettings, ClientError> {
+        self.json(Method::GET, "/v1/network", None::<&()>).await
+    }
+
+    /// Changes what holds for the pod network.
+    pub async fn set_network(
+        &self,
+        settings: &NetworkSettings,
+    ) -> Result<NetworkSettings, ClientError> {
+        self.json(Method::PUT, "/v1/network", Some(settings)).await
     }
 
     /// A pod's log.
@@ -545,8 +592,15 @@ impl DeleteOptions {
         if let Some(seconds) = self.grace_period_seconds {
             query = query.set("gracePeriodSeconds", seconds.to_string());
         }
+        if let Some(revision) = self.resource_version {
+            query = query.set("resourceVersion", revision.to_string());
+        }
         query.flag("dryRun", self.dry_run)
     }
+}
+
+fn node_path(node: &str, what: &str) -> String {
+    format!("/v1/nodes/{}/{what}", query::escape(node))
 }
 
 fn empty(method: Method, path: &str) -> Request<Full<Bytes>> {

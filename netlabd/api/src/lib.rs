@@ -25,7 +25,9 @@ pub mod resource;
 pub mod route_mode;
 pub mod schema;
 pub mod time;
+pub mod token;
 pub mod validate;
+pub mod view;
 pub mod wire;
 
 pub use error::{ApiError, Reason};

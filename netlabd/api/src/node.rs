@@ -89,6 +89,12 @@ pub struct NodeInfo {
 }
 
 impl Node {
+    /// A node of which nothing but the name is known.
+    pub fn named(name: &str) -> Node {
+        let metadata = ObjectMeta { name: name.to_owned(), ..ObjectMeta::default() };
+        Node { metadata, ..Node::default() }
+    }
+
     /// Whether its `Ready` condition is true.
     pub fn is_ready(&self) -> bool {
         self.status.conditions.iter().any(|c| c.is("Ready"))

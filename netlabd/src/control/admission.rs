@@ -221,9 +221,18 @@ impl Admission<'_, '_> {
     fn choose_node(&self, pod: &Pod) -> Result<Result<Arc<Node>, Unschedulable>, ApiError> {
         let Placement { nodes, blocks, config } = &*self.placement;
         let Some(name) = &pod.spec.node_name else {
-            return Ok(pod::choose_node(nodes, blocks, config).cloned());
+            return Ok(pod::choose_node(pod, nodes, blocks, config).cloned());
         };
         if let Some(node) = nodes.iter().find(|node| node.metadata.name == *name) {
+            if node.metadata.deletion_timestamp.is_some() {
+                return Err(ApiError::new(
+                    Reason::Conflict,
+                    format!("node \"{name}\" is being deleted: it takes no new pods"),
+                )
+                .with_object(format!("node/{name}"))
+                .with_field("spec.nodeName")
+                .with_hint("choose another, or leave the choice to netlab"));
+            }
             return Ok(Ok(node.clone()));
         }
         let known: Vec<_> = nodes.iter().map(|n| n.metadata.name.as_str()).collect();

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The cluster as the server and the nodes see it: objects, and what may be done to them.
+//! The cluster as its users see it: objects, and what may be done to them.
 //!
-//! One implementation decides over the store of this process; a joined node will have another that
-//! asks its server. Nothing here knows which.
+//! One implementation decides over the store of this process; a joined node has another that asks
+//! its server. Nothing here knows which. What nodes ask and tell is [`super::plane`].
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use netlab_api::ApiError;
 use netlab_api::fields::FieldSelector;
 use netlab_api::labels::Selector;
-use netlab_api::node::NodeStatus;
-use netlab_api::pod::PodStatus;
 use netlab_api::resource::{Kind, Object};
+use netlab_api::view::NetworkSettings;
 use netlab_api::wire::{ApplyResponse, DeleteResponse, Programmed, WatchEvent};
-use netlab_api::{ApiError, Event};
 use serde_json::Value;
 
 use crate::store::Revision;
+
+pub use netlab_api::view::{PodIdentity, PodReport as PodStatusUpdate};
 
 /// Where in the cluster a call looks: all objects of a kind, or those of one namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,40 +149,12 @@ pub trait Cluster: Send + Sync {
         timeout: Duration,
     ) -> Result<Programmed, ApiError>;
 
-    /// From a node: it is there, and this is what it says of itself.
-    async fn register_node(&self, name: &str, status: NodeStatus) -> Result<(), ApiError>;
+    /// What holds for the pod network.
+    async fn network(&self) -> Result<NetworkSettings, ApiError>;
 
-    /// From a node: its kernel reflects `revision`, except for `failures`.
-    async fn report_programmed(&self, node: &str, revision: Revision, failures: Vec<String>);
-
-    /// From a node: what became of a pod. `uid` guards against a later pod of the same name; a pod
-    /// that is gone is no error. All entries in one transaction.
-    async fn update_pod_statuses(&self, updates: Vec<PodStatusUpdate>) -> Result<(), ApiError>;
-
-    /// From a node: these pods' processes and networks are gone; they and their addresses may go.
-    async fn finalize_pods(&self, pods: Vec<PodIdentity>) -> Result<(), ApiError>;
-
-    /// Notes that something happened. Equal events are counted. Never fails the caller: an event
-    /// that cannot be stored is logged.
-    async fn record_events(&self, events: Vec<Event>);
-}
-
-/// Names one pod at one point of its life.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PodIdentity {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-}
-
-/// What became of a pod.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PodStatusUpdate {
-    /// Which pod.
-    pub pod: PodIdentity,
-    /// Its status; addresses in it are ignored, they are the cluster's to say.
-    pub status: PodStatus,
+    /// Changes what holds for the pod network; answers with the revision that has it.
+    async fn set_network(
+        &self,
+        settings: NetworkSettings,
+    ) -> Result<(Revision, NetworkSettings), ApiError>;
 }

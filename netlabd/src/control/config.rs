@@ -4,9 +4,11 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 /// Networks and names of a cluster. Nodes that join take it from their server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ClusterConfig {
     /// Where pods get addresses from: at most one network a family, IPv4 first.
     pub pod_networks: Vec<IpNet>,

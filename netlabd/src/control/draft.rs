@@ -89,12 +89,6 @@ impl<'a> Draft<'a> {
         self.writes.insert(path, value.map(|value| value.to_string().into()));
     }
 
-    /// Whether nodes have something to program once this is written.
-    pub(super) fn concerns_nodes(&self) -> bool {
-        let pods = format!("{}/", Kind::Pod.plural());
-        self.writes.keys().any(|key| key.starts_with(&pods))
-    }
-
     /// Whether this object is to be written or removed.
     pub(super) fn changes(&self, key: &ObjectKey) -> bool {
         self.writes.contains_key(&store_key(key))

@@ -67,6 +67,18 @@ impl Blocks {
             .sum()
     }
 
+    /// How many of these are held by pods whose `namespace/name` is `stem` and a number.
+    pub fn count_replicas(&self, node: &str, network: IpNet, stem: &str) -> usize {
+        let is_replica = |holder: &&AddressHolder| {
+            let number = holder.pod.strip_prefix(stem);
+            number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        };
+        self.of_node(node)
+            .filter(|block| network.contains(&block.spec.cidr))
+            .map(|block| block.spec.allocated.values().filter(is_replica).count())
+            .sum()
+    }
+
     /// Whether [`Blocks::allocate`] would find an address of `network` for `node`.
     ///
     /// # Errors

@@ -34,26 +34,32 @@ pub(super) enum Unschedulable {
     NoAddress(IpamError),
 }
 
-/// Chooses the node for a pod that names none: ready, not cordoned, with addresses left, fewest
-/// pods; the first by name among equals.
+/// Chooses the node for a pod that names none: ready, not cordoned, with addresses left. Among
+/// these the one with the fewest replicas of the same pod, then with the fewest pods; the first by
+/// name among equals.
 pub(super) fn choose_node<'a>(
+    pod: &Pod,
     nodes: &'a [Arc<Node>],
     blocks: &Blocks,
     config: &ClusterConfig,
 ) -> Result<&'a Arc<Node>, Unschedulable> {
-    let candidates = || nodes.iter().filter(|node| node.is_ready() && !node.spec.unschedulable);
+    let candidates = || nodes.iter().filter(|node| takes_pods(node));
     let check_room = |node: &Node| {
         let mut networks = config.pod_networks.iter();
         networks.try_for_each(|network| blocks.check_room(&node.metadata.name, *network))
     };
     // Each pod holds one address of each family, so one family counts the pods.
-    let pods = |name: &str| match config.pod_networks.first() {
-        Some(network) => blocks.allocated_count(name, *network),
-        None => 0,
+    let family = config.pod_networks.first();
+    let pods = |name: &str| family.map_or(0, |network| blocks.allocated_count(name, *network));
+    let replica = replicas_of(pod);
+    let replicas = |name: &str| match (family, &replica) {
+        (Some(network), Some(stem)) => blocks.count_replicas(name, *network, stem),
+        _ => 0,
     };
-    let chosen = candidates()
-        .filter(|node| check_room(node).is_ok())
-        .min_by_key(|node| (pods(&node.metadata.name), &node.metadata.name));
+    let chosen = candidates().filter(|node| check_room(node).is_ok()).min_by_key(|node| {
+        let name = &node.metadata.name;
+        (replicas(name), pods(name), name)
+    });
     chosen.ok_or_else(|| match candidates().find_map(|node| check_room(node).err()) {
         Some(error) => Unschedulable::NoAddress(error),
         None => Unschedulable::NoNode {
@@ -62,6 +68,19 @@ pub(super) fn choose_node<'a>(
             unready: nodes.iter().filter(|node| !node.is_ready()).count(),
         },
     })
+}
+
+/// Whether new pods may be placed on a node.
+fn takes_pods(node: &Node) -> bool {
+    node.is_ready() && !node.spec.unschedulable && node.metadata.deletion_timestamp.is_none()
+}
+
+/// What the names of a pod's replicas begin with: `shop/web-` of `shop/web-2`. A name without a
+/// number has none.
+fn replicas_of(pod: &Pod) -> Option<String> {
+    let name = namespaced_name(pod);
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    (stem.len() < name.len() && stem.ends_with('-')).then(|| stem.to_owned())
 }
 
 /// Puts a pod on a node: allocates its addresses and says so in its status.

@@ -133,10 +133,9 @@ pub(super) fn not_yours(object: &Object, hint: &str) -> ApiError {
 /// Kinds that users delete.
 pub(super) fn check_deletable(key: &ObjectKey) -> Result<(), ApiError> {
     let why = match key.kind {
-        Kind::Pod | Kind::Event => return Ok(()),
+        Kind::Pod | Kind::Event | Kind::Node => return Ok(()),
         Kind::Namespace if key.name == "default" => "namespace `default` always exists",
         Kind::Namespace => return Ok(()),
-        Kind::Node => "a node is there as long as its netlabd runs",
         Kind::IpamBlock => "address blocks go with their node",
     };
     Err(ApiError::new(

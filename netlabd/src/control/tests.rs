@@ -21,6 +21,7 @@ use super::config::ClusterConfig;
 use crate::store::{Options, Revision, SledStore, Store};
 
 mod admission;
+mod nodes;
 mod placement;
 mod programmed;
 mod removal;
@@ -45,8 +46,19 @@ impl Lab {
         lab
     }
 
+    /// With one node `n1`; a silent node is lost after `grace`.
+    async fn with_grace(grace: Duration) -> Lab {
+        let lab = Lab::made(&["10.42.0.0/16"], grace).await;
+        lab.register("n1", true).await;
+        lab
+    }
+
     /// Without a node.
     async fn with_networks(networks: &[&str]) -> Lab {
+        Lab::made(networks, super::NODE_GRACE).await
+    }
+
+    async fn made(networks: &[&str], grace: Duration) -> Lab {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> =
             Arc::new(SledStore::open(&folder.path().join("store"), Options::default()).unwrap());
@@ -55,7 +67,8 @@ impl Lab {
             cluster_dns: Vec::new(),
             domain: "cluster.local".to_owned(),
         };
-        let control = Arc::new(Control::open(store.clone(), config).await.unwrap());
+        let control = Control::open(store.clone(), config).await.unwrap().with_node_grace(grace);
+        let control = Arc::new(control);
         Lab { control, store, _folder: folder }
     }
 
@@ -93,8 +106,10 @@ impl Lab {
     }
 
     async fn finalize(&self, pods: &[&Pod]) {
-        let pods = pods.iter().map(|pod| identity(pod)).collect();
-        self.control.finalize_pods(pods).await.unwrap();
+        for pod in pods {
+            let node = pod.spec.node_name.as_deref().unwrap_or_default();
+            self.control.finalize_pods(node, vec![identity(pod)]).await.unwrap();
+        }
     }
 
     async fn pod(&self, name: &str) -> Pod {

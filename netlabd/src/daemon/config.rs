@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the daemon is told: defaults, then `netlabd.toml`, then flags.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use ipnet::IpNet;
+use netlab_api::RouteMode;
 use serde::Deserialize;
 
+use crate::control::NODE_GRACE;
 use crate::control::config::ClusterConfig;
 use crate::control::ipam::{default_pod_networks, is_large_enough};
 use crate::node::pod::config::BackOff;
+use crate::trust::JoinOptions;
+use crate::trust::address::ServerAddress;
+use crate::trust::authority::DEFAULT_LIFETIME;
 
 /// Where the configuration is looked for unless `--config` names another place.
 pub const DEFAULT_CONFIG: &str = "/etc/netlab/netlabd.toml";
@@ -45,6 +51,23 @@ pub struct Config {
     pub restart_delay_ms: u64,
     /// Milliseconds that the delay grows to.
     pub restart_delay_max_ms: u64,
+    /// Address and TCP port for nodes that join; without it there is no port.
+    pub listen: Option<SocketAddr>,
+    /// How long the certificates last that this server signs: `90d`, `12h`.
+    #[serde(deserialize_with = "duration")]
+    pub certificate_lifetime: Duration,
+    /// The server whose cluster this machine joins: `https://HOST:7411`.
+    pub join: Option<ServerAddress>,
+    /// What lets it in, once; `netlabctl node token` on the server prints it.
+    pub token: Option<String>,
+    /// A file with the token, which then need not stand here.
+    pub token_file: Option<PathBuf>,
+    /// How blocks of other nodes are reached; a word that is new since the last start is obeyed,
+    /// else what `netlabctl network mode` said last. Of the server only.
+    pub route_mode: Option<RouteMode>,
+    /// How long a node may be silent before it is not ready. Of the server only.
+    #[serde(deserialize_with = "duration")]
+    pub node_grace: Duration,
 }
 
 impl Default for Config {
@@ -64,6 +87,13 @@ impl Default for Config {
             log_max_files: 5,
             restart_delay_ms: back_off.initial_millis,
             restart_delay_max_ms: back_off.max_millis,
+            listen: None,
+            certificate_lifetime: DEFAULT_LIFETIME,
+            join: None,
+            token: None,
+            token_file: None,
+            route_mode: None,
+            node_grace: NODE_GRACE,
         }
     }
 }
@@ -126,6 +156,42 @@ impl Config {
         })
     }
 
+    /// What is needed to join, when this machine is to be a node of another's cluster, as `node`.
+    ///
+    /// # Errors
+    /// When the token is none, its file cannot be read, or this machine is told to be a server too.
+    pub fn joining(&self, node: &str) -> anyhow::Result<Option<JoinOptions>> {
+        let Some(server) = &self.join else {
+            anyhow::ensure!(
+                self.token.is_none() && self.token_file.is_none(),
+                "there is a token and no server to join: give --join https://HOST:7411"
+            );
+            return Ok(None);
+        };
+        anyhow::ensure!(
+            self.listen.is_none(),
+            "--join and --listen do not go together: a node joins the server, other nodes too"
+        );
+        let token = match (&self.token, &self.token_file) {
+            (Some(token), _) => Some(token.parse().context("--token")?),
+            (None, Some(file)) => {
+                let what = || format!("token file `{}`", file.display());
+                // Once joined no token is needed, and its file may be gone.
+                match std::fs::read_to_string(file) {
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                    text => Some(text.with_context(what)?.parse().with_context(what)?),
+                }
+            }
+            (None, None) => None,
+        };
+        Ok(Some(JoinOptions {
+            state_dir: self.state_dir.clone(),
+            server: server.clone(),
+            token,
+            node: node.to_owned(),
+        }))
+    }
+
     /// Delays between restarts of commands.
     pub fn back_off(&self) -> BackOff {
         BackOff {
@@ -136,9 +202,52 @@ impl Config {
     }
 }
 
+/// Reads `90d`, `12h 30m`, `45s`; a day has 24 hours.
+fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    use serde::de::Error;
+    let text = String::deserialize(deserializer)?;
+    let span: jiff::Span = text.parse().map_err(D::Error::custom)?;
+    let duration = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| !duration.is_zero());
+    duration.ok_or_else(|| D::Error::custom(format!("`{text}` is no length of time: write `90d`")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_of_time_are_read_in_days_hours_and_seconds() {
+        let lifetime = |text: &str| parse(text).map(|config| config.certificate_lifetime.as_secs());
+        assert_eq!(lifetime("").unwrap(), 90 * 24 * 3600);
+        assert_eq!(lifetime("certificate-lifetime = '2d 1h'").unwrap(), 49 * 3600);
+        assert_eq!(lifetime("certificate-lifetime = '30s'").unwrap(), 30);
+        for wrong in ["'0s'", "'-1d'", "'soon'"] {
+            assert!(lifetime(&format!("certificate-lifetime = {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_joining_needs_is_checked_before_anything_is_done() {
+        let joining = |text: &str| parse(text).unwrap().joining("n2");
+        assert!(joining("").unwrap().is_none());
+        let server = "join = 'https://192.0.2.1:7411'\n";
+        let options = joining(server).unwrap().unwrap();
+        assert_eq!((options.server.port, options.token.is_none()), (7411, true));
+        let gone = joining(&format!("{server}token-file = '/nonexistent/token'")).unwrap();
+        assert!(gone.unwrap().token.is_none());
+        for (text, why) in [
+            ("token = 'x'".to_owned(), "no server to join"),
+            (format!("{server}token = 'x'"), "--token"),
+            (format!("{server}listen = '0.0.0.0:7411'"), "do not go together"),
+        ] {
+            let error = format!("{:#}", joining(&text).unwrap_err());
+            assert!(error.contains(why), "{error}");
+        }
+    }
 
     fn parse(text: &str) -> anyhow::Result<Config> {
         let file = tempfile::NamedTempFile::new().unwrap();

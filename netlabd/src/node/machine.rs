@@ -19,8 +19,9 @@ use super::pod::config::BackOff;
 use super::pod::mounts::NodeMounts;
 use super::pod::{Runtime, RuntimeError};
 use super::queue::ReportQueue;
-use crate::control::cluster::{Cluster, PodIdentity};
+use crate::control::cluster::PodIdentity;
 use crate::control::config::ClusterConfig;
+use crate::control::plane::ControlPlane;
 
 /// MTU of pod links on a node without an uplink: Ethernet's.
 const DEFAULT_MTU: u32 = 1500;
@@ -90,7 +91,7 @@ pub struct Machine {
     /// Its network namespace.
     pub netns: Netns,
     /// The cluster it belongs to.
-    pub cluster: Arc<dyn Cluster>,
+    pub cluster: Arc<dyn ControlPlane>,
     /// Pods' processes.
     pub runtime: Runtime,
     /// Pods' hosts files.
@@ -111,7 +112,7 @@ impl Machine {
     /// When something that pods need cannot be had here.
     pub fn open(
         options: MachineOptions,
-        cluster: Arc<dyn Cluster>,
+        cluster: Arc<dyn ControlPlane>,
     ) -> Result<Machine, MachineError> {
         let look = |source: Box<dyn std::error::Error + Send + Sync>| MachineError::Look { source };
         let netns = Netns::current().map_err(|e| look(e.into()))?;

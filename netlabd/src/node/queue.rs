@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Statuses and events on their way to the cluster: newest status wins, many go in one write.
+//! Reports on their way to the cluster: newest status wins, many go in one write.
+//!
+//! How far the kernel is goes its own way: commands wait for it, and it needs no write.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -8,21 +10,24 @@ use std::time::Duration;
 
 use netlab_api::Event;
 use netlab_api::pod::PodStatus;
+use netlab_api::view::{NodeReport, PodIdentity, PodReport, ProgrammedReport};
 use tokio::sync::Notify;
 
-use crate::control::cluster::{Cluster, PodIdentity, PodStatusUpdate};
+use crate::control::plane::ControlPlane;
 
-/// How long a failed write rests before it is tried again.
+/// How long a failed report rests before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Most events that wait while the store cannot be written; the newest are dropped beyond it.
+/// Most events that wait while the cluster cannot be told; the newest are dropped beyond it.
 const MAX_WAITING_EVENTS: usize = 2000;
 
-/// What waits to be written.
+/// What waits to be told.
 #[derive(Debug, Default)]
 pub struct ReportQueue {
     waiting: Mutex<Waiting>,
     filled: Notify,
+    programmed: Mutex<Option<ProgrammedReport>>,
+    advanced: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -48,42 +53,73 @@ impl ReportQueue {
         self.filled.notify_one();
     }
 
+    /// Tells the cluster how far the kernel is.
+    pub fn programmed(&self, report: ProgrammedReport) {
+        *self.lock_programmed() = Some(report);
+        self.advanced.notify_one();
+    }
+
     /// Forgets the status of a pod that is gone.
     pub fn forget(&self, pod: &PodIdentity) {
         self.lock().statuses.remove(pod);
     }
 
-    /// Writes what waits, for ever.
-    pub async fn drain(self: Arc<Self>, cluster: Arc<dyn Cluster>) {
+    /// Tells what waits, for ever; `node` is who speaks.
+    pub async fn drain(self: Arc<Self>, node: String, cluster: Arc<dyn ControlPlane>) {
+        tokio::join!(self.drain_programmed(&node, &*cluster), self.drain_rest(&node, &*cluster));
+    }
+
+    async fn drain_programmed(&self, node: &str, cluster: &dyn ControlPlane) {
         loop {
-            self.filled.notified().await;
-            let Waiting { statuses, events } = mem::take(&mut *self.lock());
-            if !statuses.is_empty() {
-                let updates = statuses
-                    .iter()
-                    .map(|(pod, status)| PodStatusUpdate {
-                        pod: pod.clone(),
-                        status: status.clone(),
-                    })
-                    .collect();
-                if let Err(error) = cluster.update_pod_statuses(updates).await {
-                    tracing::warn!(%error, "failed to report the status of pods: trying again");
-                    self.put_back(statuses);
-                    tokio::time::sleep(RETRY_AFTER).await;
-                }
-            }
-            if !events.is_empty() {
-                cluster.record_events(events).await;
+            self.advanced.notified().await;
+            let Some(programmed) = self.lock_programmed().take() else { continue };
+            let report = NodeReport { programmed: Some(programmed.clone()), ..Default::default() };
+            if let Err(error) = cluster.report(node, report).await {
+                tracing::debug!(%error, "failed to report how far the kernel is: trying again");
+                tokio::time::sleep(RETRY_AFTER).await;
+                self.lock_programmed().get_or_insert(programmed);
+                self.advanced.notify_one();
             }
         }
     }
 
-    /// Statuses wait again, unless newer ones do.
-    fn put_back(&self, statuses: BTreeMap<PodIdentity, PodStatus>) {
+    async fn drain_rest(&self, node: &str, cluster: &dyn ControlPlane) {
+        loop {
+            self.filled.notified().await;
+            let Waiting { statuses, events } = mem::take(&mut *self.lock());
+            if !statuses.is_empty() {
+                let pods = statuses
+                    .iter()
+                    .map(|(pod, status)| PodReport { pod: pod.clone(), status: status.clone() })
+                    .collect();
+                let report = NodeReport { pods, ..NodeReport::default() };
+                if let Err(error) = cluster.report(node, report).await {
+                    tracing::warn!(%error, "failed to report the status of pods: trying again");
+                    self.put_back(statuses, events);
+                    tokio::time::sleep(RETRY_AFTER).await;
+                    continue;
+                }
+            }
+            if !events.is_empty() {
+                let report = NodeReport { events: events.clone(), ..NodeReport::default() };
+                if let Err(error) = cluster.report(node, report).await {
+                    tracing::warn!(%error, "failed to report events: trying again");
+                    self.put_back(BTreeMap::new(), events);
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+            }
+        }
+    }
+
+    /// Statuses wait again, unless newer ones do, and events in front of newer ones.
+    fn put_back(&self, statuses: BTreeMap<PodIdentity, PodStatus>, mut events: Vec<Event>) {
         let mut waiting = self.lock();
         for (pod, status) in statuses {
             waiting.statuses.entry(pod).or_insert(status);
         }
+        events.append(&mut waiting.events);
+        events.truncate(MAX_WAITING_EVENTS);
+        waiting.events = events;
         drop(waiting);
         self.filled.notify_one();
     }
@@ -91,5 +127,9 @@ impl ReportQueue {
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
         // Every statement under it leaves both collections whole.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_programmed(&self) -> std::sync::MutexGuard<'_, Option<ProgrammedReport>> {
+        self.programmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,12 +18,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netlab_api::event::EventKind;
-use netlab_api::resource::{Kind, Object};
-use netlab_api::wire::WatchEvent;
-use netlab_api::{ApiError, Pod, Time};
+use netlab_api::view::{PodName, ProgrammedReport, ViewChange, ViewEvent, ViewNames, ViewNode};
+use netlab_api::{Pod, RouteMode, Time};
 use netlab_link::{IfIndex, PodLinkId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use super::follow;
 use super::hosts::{HostsEntry, plan_hosts};
 use super::machine::{Machine, MachineError};
 use super::masquerade::Masquerade;
@@ -34,7 +34,7 @@ use super::pod::PodProcess;
 use super::pod::report::pod_status;
 use super::pod::watcher::{Heard, Watcher};
 use super::removal::{self, Removal, Removed};
-use crate::control::cluster::{Filter, Objects, PodIdentity, Scope};
+use crate::control::cluster::PodIdentity;
 use crate::error::chain;
 use crate::store::Revision;
 use entry::{Entry, Process};
@@ -68,10 +68,10 @@ const BURST: usize = 100;
 /// What happened.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// All pods of the cluster, as of a revision.
-    Snapshot(Objects),
-    /// Changes of pods.
-    Watch(Vec<WatchEvent>),
+    /// The cluster is followed, perhaps again: it has to hear how this node is.
+    Attached,
+    /// What concerns this node in the cluster.
+    View(ViewEvent),
     /// A PID 1 was started, or could not be.
     Started { uid: String, result: Result<PodProcess, String> },
     /// Something was heard of a PID 1.
@@ -99,7 +99,11 @@ pub struct Reconciler {
     masquerade: Option<Masquerade>,
     /// Pods of this node, by uid.
     entries: HashMap<String, Entry>,
-    /// Pods of the whole cluster that have addresses, by namespace and name.
+    /// Where the nodes are, this one too, by name.
+    nodes: BTreeMap<String, ViewNode>,
+    /// How blocks of other nodes are reached.
+    route_mode: RouteMode,
+    /// Pods of this node's namespaces that have addresses, by namespace and name.
     hosts: BTreeMap<String, BTreeMap<String, HostsEntry>>,
     /// Namespaces whose hosts file may have to be written.
     stale_hosts: BTreeSet<String>,
@@ -122,6 +126,8 @@ pub struct Reconciler {
     /// The newest revision that was taken in, and the newest that was reported.
     seen: Revision,
     reported: Option<Revision>,
+    /// The cluster must be told anew how far the kernel is.
+    retell: bool,
     /// Told once, when the first snapshot is programmed.
     synced: Option<oneshot::Sender<()>>,
 }
@@ -147,7 +153,8 @@ impl Reconciler {
             // The loop ends only with the daemon.
             let _ = removed.send(Input::Removed(what));
         }));
-        tokio::spawn(machine.reports.clone().drain(machine.cluster.clone()));
+        let name = machine.options.name.clone();
+        tokio::spawn(machine.reports.clone().drain(name, machine.cluster.clone()));
         Ok(Reconciler {
             machine,
             inputs,
@@ -157,6 +164,8 @@ impl Reconciler {
             starters: Arc::new(Semaphore::new(STARTERS)),
             masquerade: None,
             entries: HashMap::new(),
+            nodes: BTreeMap::new(),
+            route_mode: RouteMode::default(),
             hosts: BTreeMap::new(),
             stale_hosts: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -169,6 +178,7 @@ impl Reconciler {
             inputs_since_rest: 0,
             seen: Revision::ZERO,
             reported: None,
+            retell: false,
             synced: Some(synced),
         })
     }
@@ -181,7 +191,8 @@ impl Reconciler {
         // Subscribe before the first look.
         self.listen_for_drift()?;
         self.ensure_rules(true, None).await?;
-        tokio::spawn(follow_pods(self.machine.clone(), self.input.clone()));
+        tokio::spawn(follow::follow(self.machine.clone(), self.input.clone()));
+        tokio::spawn(follow::beat(self.machine.clone()));
         let mut resync = tokio::time::interval_at(tokio::time::Instant::now() + RESYNC, RESYNC);
         resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut next_full_look = Instant::now() + RESYNC;
@@ -230,8 +241,13 @@ impl Reconciler {
 
     async fn take(&mut self, input: Input) -> Result<(), MachineError> {
         match input {
-            Input::Snapshot(objects) => self.take_snapshot(objects).await?,
-            Input::Watch(events) => events.into_iter().for_each(|event| self.take_event(event)),
+            Input::Attached => self.retell = true,
+            Input::View(ViewEvent::Snapshot(snapshot)) => self.take_snapshot(*snapshot).await?,
+            Input::View(ViewEvent::Changes(changes)) => {
+                self.seen = self.seen.max(Revision(changes.revision));
+                changes.changes.into_iter().for_each(|change| self.take_change(change));
+            }
+            Input::View(ViewEvent::Ping | ViewEvent::Dial { .. }) => {}
             Input::Started { uid, result } => self.take_started(&uid, result),
             Input::Heard(Heard::Status { uid }) => self.take_status(&uid),
             Input::Heard(Heard::Ended { uid }) => self.take_end(&uid),
@@ -248,30 +264,33 @@ impl Reconciler {
         Ok(())
     }
 
-    fn take_event(&mut self, event: WatchEvent) {
-        match event {
-            WatchEvent::Added(Object::Pod(pod)) | WatchEvent::Modified(Object::Pod(pod)) => {
-                self.saw(&pod.metadata.resource_version);
-                self.take_pod(pod);
+    fn take_change(&mut self, change: ViewChange) {
+        match change {
+            ViewChange::Pod(pod) => self.take_pod(*pod),
+            ViewChange::PodGone { namespace, name, uid } => {
+                self.lose_pod(&PodIdentity { namespace, name, uid });
             }
-            WatchEvent::Deleted(Object::Pod(pod)) => {
-                self.saw(&pod.metadata.resource_version);
-                self.lose_pod(&pod);
-            }
-            WatchEvent::Bookmark(bookmark) => self.saw(&bookmark.resource_version),
-            _ => {}
+            ViewChange::Names(names) => self.take_names(names),
+            ViewChange::Name { namespace, pod } => self.note_hosts(&namespace, pod),
+            ViewChange::NameGone { namespace, name } => self.forget_name(&namespace, &name),
+            ViewChange::Node(node) => drop(self.nodes.insert(node.name.clone(), node)),
+            ViewChange::NodeGone { name } => drop(self.nodes.remove(&name)),
+            ViewChange::RouteMode(mode) => self.route_mode = mode,
         }
-    }
-
-    fn saw(&mut self, revision: &str) {
-        self.seen = self.seen.max(revision.parse().unwrap_or_default());
     }
 
     fn take_pod(&mut self, pod: Pod) {
-        self.note_hosts(&pod);
-        if pod.spec.node_name.as_deref() != Some(&self.machine.options.name) {
-            return;
-        }
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let hostname = pod.spec.hostname.clone();
+        let name = pod.metadata.name.clone();
+        self.note_hosts(
+            &namespace,
+            PodName {
+                addresses: pod.ips().collect(),
+                hostname: hostname.filter(|hostname| *hostname != name),
+                name,
+            },
+        );
         let uid = pod.metadata.uid.clone();
         self.touched.insert(uid.clone());
         match self.entries.get_mut(&uid) {
@@ -288,19 +307,14 @@ impl Reconciler {
     }
 
     /// A pod's object is gone. Normally that is the end of a removal of ours.
-    fn lose_pod(&mut self, pod: &Pod) {
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        if let Some(pods) = self.hosts.get_mut(namespace)
-            && pods.remove(&pod.metadata.name).is_some()
-        {
-            self.stale_hosts.insert(namespace.to_owned());
-        }
-        let uid = &pod.metadata.uid;
+    fn lose_pod(&mut self, pod: &PodIdentity) {
+        self.forget_name(&pod.namespace, &pod.name);
+        let uid = &pod.uid;
         let Some(entry) = self.entries.get_mut(uid) else { return };
         entry.is_object_gone = true;
         if entry.is_removed {
             self.entries.remove(uid);
-            self.stale_hosts.insert(namespace.to_owned());
+            self.stale_hosts.insert(pod.namespace.clone());
         } else if !entry.removing {
             entry.pod.metadata.deletion_timestamp.get_or_insert_with(Time::now);
             entry.pod.metadata.deletion_grace_period_seconds = Some(0);
@@ -308,20 +322,41 @@ impl Reconciler {
         }
     }
 
-    fn note_hosts(&mut self, pod: &Pod) {
-        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        let name = &pod.metadata.name;
-        let entry = HostsEntry {
-            addresses: pod.ips().collect(),
-            hostname: pod.spec.hostname.clone().filter(|hostname| hostname != name),
-        };
+    /// Takes in who is in a namespace on other nodes; who is not named is not there.
+    fn take_names(&mut self, names: ViewNames) {
+        let ViewNames { namespace, pods } = names;
+        let here: BTreeSet<&str> = self
+            .entries
+            .values()
+            .filter(|entry| entry.pod.metadata.namespace.as_deref() == Some(&namespace))
+            .map(|entry| entry.pod.metadata.name.as_str())
+            .collect();
+        if let Some(known) = self.hosts.get_mut(&namespace) {
+            known.retain(|name, _| here.contains(name.as_str()));
+        }
+        self.stale_hosts.insert(namespace.clone());
+        for pod in pods {
+            self.note_hosts(&namespace, pod);
+        }
+    }
+
+    fn forget_name(&mut self, namespace: &str, name: &str) {
+        if let Some(pods) = self.hosts.get_mut(namespace)
+            && pods.remove(name).is_some()
+        {
+            self.stale_hosts.insert(namespace.to_owned());
+        }
+    }
+
+    fn note_hosts(&mut self, namespace: &str, pod: PodName) {
+        let entry = HostsEntry { addresses: pod.addresses, hostname: pod.hostname };
         if entry.addresses.is_empty() {
             return;
         }
-        let pods = self.hosts.entry(namespace.clone()).or_default();
-        if pods.get(name) != Some(&entry) {
-            pods.insert(name.clone(), entry);
-            self.stale_hosts.insert(namespace);
+        let pods = self.hosts.entry(namespace.to_owned()).or_default();
+        if pods.get(&pod.name) != Some(&entry) {
+            pods.insert(pod.name, entry);
+            self.stale_hosts.insert(namespace.to_owned());
         }
     }
 
@@ -342,7 +377,7 @@ impl Reconciler {
             self.advance(uid);
             self.report(uid);
         }
-        self.report_programmed().await;
+        self.report_programmed();
     }
 
     fn wants_link(&self, uid: &str) -> bool {
@@ -486,6 +521,8 @@ impl Reconciler {
             self.entries.values().filter_map(|e| e.pod.metadata.namespace.as_deref()).collect();
         let nobody = BTreeMap::new();
         let mut failed = BTreeSet::new();
+        // Once nothing of a namespace is here, the cluster tells no more of it.
+        self.hosts.retain(|namespace, _| local.contains(namespace.as_str()));
         for namespace in &self.stale_hosts {
             let written = if local.contains(namespace.as_str()) {
                 let pods = self.hosts.get(namespace).unwrap_or(&nobody);
@@ -517,8 +554,8 @@ impl Reconciler {
     }
 
     /// Tells the cluster up to which revision the kernel is as it must be.
-    async fn report_programmed(&mut self) {
-        let news = self.reported != Some(self.seen) && self.reported.is_some();
+    fn report_programmed(&mut self) {
+        let news = self.reported.is_some() && (self.retell || self.reported != Some(self.seen));
         if !news && self.synced.is_none() {
             return;
         }
@@ -539,8 +576,8 @@ impl Reconciler {
             })
             .collect();
         self.reported = Some(self.seen);
-        let name = self.machine.options.name.clone();
-        self.machine.cluster.report_programmed(&name, self.seen, failures).await;
+        self.retell = false;
+        self.machine.reports.programmed(ProgrammedReport { revision: self.seen.0, failures });
         if let Some(synced) = self.synced.take() {
             // Nobody waits when the daemon is about to stop.
             let _ = synced.send(());
@@ -572,34 +609,6 @@ pub(crate) fn addresses_of(pod: &Pod) -> netlab_link::PodAddresses {
         }
     }
     addresses
-}
-
-/// Lists all pods and then tells their changes, for ever; lists again whenever it must.
-async fn follow_pods(machine: Arc<Machine>, input: mpsc::UnboundedSender<Input>) {
-    loop {
-        let Err(error) = follow_once(&machine, &input).await else { return };
-        if error.reason != netlab_api::Reason::Expired {
-            tracing::warn!(%error, "lost sight of the cluster's pods: trying again");
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    }
-}
-
-async fn follow_once(
-    machine: &Machine,
-    input: &mpsc::UnboundedSender<Input>,
-) -> Result<(), ApiError> {
-    let scope = Scope { kind: Kind::Pod, namespace: None };
-    let objects = machine.cluster.list(&scope, &Filter::default()).await?;
-    let mut watch = machine.cluster.watch(&scope, Filter::default(), objects.revision).await?;
-    if input.send(Input::Snapshot(objects)).is_err() {
-        return Ok(());
-    }
-    loop {
-        if input.send(Input::Watch(watch.next().await?)).is_err() {
-            return Ok(());
-        }
-    }
 }
 
 /// The links that records name, for those who need no more.

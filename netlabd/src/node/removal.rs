@@ -14,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use netlab_api::view::NodeReport;
 use netlab_link::PodLinkId;
 use tokio::sync::mpsc;
 
@@ -72,7 +73,8 @@ pub(super) async fn work(
         for pod in &gone {
             machine.reports.forget(pod);
         }
-        if let Err(error) = machine.cluster.finalize_pods(gone).await {
+        let report = NodeReport { finalized: gone, ..NodeReport::default() };
+        if let Err(error) = machine.cluster.report(&machine.options.name, report).await {
             for removed in removed.iter_mut().filter(|r| r.failure.is_none()) {
                 removed.failure = Some(error.to_string());
             }

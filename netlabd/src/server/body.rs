@@ -14,6 +14,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use netlab_api::resource::{API_VERSION, Kind};
 use netlab_api::wire::ApplyRequest;
 use netlab_api::{ApiError, Event, IpamBlock, Namespace, Node, Object, Pod, Reason, Resource};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
@@ -31,6 +33,9 @@ pub(super) struct ObjectBody<T>(pub(super) T);
 
 /// Objects of any kind.
 pub(super) struct ObjectsBody(pub(super) Vec<Object>);
+
+/// A value that is no object of the store.
+pub(super) struct JsonBody<T>(pub(super) T);
 
 /// A merge patch of a `T`.
 pub(super) struct PatchBody<T>(pub(super) Map<String, Value>, pub(super) PhantomData<fn() -> T>);
@@ -68,6 +73,27 @@ impl FromRequest<App> for ObjectsBody {
         }
         let objects = items.into_iter().enumerate().map(|(index, item)| decode_any(index, item));
         Ok(ObjectsBody(objects.collect::<Result<_, ApiError>>()?))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        let value = read_json(request, app, &[JSON]).await?;
+        let read = serde_path_to_error::deserialize(value);
+        read.map(JsonBody).map_err(|error| {
+            let field = error.path().to_string();
+            let error = bad_request(format!("the body cannot be understood: {}", error.inner()));
+            Failure(if field == "." { error } else { error.with_field(field) })
+        })
+    }
+}
+
+impl<T: JsonSchema> OperationInput for JsonBody<T> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let schema = ctx.schema.subschema_for::<T>();
+        set_body(ctx, operation, body_doc(JSON, schema));
     }
 }
 
@@ -117,6 +143,32 @@ fn body_doc(content_type: &str, json_schema: schemars::Schema) -> RequestBody {
         content: [(content_type.to_owned(), media)].into_iter().collect(),
         required: true,
         ..RequestBody::default()
+    }
+}
+
+/// A body that is no object: a plain `T`.
+pub(super) struct Plain<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Plain<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        let body = read_json(request, app, &[JSON]).await?;
+        serde_path_to_error::deserialize(body).map(Plain).map_err(|error| {
+            let field = error.path().to_string();
+            let text = without_place(error.inner());
+            match field.as_str() {
+                "." => bad_request(text).into(),
+                _ => bad_request(format!("{field}: {text}")).with_field(field).into(),
+            }
+        })
+    }
+}
+
+impl<T: JsonSchema> OperationInput for Plain<T> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let schema = ctx.schema.subschema_for::<T>();
+        set_body(ctx, operation, body_doc(JSON, schema));
     }
 }
 

@@ -1,28 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Connections: accepted, bounded, checked for who opened them, and drained at the end.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderValue, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderValue, Request, header};
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use netlab_api::{ApiError, Reason};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
+use tower::Service;
+use tower::util::MapRequest;
 
 use super::ServerState;
 use super::answer::Failure;
+use super::caller::Caller;
 use super::peer::Peer;
 use super::router::{App, Phase, router};
+use super::{Limits, Readiness};
 
 /// Headers of a request, and what of a body is read ahead. A request line is at most 64 KiB (the
 /// limit of the `http` crate), and an exec has its command there.
-const READ_BUFFER: usize = 128 * 1024;
+pub(super) const READ_BUFFER: usize = 128 * 1024;
 /// Refused peers are told why, but so many of them at a time and no more.
 const REFUSALS: usize = 16;
 /// The first and the longest wait after an accept that failed, for want of descriptors as a rule.
@@ -47,9 +54,14 @@ pub async fn serve(listener: UnixListener, state: ServerState, shutdown: impl Fu
         () = server.accept_all(&listener) => {}
         () = shutdown => {}
     }
-    let _stopping = readiness.gate("netlabd is stopping");
     drop(listener);
     drop(server);
+    drain(phase, &limits, &readiness).await;
+}
+
+/// Ends what goes on: gently first, and what takes too long by force.
+pub(super) async fn drain(phase: watch::Sender<Phase>, limits: &Limits, readiness: &Readiness) {
+    let _stopping = readiness.gate("netlabd is stopping");
     let _ = phase.send(Phase::Draining);
     // Every connection and session holds a receiver; the channel closes when the last is gone.
     if tokio::time::timeout(limits.drain, phase.closed()).await.is_err() {
@@ -119,7 +131,7 @@ impl Server {
         let (app, router) = (self.app.clone(), self.router.clone());
         tokio::spawn(async move {
             let _level = app.state.metrics.connections.raise();
-            serve_connection(stream, &app, router).await;
+            serve_connection(stream, &app, as_caller(router, Caller::Local), READ_BUFFER).await;
             drop(permit);
         });
     }
@@ -137,18 +149,36 @@ impl Server {
                 response
             });
             let arrival = app.state.limits.arrival;
-            let _ = tokio::time::timeout(arrival, serve_connection(stream, &app, router)).await;
+            let answer = serve_connection(stream, &app, router, READ_BUFFER);
+            let _ = tokio::time::timeout(arrival, answer).await;
             drop(permit);
         });
     }
 }
 
-async fn serve_connection(stream: UnixStream, app: &App, router: Router) {
+/// A router that tells its handlers who calls.
+pub(super) fn as_caller<B>(
+    router: Router,
+    caller: Caller,
+) -> MapRequest<Router, impl FnMut(Request<B>) -> Request<B> + Clone> {
+    MapRequest::new(router, move |mut request: Request<B>| {
+        request.extensions_mut().insert(caller.clone());
+        request
+    })
+}
+
+/// Serves one connection until its end, or the server's. `buffer` bounds the head of a request.
+pub(super) async fn serve_connection<S, R>(stream: S, app: &App, router: R, buffer: usize)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    R: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    R::Future: Send,
+{
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.state.limits.arrival)
-        .max_buf_size(READ_BUFFER)
-        .max_header_size(READ_BUFFER)
+        .max_buf_size(buffer)
+        .max_header_size(buffer)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .with_upgrades();
     tokio::pin!(connection);

@@ -20,12 +20,13 @@ use hyper_util::rt::TokioIo;
 use netlab_api::exec::{EXEC_PROTOCOL, Frame, MAX_FRAME};
 use netlab_api::{ApiError, Object, Pod};
 use schemars::JsonSchema;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
 
 use super::answer::{Failure, bad_request, defect};
+use super::nodes::wants;
 use super::query::{FromQuery, Params, Query};
 use super::router::App;
 use super::target::Single;
@@ -38,6 +39,9 @@ const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
 /// Output is gathered up to so many bytes before it is written to the socket.
 const GATHER: usize = 4 * MAX_FRAME;
+
+/// Bytes of input from another node that wait for a command that does not read.
+const READ_AHEAD: usize = 1 << 20;
 
 /// `POST …/exec`.
 pub(super) async fn exec(
@@ -90,14 +94,7 @@ pub(super) async fn pod(app: &App, key: &ObjectKey) -> Result<Pod, ApiError> {
 }
 
 fn check_upgrade(headers: &HeaderMap) -> Result<(), ApiError> {
-    let names = |name: header::HeaderName, wanted: &str| {
-        headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.split(',').any(|word| word.trim().eq_ignore_ascii_case(wanted)))
-    };
-    if names(header::CONNECTION, "upgrade") && names(header::UPGRADE, EXEC_PROTOCOL) {
+    if wants(headers, EXEC_PROTOCOL) {
         return Ok(());
     }
     Err(bad_request("exec needs an upgraded connection").with_hint(format!(
@@ -118,18 +115,68 @@ async fn run(app: App, upgrade: OnUpgrade, session: ExecSession) {
 }
 
 async fn pump(upgraded: Upgraded, session: ExecSession) {
-    let Ok(parts) = upgraded.downcast::<TokioIo<UnixStream>>() else {
-        tracing::error!("BUG: an upgraded connection is no unix socket");
-        return;
-    };
-    let (reader, writer) = parts.io.into_inner().into_split();
-    let from_client = receive(reader, BytesMut::from(&parts.read_buf[..]), session.input);
-    let to_client = send(writer, session.output);
-    tokio::select! {
-        // The command ended, or the client takes no more.
-        () = to_client => {}
-        // The client is gone: what the command still says reaches nobody.
-        () = from_client => {}
+    match upgraded.downcast::<TokioIo<UnixStream>>() {
+        Ok(parts) => {
+            let (reader, writer) = parts.io.into_inner().into_split();
+            let buffer = BytesMut::from(&parts.read_buf[..]);
+            let from_client = receive(reader, buffer, session.input);
+            tokio::select! {
+                // The command ended, or the client takes no more.
+                () = send(writer, session.output) => {}
+                // The client is gone: what the command still says reaches nobody.
+                () = from_client => {}
+            }
+        }
+        // From another node, in a connection that says of its end only when it is read.
+        Err(upgraded) => {
+            let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
+            tokio::select! {
+                () = send(writer, session.output) => {}
+                () = receive_ahead(reader, session.input) => {}
+            }
+        }
+    }
+}
+
+/// As [`receive`], and reads on while the command does not, up to a bound: only so it is noticed
+/// that the client is gone.
+async fn receive_ahead(mut reader: impl AsyncRead + Unpin, input: mpsc::Sender<Frame>) {
+    let mut buffer = BytesMut::new();
+    loop {
+        let frame = match Frame::decode(&mut buffer) {
+            Ok(Some(frame @ (Frame::Stdin(_) | Frame::StdinClosed | Frame::Resize { .. }))) => {
+                frame
+            }
+            Ok(Some(_)) | Err(_) => {
+                tracing::debug!("another node sent a frame that it must not");
+                return;
+            }
+            Ok(None) => match reader.read_buf(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => continue,
+            },
+        };
+        let sent = input.send(frame);
+        tokio::pin!(sent);
+        loop {
+            tokio::select! {
+                biased;
+                sent = &mut sent => {
+                    if sent.is_err() {
+                        // The command takes no more input; it may still have output.
+                        let mut scratch = [0; 4096];
+                        while matches!(reader.read(&mut scratch).await, Ok(1..)) {}
+                        return;
+                    }
+                    break;
+                }
+                read = reader.read_buf(&mut buffer), if buffer.len() < READ_AHEAD => {
+                    if !matches!(read, Ok(1..)) {
+                        return;
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -184,7 +231,7 @@ async fn hangup(reader: &OwnedReadHalf) {
 }
 
 /// Hands the command's frames on until its exit code is sent.
-async fn send(mut writer: OwnedWriteHalf, mut output: mpsc::Receiver<Frame>) {
+async fn send(mut writer: impl AsyncWrite + Unpin, mut output: mpsc::Receiver<Frame>) {
     let mut out = BytesMut::new();
     let mut last = false;
     while !last {

@@ -13,6 +13,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
 use bytes::Bytes;
 use netlab_api::resource::{API_VERSION, Kind};
 use netlab_api::{ApiError, Event, IpamBlock, Namespace, Node, Object, Pod, Reason, Resource};
@@ -21,7 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::answer::{Answer, Failure, panic_response};
-use super::{ServerState, exec, health, log, objects};
+use super::{ServerState, exec, health, log, nodes, objects, token};
 
 /// What every handler has at hand.
 #[derive(Clone)]
@@ -113,6 +114,25 @@ fn routes() -> ApiRouter<App> {
         )
         .api_route("/v1/apply", post_with(objects::apply, summary("Apply objects, all or none")))
         .api_route(
+            "/v1/network",
+            get_with(nodes::network, summary("What holds for the pod network"))
+                .merge(put_with(nodes::set_network, summary("Change the pod network"))),
+        )
+        .api_route(
+            "/v1/nodes/{name}/view",
+            get_with(nodes::view, |op| nodes::document(op.summary("For a node: what concerns it"))),
+        )
+        .api_route(
+            "/v1/nodes/{name}/report",
+            post_with(nodes::report, summary("For a node: what it says of itself and its pods")),
+        )
+        .api_route(
+            "/v1/nodes/{name}/tunnels/{tunnel}",
+            post_with(nodes::tunnel, |op| {
+                nodes::document(op.summary("For a node: a connection that the server asked for"))
+            }),
+        )
+        .api_route(
             "/v1/namespaces/{namespace}/pods/{name}/exec",
             post_with(exec::exec, |op| exec::document(op.summary("Run a command in a pod"))),
         )
@@ -120,6 +140,15 @@ fn routes() -> ApiRouter<App> {
             "/v1/namespaces/{namespace}/pods/{name}/log",
             get_with(log::log, |op| log::document(op.summary("Read a pod's log"))),
         );
+    let router = router
+        .api_route(
+            "/v1/tokens",
+            get_with(token::list, summary("List the tokens that let machines join"))
+                .merge(post_with(token::create, summary("Make a token"))),
+        )
+        .api_route("/v1/tokens/{id}", delete_with(token::revoke, summary("Revoke a token")))
+        // Between daemons alone, and of no use to anybody else.
+        .route("/v1/nodes/{name}/certificate", post(token::renew));
     let router = kind::<Namespace>(router, Verbs { create: true, change: true, clear: false });
     let router = kind::<Node>(router, Verbs { create: false, change: true, clear: false });
     let router = kind::<Pod>(router, Verbs { create: true, change: true, clear: true });

@@ -76,12 +76,15 @@ impl Lab {
         let pods = Arc::new(PlayedPods::default());
         let readiness = Readiness::new();
         let state = ServerState {
+            control_plane: None,
+            tunnels: super::Tunnels::none(),
             cluster: control.clone(),
             pods: pods.clone(),
             readiness: readiness.clone(),
             metrics: Arc::new(Metrics::new("1.2.3")),
             group: setting.group,
             limits: setting.limits,
+            nodes: None,
             node: "n1".to_owned(),
             version: "1.2.3".to_owned(),
         };

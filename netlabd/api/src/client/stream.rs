@@ -4,8 +4,10 @@
 use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
 
 use crate::client::ClientError;
+use crate::view::ViewEvent;
 use crate::wire::WatchEvent;
 
 /// Longest line of a watch, in bytes. The server takes no body over 4 MiB, and an object grows by
@@ -15,29 +17,61 @@ const MAX_LINE: usize = 16 * 1024 * 1024;
 /// Changes of a collection, in order.
 #[derive(Debug)]
 pub struct Watch {
+    lines: Lines,
+}
+
+impl Watch {
+    pub(super) fn new(body: Incoming) -> Watch {
+        Watch { lines: Lines::new(body) }
+    }
+
+    /// The next change; `None` when the server ended the watch. Cancel-safe. An `Error` event
+    /// comes as [`ClientError::Api`].
+    pub async fn next(&mut self) -> Result<Option<WatchEvent>, ClientError> {
+        match self.lines.next("watch").await? {
+            Some(WatchEvent::Error(error)) => Err(ClientError::Api(error)),
+            event => Ok(event),
+        }
+    }
+}
+
+/// What concerns a node, as it comes.
+#[derive(Debug)]
+pub struct ViewStream {
+    lines: Lines,
+}
+
+impl ViewStream {
+    pub(super) fn new(body: Incoming) -> ViewStream {
+        ViewStream { lines: Lines::new(body) }
+    }
+
+    /// What comes next; `None` when the server ended the view. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Option<ViewEvent>, ClientError> {
+        self.lines.next("view").await
+    }
+}
+
+/// A body of JSON values, one a line.
+#[derive(Debug)]
+struct Lines {
     body: Incoming,
     buffer: BytesMut,
     /// Bytes of `buffer` that hold no end of line, so that a long line is not searched twice.
     searched: usize,
 }
 
-impl Watch {
-    pub(super) fn new(body: Incoming) -> Watch {
-        Watch { body, buffer: BytesMut::new(), searched: 0 }
+impl Lines {
+    fn new(body: Incoming) -> Lines {
+        Lines { body, buffer: BytesMut::new(), searched: 0 }
     }
 
-    /// The next change; `None` when the server ended the watch. Cancel-safe. An `Error` event
-    /// comes as [`ClientError::Api`].
-    pub async fn next(&mut self) -> Result<Option<WatchEvent>, ClientError> {
+    async fn next<T: DeserializeOwned>(&mut self, what: &str) -> Result<Option<T>, ClientError> {
         loop {
             if let Some(line) = self.take_line() {
-                let event = serde_json::from_slice(&line).map_err(|source| {
-                    ClientError::Decode { request: "watch".to_owned(), source }
-                })?;
-                return match event {
-                    WatchEvent::Error(error) => Err(ClientError::Api(error)),
-                    event => Ok(Some(event)),
-                };
+                return serde_json::from_slice(&line)
+                    .map(Some)
+                    .map_err(|source| ClientError::Decode { request: what.to_owned(), source });
             }
             if self.buffer.len() > MAX_LINE {
                 return Err(ClientError::WatchLine { limit: MAX_LINE });

@@ -142,7 +142,8 @@ fn rival_writers_of_one_daemon_never_share_an_address() {
                         let key = pod_key(&name);
                         let gone = control.delete(&key, &DeleteOptions::default()).await.unwrap();
                         let Object::Pod(gone) = gone else { panic!() };
-                        control.finalize_pods(vec![identity(&gone)]).await.unwrap();
+                        let node = gone.spec.node_name.clone().unwrap();
+                        control.finalize_pods(&node, vec![identity(&gone)]).await.unwrap();
                     }
                 }
             })

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+use netlab_api::view::{NodeReport, ProgrammedReport};
+
 use super::*;
+use crate::control::plane::ControlPlane;
 
 const AT_ONCE: Duration = Duration::ZERO;
 
@@ -10,7 +13,9 @@ impl Lab {
     }
 
     async fn report(&self, node: &str, revision: Revision) {
-        self.control.report_programmed(node, revision, Vec::new()).await;
+        let programmed = ProgrammedReport { revision: revision.0, failures: Vec::new() };
+        let report = NodeReport { programmed: Some(programmed), ..NodeReport::default() };
+        self.control.report(node, report).await.unwrap();
     }
 }
 
@@ -18,6 +23,7 @@ impl Lab {
 fn only_what_nodes_program_is_waited_for() {
     run(async {
         let lab = Lab::new().await;
+        let _view = lab.control.view("n1", None).await.unwrap();
         lab.report("n1", lab.control.revision().await.unwrap()).await;
         lab.create(namespace("shop")).await.unwrap();
         let mut status = node_status(true);
@@ -30,7 +36,7 @@ fn only_what_nodes_program_is_waited_for() {
         // A status is news from the kernel, not for it.
         let status = netlab_api::pod::PodStatus::default();
         let update = PodStatusUpdate { pod: identity(&made), status };
-        lab.control.update_pod_statuses(vec![update]).await.unwrap();
+        lab.control.update_pod_statuses("n1", vec![update]).await.unwrap();
         lab.programmed(AT_ONCE).await.unwrap();
         lab.delete(&pod_key("web")).await.unwrap();
         lab.programmed(AT_ONCE).await.unwrap_err();
@@ -82,9 +88,10 @@ fn a_node_that_is_not_ready_is_not_waited_for_even_if_it_was() {
         lab.report("n1", newest).await;
         lab.programmed(AT_ONCE).await.unwrap();
         lab.register("n2", true).await;
+        lab.control.feed.caught_up(lab.control.revision().await.unwrap()).await;
         let control = lab.control.clone();
         let waiting = tokio::spawn(async move { control.programmed(newest, DEADLINE).await });
-        while lab.control.progress.receiver_count() == 0 {
+        while lab.control.feed.waiting() == 0 {
             tokio::task::yield_now().await;
         }
         assert!(!waiting.is_finished());

@@ -241,6 +241,7 @@ fn no_pod_outlives_its_namespace_however_they_race() {
 fn what_always_exists_cannot_be_deleted() {
     run(async {
         let lab = Lab::new().await;
+        lab.control.watch_nodes("n1");
         lab.run("web").await;
         let block = ObjectKey::of(&lab.blocks().await.remove(0).into());
         for key in [key(Kind::Namespace, "default"), key(Kind::Node, "n1"), block] {

@@ -5,18 +5,19 @@ use std::collections::{BTreeSet, HashMap};
 
 use netlab_api::Pod;
 use netlab_api::event::EventKind;
-use netlab_api::resource::Object;
+use netlab_api::view::ViewSnapshot;
 use netlab_link::{IfIndex, NodeLinks, PodLink, PodLinkId};
 
 use super::entry::Process;
 use super::start::is_finished;
 use super::{MachineError, Reconciler, Records};
-use crate::control::cluster::{Objects, PodIdentity};
+use crate::control::cluster::PodIdentity;
 use crate::error::chain;
 use crate::node::network::apply::{HostLinks, Wanted, host_links};
 use crate::node::network::{Network, NetworkError};
 use crate::node::pod::Observed;
 use crate::node::removal::Removal;
+use crate::store::Revision;
 
 /// A link, and what of it was missing.
 type Mended = Result<(PodLink, Vec<String>), NetworkError>;
@@ -32,35 +33,30 @@ impl Reconciler {
     ///
     /// # Errors
     /// At the first look, when the kernel cannot be asked.
-    pub(super) async fn take_snapshot(&mut self, objects: Objects) -> Result<(), MachineError> {
+    pub(super) async fn take_snapshot(
+        &mut self,
+        snapshot: ViewSnapshot,
+    ) -> Result<(), MachineError> {
         let is_first = self.reported.is_none();
-        self.seen = self.seen.max(objects.revision);
-        let pods: Vec<Pod> = objects
-            .items
-            .into_iter()
-            .filter_map(|object| match object {
-                Object::Pod(pod) => Some(pod),
-                _ => None,
-            })
-            .collect();
+        let ViewSnapshot { revision, route_mode, nodes, pods, names } = snapshot;
+        self.seen = self.seen.max(Revision(revision));
+        self.route_mode = route_mode;
+        self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
         self.forget_hosts(&pods);
         let present: BTreeSet<&str> = pods.iter().map(|pod| pod.metadata.uid.as_str()).collect();
-        let lost: Vec<Pod> = self
+        let lost: Vec<PodIdentity> = self
             .entries
             .iter()
             .filter(|(uid, _)| !present.contains(uid.as_str()))
-            .map(|(_, entry)| entry.pod.clone())
+            .map(|(_, entry)| entry.identity())
             .collect();
         lost.iter().for_each(|pod| self.lose_pod(pod));
-        let name = self.machine.options.name.clone();
-        let (local, remote): (Vec<Pod>, Vec<Pod>) =
-            pods.into_iter().partition(|pod| pod.spec.node_name.as_deref() == Some(&name));
-        remote.iter().for_each(|pod| self.note_hosts(pod));
         if is_first {
-            self.adopt(local).await?;
+            self.adopt(pods).await?;
         } else {
-            local.into_iter().for_each(|pod| self.take_pod(pod));
+            pods.into_iter().for_each(|pod| self.take_pod(pod));
         }
+        names.into_iter().for_each(|names| self.take_names(names));
         Ok(())
     }
 

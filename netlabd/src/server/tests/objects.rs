@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::control::cluster::Cluster;
-use crate::store::Revision;
+use crate::control::plane::ControlPlane;
+use netlab_api::view::{NodeReport, ProgrammedReport};
 
 const PATCH: (&str, &str) = ("content-type", "application/merge-patch+json");
 
@@ -237,7 +237,10 @@ async fn programmed_waits_and_then_names_who_lags() {
     let at = lab.get("/v1/version").await.json()["revision"].as_u64().expect("a number");
     let path = format!("/v1/programmed?revision={at}&timeoutSeconds=0");
     lab.get(&path).await.refused(Reason::Timeout, &["lagging: n1", "netlabctl status"]);
-    lab.control.report_programmed("n1", Revision(at), vec!["pod/default/web: no".into()]).await;
+    let failures = vec!["pod/default/web: no".to_owned()];
+    let programmed = Some(ProgrammedReport { revision: at, failures });
+    let report = NodeReport { programmed, ..NodeReport::default() };
+    lab.control.report("n1", report).await.expect("the store takes it");
     let reply = lab.get(&path).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     assert_eq!(reply.json()["nodes"][0]["failures"], json!(["pod/default/web: no"]));

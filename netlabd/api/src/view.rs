@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a node sees of its cluster, and what it says back.
+//!
+//! A node is told what its own kernel must reflect and nothing else: its pods whole, the names of
+//! other pods in namespaces that it runs pods of, and where each node and its address blocks are.
+//! So a change costs only those whom it concerns, however many nodes there are.
+//!
+//! ```text
+//!   server ──► Snapshot, then Changes … ──► node        one line of JSON each
+//!   server ◄── Report ◄─────────────────── node         an empty one says that it is alive
+//! ```
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::node::NodeStatus;
+use crate::pod::PodStatus;
+use crate::{Event, Node, Pod, RouteMode};
+
+/// Value of the `Upgrade` header of a tunnel: from then on the server sends HTTP requests and the
+/// node answers.
+pub const TUNNEL_PROTOCOL: &str = "netlab-tunnel/1";
+
+/// One line of a node's view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum ViewEvent {
+    /// All there is; what is not in it is gone.
+    Snapshot(Box<ViewSnapshot>),
+    /// What is different since the line before.
+    Changes(ViewChanges),
+    /// Nothing happened; the server is still there.
+    Ping,
+    /// Somebody wants to talk to this node: open a tunnel with this number.
+    Dial {
+        /// The number.
+        tunnel: u64,
+    },
+}
+
+/// All that concerns a node, as of one revision.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ViewSnapshot {
+    /// The revision.
+    pub revision: u64,
+    /// How blocks of other nodes are reached.
+    pub route_mode: RouteMode,
+    /// All nodes, this one too.
+    pub nodes: Vec<ViewNode>,
+    /// The pods of this node.
+    pub pods: Vec<Pod>,
+    /// Pods of other nodes in namespaces of which this node has pods.
+    pub names: Vec<ViewNames>,
+}
+
+/// What is different, up to one revision.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ViewChanges {
+    /// The revision.
+    pub revision: u64,
+    /// In order.
+    pub changes: Vec<ViewChange>,
+}
+
+/// One thing that is different.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ViewChange {
+    /// A pod of this node is new, or is to be otherwise.
+    Pod(Box<Pod>),
+    /// A pod of this node is gone.
+    PodGone {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Its uid; a younger pod may have the name by now.
+        uid: String,
+    },
+    /// All pods of other nodes in one namespace.
+    Names(ViewNames),
+    /// A pod of another node has a name and addresses.
+    Name {
+        /// Its namespace.
+        namespace: String,
+        /// The rest.
+        #[serde(flatten)]
+        pod: PodName,
+    },
+    /// A pod of another node is gone.
+    NameGone {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// A node is new, or has other addresses or blocks.
+    Node(ViewNode),
+    /// A node was deleted.
+    NodeGone {
+        /// Its name.
+        name: String,
+    },
+    /// Blocks of other nodes are reached in another way.
+    RouteMode(RouteMode),
+}
+
+/// Where a node is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ViewNode {
+    /// Its name.
+    pub name: String,
+    /// Addresses under which other nodes reach it, the uplink's first.
+    pub addresses: Vec<IpAddr>,
+    /// Address blocks that it owns.
+    #[schemars(with = "Vec<String>")]
+    pub blocks: Vec<IpNet>,
+}
+
+impl ViewNode {
+    /// What other nodes have to know of `node`.
+    pub fn of(node: &Node) -> ViewNode {
+        ViewNode {
+            name: node.metadata.name.clone(),
+            addresses: node.internal_ips().collect(),
+            blocks: node.status.pod_blocks.clone(),
+        }
+    }
+}
+
+/// Names of pods in one namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ViewNames {
+    /// The namespace.
+    pub namespace: String,
+    /// The pods.
+    pub pods: Vec<PodName>,
+}
+
+/// A pod as its neighbours know it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodName {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, IPv4 first.
+    pub addresses: Vec<IpAddr>,
+    /// Its host name, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+}
+
+/// What a node says of itself and its pods. Everything may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NodeReport {
+    /// What the node is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<NodeStatus>,
+    /// How far its kernel is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub programmed: Option<ProgrammedReport>,
+    /// What became of pods.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PodReport>,
+    /// Pods whose processes and network are gone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub finalized: Vec<PodIdentity>,
+    /// What happened.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Event>,
+}
+
+/// How far a node's kernel is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProgrammedReport {
+    /// The revision that it reflects.
+    pub revision: u64,
+    /// What it could not program, and why; as `pod/default/web: …`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<String>,
+}
+
+/// What became of a pod.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PodReport {
+    /// Which pod.
+    pub pod: PodIdentity,
+    /// Its status; addresses in it are ignored, they are the cluster's to say.
+    pub status: PodStatus,
+}
+
+/// Names one pod at one point of its life.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PodIdentity {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// What the server answers to a report.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportAnswer {
+    /// Milliseconds after which the server wants to hear of the node again, at the latest.
+    pub heartbeat_millis: u64,
+}
+
+/// What holds for the pod network of the whole cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetworkSettings {
+    /// How blocks of other nodes are reached.
+    pub route_mode: RouteMode,
+    /// Where pods get addresses from. Not to be changed while the cluster lives.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub pod_networks: Vec<IpNet>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_survives_the_wire() {
+        let name = PodName {
+            name: "web-0".to_owned(),
+            addresses: vec![IpAddr::from([10, 42, 0, 1])],
+            hostname: None,
+        };
+        let events = [
+            ViewEvent::Snapshot(Box::default()),
+            ViewEvent::Ping,
+            ViewEvent::Dial { tunnel: 7 },
+            ViewEvent::Changes(ViewChanges {
+                revision: 3,
+                changes: vec![
+                    ViewChange::Pod(Box::default()),
+                    ViewChange::Name { namespace: "default".to_owned(), pod: name },
+                    ViewChange::NodeGone { name: "n2".to_owned() },
+                    ViewChange::RouteMode(RouteMode::Vxlan),
+                ],
+            }),
+        ];
+        for event in events {
+            let text = serde_json::to_string(&event).expect("serialises");
+            let back: ViewEvent = serde_json::from_str(&text).expect(&text);
+            assert_eq!(back, event, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_report_is_two_bytes() {
+        assert_eq!(serde_json::to_string(&NodeReport::default()).expect("serialises"), "{}");
+    }
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Which nodes are alive: heard of, lost, and back.
+//!
+//! ```text
+//!   any report ──► heard now          nothing for the grace ──► NotReady, and its pods with it
+//!                     └── it was lost ──► Ready, and its pods as their commands are
+//! ```
+//!
+//! When a node was heard is not stored: after a start of the server every node has the whole grace
+//! to be heard again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use netlab_api::event::EventKind;
+use netlab_api::pod::{Condition, ConditionStatus, READY};
+use netlab_api::{ApiError, Node, Pod, Time};
+
+use super::draft::{Draft, commit_failed};
+use super::event::event_about;
+use super::{Control, MAX_ROUNDS, too_busy};
+use crate::store::CommitError;
+
+/// `Ready` condition of a pod whose node was lost, and of no other.
+const NODE_NOT_READY: &str = "NodeNotReady";
+/// `Ready` condition of a lost node.
+const NODE_STATUS_UNKNOWN: &str = "NodeStatusUnknown";
+
+/// A node speaks so many times in the time after which it counts as lost.
+const HEARTBEATS_A_GRACE: u32 = 4;
+
+/// How often is looked for lost nodes, as a part of the grace.
+const LOOKS_A_GRACE: u32 = 10;
+
+/// When each node was last heard.
+#[derive(Debug)]
+pub(super) struct Liveness {
+    heard: Mutex<HashMap<String, Instant>>,
+    grace: Duration,
+    /// The node of this process: while somebody asks, it is alive.
+    home: OnceLock<String>,
+}
+
+impl Liveness {
+    pub(super) fn new(grace: Duration) -> Liveness {
+        Liveness { heard: Mutex::default(), grace, home: OnceLock::new() }
+    }
+
+    /// Whether this is the node of this process.
+    pub(super) fn is_home(&self, node: &str) -> bool {
+        self.home.get().is_some_and(|home| home == node)
+    }
+
+    /// After which time a node should be heard again.
+    pub(super) fn heartbeat(&self) -> Duration {
+        self.grace / HEARTBEATS_A_GRACE
+    }
+
+    pub(super) fn hear(&self, node: &str, now: Instant) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.insert(node.to_owned(), now);
+    }
+
+    /// Those of `nodes` that were not heard for the grace. One that was never heard is given it.
+    fn lost<'a>(&self, nodes: impl IntoIterator<Item = &'a String>, now: Instant) -> Vec<String> {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_lost = |node: &&String| {
+            let last = *heard.entry((*node).clone()).or_insert(now);
+            !self.is_home(node) && now.duration_since(last) >= self.grace
+        };
+        nodes.into_iter().filter(|node| is_lost(node)).cloned().collect()
+    }
+}
+
+impl Control {
+    /// Looks for lost nodes for as long as the cluster is open. `home` is the node of this process.
+    pub fn watch_nodes(self: &Arc<Self>, home: &str) {
+        // Said twice, it is the same name.
+        let _ = self.liveness.home.set(home.to_owned());
+        let control = Arc::downgrade(self);
+        let mut interval = tokio::time::interval(self.liveness.grace / LOOKS_A_GRACE);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tokio::spawn(async move {
+            loop {
+                interval.tick().await;
+                let Some(control) = control.upgrade() else { return };
+                let ready = control.feed.ready_nodes();
+                for node in control.liveness.lost(&ready, Instant::now()) {
+                    if let Err(error) = control.mark_lost(&node).await {
+                        tracing::warn!(node, %error, "a lost node still counts as ready");
+                    }
+                }
+            }
+        });
+    }
+
+    /// A node was not heard: neither it nor its pods are ready.
+    async fn mark_lost(&self, name: &str) -> Result<(), ApiError> {
+        let message = format!(
+            "netlabd on it was not heard for {} s: is it running, and is the network whole?",
+            self.liveness.grace.as_secs_f32()
+        );
+        tracing::warn!(node = name, "a node is not heard any more: NotReady");
+        let about = Node::named(name).into();
+        let event = event_about(
+            &about,
+            EventKind::Warning,
+            NODE_NOT_READY,
+            format!("Node {name} is NotReady: {message}"),
+            "node-controller",
+            "",
+        );
+        self.change_node_and_pods(
+            name,
+            |node, now| {
+                let ready = node.status.conditions.iter_mut().find(|c| c.kind == READY)?;
+                if ready.status != ConditionStatus::True {
+                    return None;
+                }
+                *ready = Condition {
+                    kind: READY.to_owned(),
+                    status: ConditionStatus::Unknown,
+                    last_transition_time: Some(now),
+                    reason: Some(NODE_STATUS_UNKNOWN.to_owned()),
+                    message: Some(message.clone()),
+                };
+                Some(())
+            },
+            |pod, now| {
+                let ready = pod.status.conditions.iter_mut().find(|c| c.kind == READY)?;
+                if ready.status != ConditionStatus::True {
+                    return None;
+                }
+                ready.status = ConditionStatus::False;
+                ready.last_transition_time = Some(now);
+                ready.reason = Some(NODE_NOT_READY.to_owned());
+                ready.message = Some(format!("node {name} is not heard"));
+                Some(())
+            },
+        )
+        .await?;
+        self.record_events(vec![event]).await;
+        self.remove_deserted(name).await
+    }
+
+    /// A lost node was heard again: its pods are as ready as their commands were.
+    pub(super) async fn mark_back(&self, name: &str) -> Result<(), ApiError> {
+        tracing::info!(node = name, "a lost node is back: Ready");
+        self.change_node_and_pods(
+            name,
+            |node, now| {
+                let ready = node.status.conditions.iter_mut().find(|c| c.kind == READY)?;
+                let was_lost = ready.reason.as_deref() == Some(NODE_STATUS_UNKNOWN);
+                if !was_lost {
+                    return None;
+                }
+                *ready = Condition {
+                    kind: READY.to_owned(),
+                    status: ConditionStatus::True,
+                    last_transition_time: Some(now),
+                    reason: Some("NetlabdReady".to_owned()),
+                    message: Some("netlabd is running and its kernel is programmed".to_owned()),
+                };
+                Some(())
+            },
+            |pod, now| {
+                let is_ready = pod.status.container_statuses.first().is_some_and(|c| c.ready);
+                let ready = pod.status.conditions.iter_mut().find(|c| c.kind == READY)?;
+                if ready.reason.as_deref() != Some(NODE_NOT_READY) || !is_ready {
+                    return None;
+                }
+                ready.status = ConditionStatus::True;
+                ready.last_transition_time = Some(now);
+                ready.reason = None;
+                ready.message = None;
+                Some(())
+            },
+        )
+        .await?;
+        self.place_waiting().await;
+        Ok(())
+    }
+
+    /// Changes a node and its pods in one write; nothing is written when the node is left as it is.
+    async fn change_node_and_pods(
+        &self,
+        name: &str,
+        change_node: impl Fn(&mut Node, Time) -> Option<()>,
+        change_pod: impl Fn(&mut Pod, Time) -> Option<()>,
+    ) -> Result<(), ApiError> {
+        let now = Time::now();
+        for round in 0..MAX_ROUNDS {
+            let _turn = self.turns.next(round).await;
+            let mut draft = Draft::new(&*self.store);
+            let Some(mut node) = draft.get_as::<Node>(None, name).await? else { return Ok(()) };
+            if change_node(&mut node, now).is_none() {
+                return Ok(());
+            }
+            draft.put(&node.into());
+            for (namespace, pod) in self.feed.pods_on(name) {
+                let found = draft.get_as::<Pod>(Some(&namespace), &pod).await?;
+                if let Some(mut pod) = found
+                    && change_pod(&mut pod, now).is_some()
+                {
+                    draft.put(&pod.into());
+                }
+            }
+            match draft.commit().await {
+                Ok(_) => return Ok(()),
+                Err(CommitError::Conflict { .. }) => continue,
+                Err(error) => return Err(commit_failed(error)),
+            }
+        }
+        Err(too_busy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_lost_after_the_grace_and_not_before() {
+        let liveness = Liveness::new(Duration::from_secs(10));
+        let (n1, n2) = ("n1".to_owned(), "n2".to_owned());
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        // Never heard since the start of the server: it has the whole grace.
+        assert!(liveness.lost([&n1, &n2], at(0)).is_empty());
+        liveness.hear("n2", at(5));
+        assert!(liveness.lost([&n1, &n2], at(9)).is_empty());
+        assert_eq!(liveness.lost([&n1, &n2], at(10)), ["n1"]);
+        assert_eq!(liveness.lost([&n1, &n2], at(15)), ["n1", "n2"]);
+        liveness.hear("n1", at(15));
+        assert_eq!(liveness.lost([&n1, &n2], at(16)), ["n2"]);
+    }
+
+    #[test]
+    fn the_node_of_this_process_is_never_lost() {
+        let liveness = Liveness::new(Duration::from_secs(1));
+        liveness.home.set("n1".to_owned()).unwrap();
+        let n1 = "n1".to_owned();
+        let start = Instant::now();
+        liveness.hear("n1", start);
+        assert!(liveness.lost([&n1], start + Duration::from_secs(60)).is_empty());
+    }
+}

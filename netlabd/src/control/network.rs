@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What holds for the pod network of the whole cluster and may be changed while it lives.
+
+use netlab_api::view::NetworkSettings;
+use netlab_api::{ApiError, Reason, RouteMode};
+use serde::{Deserialize, Serialize};
+
+use super::draft::{Draft, commit_failed};
+use super::{Control, MAX_ROUNDS, too_busy};
+use crate::store::{CommitError, Revision};
+
+/// Where the settings stand in the store.
+pub(super) const NETWORK_KEY: &str = "settings/network";
+
+/// The settings as they are stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct StoredNetwork {
+    /// How blocks of other nodes are reached.
+    pub(super) route_mode: RouteMode,
+    /// What the configuration file said when it was last looked at: a file that says something
+    /// new is obeyed, one that is as it was does not undo a command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) configured: Option<RouteMode>,
+}
+
+impl Control {
+    /// Takes over the route mode of the configuration file, if it says another than last time.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn configure_route_mode(&self, configured: RouteMode) -> Result<(), ApiError> {
+        self.change_network(|stored| {
+            if stored.configured != Some(configured) {
+                stored.configured = Some(configured);
+                stored.route_mode = configured;
+            }
+        })
+        .await
+        .map(|_| ())
+    }
+
+    pub(super) async fn network_settings(&self) -> Result<NetworkSettings, ApiError> {
+        let stored = self.stored_network(&mut Draft::new(&*self.store)).await?;
+        Ok(self.settings(&stored))
+    }
+
+    pub(super) async fn set_network_settings(
+        &self,
+        wanted: &NetworkSettings,
+    ) -> Result<(Revision, NetworkSettings), ApiError> {
+        let networks = &self.config.pod_networks;
+        if !wanted.pod_networks.is_empty() && wanted.pod_networks != *networks {
+            return Err(ApiError::new(
+                Reason::Invalid,
+                "the pod networks of a cluster that lives cannot be changed",
+            )
+            .with_field("podNetworks")
+            .with_hint("leave the field out; new networks need a new cluster"));
+        }
+        let (revision, stored) =
+            self.change_network(|stored| stored.route_mode = wanted.route_mode).await?;
+        Ok((revision, self.settings(&stored)))
+    }
+
+    async fn change_network(
+        &self,
+        change: impl Fn(&mut StoredNetwork),
+    ) -> Result<(Revision, StoredNetwork), ApiError> {
+        for round in 0..MAX_ROUNDS {
+            let _turn = self.turns.next(round).await;
+            let mut draft = Draft::new(&*self.store);
+            let before = self.stored_network(&mut draft).await?;
+            let mut after = before.clone();
+            change(&mut after);
+            if after == before {
+                let revision = self.store.revision().await.map_err(super::draft::read_failed)?;
+                return Ok((revision, after));
+            }
+            let value = serde_json::to_value(&after).expect("settings are plain data");
+            draft.put_raw(NETWORK_KEY.to_owned(), Some(&value));
+            match draft.commit().await {
+                Ok(revision) => return Ok((revision, after)),
+                Err(CommitError::Conflict { .. }) => continue,
+                Err(error) => return Err(commit_failed(error)),
+            }
+        }
+        Err(too_busy())
+    }
+
+    async fn stored_network(&self, draft: &mut Draft<'_>) -> Result<StoredNetwork, ApiError> {
+        let Some(value) = draft.get_raw(NETWORK_KEY).await? else {
+            return Ok(StoredNetwork::default());
+        };
+        serde_json::from_value(value).map_err(|error| {
+            ApiError::new(
+                Reason::InternalError,
+                format!("record `{NETWORK_KEY}` of the store cannot be understood: {error}"),
+            )
+        })
+    }
+
+    fn settings(&self, stored: &StoredNetwork) -> NetworkSettings {
+        NetworkSettings {
+            route_mode: stored.route_mode,
+            pod_networks: self.config.pod_networks.clone(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Hearing from the cluster and being heard by it, for ever and whatever happens in between.
+//!
+//! ```text
+//!   view ──► snapshot or what is different ──► changes … ──► lost: again from the last revision
+//!   heartbeat ──► every quarter of the time after which the node would count as lost
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use netlab_api::view::{NodeReport, ViewEvent};
+use netlab_api::{ApiError, Reason};
+use tokio::sync::mpsc;
+
+use super::machine::Machine;
+use super::reconciler::Input;
+use crate::store::Revision;
+
+/// First and longest rest before the cluster is asked again.
+const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// How often a node speaks until its cluster says how often it wants to hear of it.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// Hands the node's view to the loop, for as long as the loop is there.
+pub(super) async fn follow(machine: Arc<Machine>, input: mpsc::UnboundedSender<Input>) {
+    let mut seen = None;
+    let mut rest = REST.0;
+    loop {
+        let before = seen;
+        let Err(error) = follow_once(&machine, &input, &mut seen).await else { return };
+        if seen != before {
+            rest = REST.0;
+        }
+        match error.reason {
+            // It starts anew, at once.
+            Reason::Expired => seen = None,
+            _ => {
+                let hint = error.hint.as_deref().unwrap_or_default();
+                tracing::warn!(%error, hint, "lost sight of the cluster: trying again");
+                tokio::time::sleep(rest).await;
+                rest = (rest * 2).min(REST.1);
+            }
+        }
+    }
+}
+
+async fn follow_once(
+    machine: &Machine,
+    input: &mpsc::UnboundedSender<Input>,
+    seen: &mut Option<Revision>,
+) -> Result<(), ApiError> {
+    let mut view = machine.cluster.view(&machine.options.name, *seen).await?;
+    if input.send(Input::Attached).is_err() {
+        return Ok(());
+    }
+    loop {
+        let event = view.next().await?;
+        let revision = match &event {
+            ViewEvent::Snapshot(snapshot) => snapshot.revision,
+            ViewEvent::Changes(changes) => changes.revision,
+            ViewEvent::Ping | ViewEvent::Dial { .. } => continue,
+        };
+        if input.send(Input::View(event)).is_err() {
+            return Ok(());
+        }
+        *seen = Some(Revision(revision));
+    }
+}
+
+/// Says that the node is alive, for ever.
+pub(super) async fn beat(machine: Arc<Machine>) {
+    let mut pause = HEARTBEAT;
+    loop {
+        tokio::time::sleep(pause).await;
+        let report = machine.cluster.report(&machine.options.name, NodeReport::default());
+        // A server that does not answer must not keep the next from being tried.
+        match tokio::time::timeout(pause.max(Duration::from_millis(500)), report).await {
+            Ok(Ok(answer)) if answer.heartbeat_millis > 0 => {
+                pause = Duration::from_millis(answer.heartbeat_millis);
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the cluster does not hear this node"),
+            Err(_) => tracing::debug!("the cluster does not answer this node"),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A cluster whose store is elsewhere: what a joined node asks of its server.
+//!
+//! ```text
+//!   netlabctl ─► this node's socket ─► RemoteCluster ──┐
+//!   node plane ─► RemoteControlPlane ────────────────────┼─► connections to the server (mTLS)
+//!   exec, logs ─► RoutedAccess ─► here, or there ──────┘
+//! ```
+//!
+//! Nothing is cached and nothing decided here. Whether the server is there decides what commands
+//! answer; pods, links and rules do not ask.
+
+use netlab_api::client::ClientError;
+use netlab_api::{ApiError, Reason};
+
+pub use access::{RoutedAccess, WayTo};
+pub use cluster::RemoteCluster;
+pub use plane::{RemoteControlPlane, ServeTunnel};
+
+mod access;
+mod cluster;
+mod plane;
+
+/// What went wrong on the way to the server, or what the server said.
+fn failed(error: ClientError) -> ApiError {
+    match error {
+        ClientError::Api(error) => error,
+        error => ApiError::new(
+            Reason::ServiceUnavailable,
+            format!("the cluster's server does not answer: {}", crate::error::chain(&error)),
+        )
+        .with_hint("pods and their network go on without it; is netlabd running on it?"),
+    }
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! [`PodAccess`] to pods wherever they run: here, or by way of whoever reaches their node.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use netlab_api::client::{Client, Dial, ExecOptions, LogOptions, Transport};
+use netlab_api::exec::Frame;
+use netlab_api::wire::DoctorCheck;
+use netlab_api::{ApiError, Pod};
+use tokio::sync::mpsc;
+
+use super::failed;
+use crate::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess};
+
+/// Frames and pieces in flight in each direction.
+const FRAMES: usize = 16;
+
+/// The way to a node, by its name.
+pub type WayTo = Box<dyn Fn(&str) -> Arc<dyn Dial> + Send + Sync>;
+
+/// Pods of this node are served here, those of others where they are.
+pub struct RoutedAccess {
+    node: String,
+    here: Arc<dyn PodAccess>,
+    way_to: WayTo,
+}
+
+impl RoutedAccess {
+    /// Access to the pods of `node` by `here`, to those of another in the `way_to` it.
+    pub fn new(node: &str, here: Arc<dyn PodAccess>, way_to: WayTo) -> RoutedAccess {
+        RoutedAccess { node: node.to_owned(), here, way_to }
+    }
+
+    /// A client for the node of a pod; `None` when it runs here, or nowhere yet.
+    fn elsewhere(&self, pod: &Pod) -> Option<Client> {
+        let node = pod.spec.node_name.as_deref().filter(|node| *node != self.node)?;
+        Some(Client::new(Transport::Other((self.way_to)(node))))
+    }
+}
+
+#[async_trait]
+impl PodAccess for RoutedAccess {
+    async fn exec(&self, pod: &Pod, request: ExecRequest) -> Result<ExecSession, ApiError> {
+        let Some(client) = self.elsewhere(pod) else { return self.here.exec(pod, request).await };
+        let ExecRequest { command, stdin, terminal } = request;
+        let options = ExecOptions { command, stdin, terminal };
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let (mut there, mut from_there) =
+            client.exec(namespace, &pod.metadata.name, &options).await.map_err(failed)?;
+        let (input, mut to_send) = mpsc::channel::<Frame>(FRAMES);
+        let (to_show, output) = mpsc::channel(FRAMES);
+        tokio::spawn(async move {
+            let forward = async {
+                while let Some(frame) = to_send.recv().await {
+                    if there.send(frame).await.is_err() {
+                        // The command takes no more input, and may still say something.
+                        std::future::pending::<()>().await;
+                    }
+                }
+            };
+            let back = async {
+                while let Ok(Some(frame)) = from_there.next().await {
+                    if to_show.send(frame).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            // Either end that goes takes the connection, and so the other, with it.
+            tokio::select! {
+                () = forward => {}
+                () = back => {}
+            }
+        });
+        Ok(ExecSession { input, output })
+    }
+
+    async fn logs(
+        &self,
+        pod: &Pod,
+        request: LogRequest,
+    ) -> Result<mpsc::Receiver<Bytes>, ApiError> {
+        let Some(client) = self.elsewhere(pod) else { return self.here.logs(pod, request).await };
+        let options = LogOptions {
+            follow: request.follow,
+            tail_lines: request.tail.map(|lines| lines as u64),
+            since_seconds: request.since.map(|since| since.as_secs()),
+            timestamps: request.timestamps,
+            previous: request.previous,
+        };
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let mut stream =
+            client.logs(namespace, &pod.metadata.name, &options).await.map_err(failed)?;
+        let (to_show, lines) = mpsc::channel(FRAMES);
+        tokio::spawn(async move {
+            loop {
+                let piece = tokio::select! {
+                    piece = stream.next() => piece,
+                    () = to_show.closed() => return,
+                };
+                let Ok(Some(piece)) = piece else { return };
+                if to_show.send(piece).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(lines)
+    }
+
+    async fn doctor(&self) -> Vec<DoctorCheck> {
+        self.here.doctor().await
+    }
+}

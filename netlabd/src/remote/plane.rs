@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! [`ControlPlane`] by way of the server's API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hyper::upgrade::Upgraded;
+use netlab_api::client::{Client, ViewStream};
+use netlab_api::view::{NodeReport, ReportAnswer, ViewEvent};
+use netlab_api::{ApiError, Reason};
+
+use super::failed;
+use crate::control::cluster::{Cluster, Filter, Objects, Scope};
+use crate::control::plane::{ControlPlane, NodeView};
+use crate::remote::RemoteCluster;
+use crate::store::Revision;
+
+/// A server that said nothing for so long is gone, whatever TCP believes: it speaks every two
+/// seconds.
+const SILENCE: Duration = Duration::from_secs(8);
+
+/// How long a server may take to answer a report.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Serves what the server asks on a tunnel.
+pub type ServeTunnel = Arc<dyn Fn(Upgraded) + Send + Sync>;
+
+/// What a joined node asks of its server and tells it.
+pub struct RemoteControlPlane {
+    client: Arc<Client>,
+    cluster: RemoteCluster,
+    serve: ServeTunnel,
+}
+
+impl RemoteControlPlane {
+    /// The server that `client` reaches; what it asks in tunnels is answered by `serve`.
+    pub fn new(client: Arc<Client>, serve: ServeTunnel) -> RemoteControlPlane {
+        let cluster = RemoteCluster::new(client.clone());
+        RemoteControlPlane { client, cluster, serve }
+    }
+}
+
+#[async_trait]
+impl ControlPlane for RemoteControlPlane {
+    async fn view(
+        &self,
+        node: &str,
+        from: Option<Revision>,
+    ) -> Result<Box<dyn NodeView>, ApiError> {
+        let view = self.client.view(node, from.map(|from| from.0));
+        let stream = tokio::time::timeout(SILENCE, view).await.map_err(|_| silent())?;
+        Ok(Box::new(RemoteView {
+            stream: stream.map_err(failed)?,
+            client: self.client.clone(),
+            node: node.to_owned(),
+            serve: self.serve.clone(),
+        }))
+    }
+
+    async fn report(&self, node: &str, report: NodeReport) -> Result<ReportAnswer, ApiError> {
+        let answer = tokio::time::timeout(ANSWER, self.client.report(node, &report)).await;
+        answer.map_err(|_| silent())?.map_err(failed)
+    }
+
+    async fn list(&self, scope: &Scope, filter: &Filter) -> Result<Objects, ApiError> {
+        self.cluster.list(scope, filter).await
+    }
+}
+
+struct RemoteView {
+    stream: ViewStream,
+    client: Arc<Client>,
+    node: String,
+    serve: ServeTunnel,
+}
+
+#[async_trait]
+impl NodeView for RemoteView {
+    async fn next(&mut self) -> Result<ViewEvent, ApiError> {
+        loop {
+            let event = tokio::time::timeout(SILENCE, self.stream.next()).await;
+            match event.map_err(|_| silent())?.map_err(failed)? {
+                Some(ViewEvent::Ping) => {}
+                Some(ViewEvent::Dial { tunnel }) => self.dial_back(tunnel),
+                Some(event) => return Ok(event),
+                None => {
+                    return Err(ApiError::new(
+                        Reason::ServiceUnavailable,
+                        "the cluster's server ended this node's view",
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl RemoteView {
+    fn dial_back(&self, tunnel: u64) {
+        let (client, node, serve) = (self.client.clone(), self.node.clone(), self.serve.clone());
+        tokio::spawn(async move {
+            match client.tunnel(&node, tunnel).await {
+                Ok(upgraded) => serve(upgraded),
+                Err(error) => {
+                    let error = crate::error::chain(&error);
+                    tracing::warn!(%error, "the server asked for a tunnel and did not get it");
+                }
+            }
+        });
+    }
+}
+
+fn silent() -> ApiError {
+    ApiError::new(Reason::ServiceUnavailable, "the cluster's server is silent")
+        .with_hint("is netlabd running on it, and is the network whole?")
+}

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Clusters of several nodes: how they join, what they see, how packets cross, what they survive.
+
+mod join;
