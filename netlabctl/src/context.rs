@@ -76,7 +76,8 @@ impl Context {
     }
 }
 
-fn lab_of(name: Option<&str>) -> Result<Folder, Failure> {
+/// The lab of this name, or the only one.
+pub(crate) fn lab_of(name: Option<&str>) -> Result<Folder, Failure> {
     let folder = match name {
         Some(name) => Folder::of(name),
         None => match &folder::list()[..] {

@@ -33,6 +33,17 @@ impl VirtualLab {
         lab
     }
 
+    /// The lab of `examples/NAME.toml`, as it is.
+    #[track_caller]
+    pub fn example(name: &str) -> VirtualLab {
+        let dir = tempfile::Builder::new().prefix("nlt-").tempdir().expect("a folder can be made");
+        let lab = VirtualLab { name: name.to_owned(), dir };
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let example = root.join("examples").join(name).with_extension("toml");
+        fs::copy(example, lab.file()).expect("the example can be read");
+        lab
+    }
+
     /// Writes the lab's file anew: `[lab]` with its name comes first.
     #[track_caller]
     pub fn write(&self, file: &str) {

@@ -3,18 +3,22 @@
 #![allow(unsafe_code, reason = "a session of its own is made between fork and exec")]
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use netlab_api::client::{Client, Transport};
+use netlab_api::token::TokenRequest;
 use netlab_link::Netns;
 
 use super::failed;
 use super::folder::Folder;
 use super::plan::Plan;
+use super::process::{self, Namespaces};
 use crate::context::Context;
 use crate::failure::{Failure, chain};
 use crate::progress::Progress;
@@ -36,16 +40,8 @@ pub(crate) fn words(folder: &Folder, node: &str) -> String {
     format!("{} --config {}", program().display(), config.display())
 }
 
-/// What a node is to the others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// There are no others.
-    Alone,
-    /// It has the store, and others join it.
-    Server,
-    /// It joins, with the token of this file.
-    Joining { token_file: PathBuf },
-}
+/// How long a token is good for: as long as 200 nodes may take to join on a slow machine.
+const TOKEN_SECONDS: u64 = 600;
 
 /// TCP port of the server for nodes.
 const PORT: u16 = 7411;
@@ -57,7 +53,7 @@ fn server_address(plan: &Plan) -> Option<SocketAddr> {
 }
 
 /// `netlabd.toml` of a node.
-pub(crate) fn config(folder: &Folder, plan: &Plan, node: &str, role: &Role) -> String {
+pub(crate) fn config(folder: &Folder, plan: &Plan, node: &str) -> String {
     let quoted = |text: String| format!("{text:?}");
     let mut lines = vec![
         format!("# Node `{node}` of lab `{}`, written by `netlabctl lab up`.", plan.lab),
@@ -70,16 +66,17 @@ pub(crate) fn config(folder: &Folder, plan: &Plan, node: &str, role: &Role) -> S
             plan.pod_networks.iter().map(|network| quoted(network.to_string())).collect();
         lines.push(format!("pod-networks = [{}]", networks.join(", ")));
     }
-    match (role, server_address(plan)) {
-        (Role::Server, Some(address)) => {
+    let is_server = plan.nodes().next().is_some_and(|server| server.name == node);
+    if let Some(address) = server_address(plan) {
+        if is_server {
+            // Also when it is alone: a node may be added to the file.
             lines.push(format!("listen = {}", quoted(address.to_string())));
             lines.push(format!("route-mode = {}", quoted(plan.route_mode.to_string())));
-        }
-        (Role::Joining { token_file }, Some(address)) => {
+        } else {
             lines.push(format!("join = {}", quoted(format!("https://{address}"))));
-            lines.push(format!("token-file = {}", quoted(token_file.display().to_string())));
+            lines
+                .push(format!("token-file = {}", quoted(token_file(folder).display().to_string())));
         }
-        _ => {}
     }
     lines.join("\n") + "\n"
 }
@@ -91,13 +88,12 @@ pub(crate) fn start(
     plan: &Plan,
     node: &str,
     netns: &Netns,
-    role: &Role,
 ) -> Result<Child, Failure> {
     let dir = folder.node(node);
     let wrong = |error| Failure::failed(format!("failed to start the daemon of `{node}`: {error}"));
     fs::create_dir_all(&dir).map_err(wrong)?;
     let path = dir.join("netlabd.toml");
-    fs::write(&path, config(folder, plan, node, role)).map_err(wrong)?;
+    fs::write(&path, config(folder, plan, node)).map_err(wrong)?;
     let log = File::options().create(true).append(true).open(folder.log(node)).map_err(wrong)?;
     let mut command = Command::new(program());
     command.arg("--config").arg(&path).current_dir("/");
@@ -117,9 +113,39 @@ pub(crate) fn start(
     })
 }
 
-/// Asks the server for a token that lets nodes join, and gives the file that it is in.
-pub(crate) async fn token(_folder: &Folder, _context: &Context) -> Result<PathBuf, Failure> {
-    Err(Failure::failed("labs of several nodes are not supported yet"))
+fn token_file(folder: &Folder) -> PathBuf {
+    folder.path().join("token")
+}
+
+/// Ends the daemons that were started with another configuration; their pods live on.
+pub(crate) fn end_outdated(folder: &Folder, plan: &Plan) -> Result<(), Failure> {
+    for (node, pid) in Namespaces::of(folder, None).daemons() {
+        let written = fs::read_to_string(folder.node(&node).join("netlabd.toml"));
+        let is_known = plan.nodes().any(|known| known.name == node);
+        if is_known && written.is_ok_and(|text| text != config(folder, plan, &node)) {
+            process::end(pid)?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks the server for a token that lets nodes join, and writes it where they look for it.
+pub(crate) async fn token(folder: &Folder, context: &Context) -> Result<(), Failure> {
+    let wish = TokenRequest {
+        ttl_seconds: Some(TOKEN_SECONDS),
+        description: format!("lab {}", folder.name),
+    };
+    let issued = context.client.create_token(&wish).await?;
+    let path = token_file(folder);
+    let wrong = |error| Failure::failed(format!("failed to write `{}`: {error}", path.display()));
+    let mut file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(wrong)?;
+    writeln!(file, "{}", issued.token).map_err(wrong)
 }
 
 /// Waits until a daemon answers that it is ready. `child` is looked at when this program started

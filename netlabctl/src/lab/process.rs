@@ -104,6 +104,21 @@ impl Namespaces {
     }
 }
 
+/// Kills one process and waits until it is gone.
+pub(crate) fn end(pid: Pid) -> Result<(), Failure> {
+    let deadline = Instant::now() + KILL_TIMEOUT;
+    kill(pid, Signal::SIGKILL).ok();
+    while identity_of(pid.as_raw()).is_some() {
+        if Instant::now() > deadline {
+            return Err(Failure::failed(format!(
+                "process {pid} does not end although it was killed"
+            )));
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
 /// Pins in a folder, by name.
 fn pins(dir: &Path) -> impl Iterator<Item = (String, Identity)> + use<> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();

@@ -13,7 +13,6 @@ use netlab_api::resource::Kind;
 use netlab_api::{Node, Object, Pod};
 use serde_json::json;
 
-use super::daemon::Role;
 use super::difference::{Observed, difference};
 use super::folder::Folder;
 use super::plan::{self, Plan};
@@ -153,6 +152,8 @@ async fn build(
     progress: &Progress,
 ) -> Result<(State, Context), Failure> {
     progress.set("namespaces and links");
+    same_server(&plan, before.as_ref())?;
+    daemon::end_outdated(folder, &plan)?;
     let observed = kernel::observe(folder)?;
     let steps = steps(folder, &plan, before.as_ref(), &observed);
     let mut state = before.clone().unwrap_or_default();
@@ -200,6 +201,19 @@ async fn build(
     Ok((state, context))
 }
 
+/// The first node has the store: with another one in its place there would be another cluster.
+fn same_server(plan: &Plan, before: Option<&State>) -> Result<(), Failure> {
+    let then = before.and_then(|state| state.plan.nodes().next());
+    match (then, plan.nodes().next()) {
+        (Some(then), Some(now)) if then.name != now.name => Err(Failure::failed(format!(
+            "node `{}` is the server of the lab, as the first one of its file, and must stay it",
+            then.name
+        ))
+        .with_hint(format!("`netlabctl lab down {}` first makes place for another", plan.lab))),
+        _ => Ok(()),
+    }
+}
+
 /// The objects that were, and those of the new file that were not.
 fn both(old: &[Object], new: &[Object]) -> Vec<Object> {
     let paths: BTreeSet<String> = old.iter().map(|object| ObjectRef::of(object).path()).collect();
@@ -219,22 +233,21 @@ async fn start_daemons(
     let mut waiting: BTreeSet<&str> =
         steps.iter().filter(is_start).map(|step| step.machine.as_str()).collect();
     let server = plan.nodes().next().ok_or_else(|| Failure::failed("BUG: a lab without nodes"))?;
-    let start = |node: &str, role: &Role| match opened.get(node) {
-        Some(netns) => daemon::start(folder, plan, node, netns, role),
+    let start = |node: &str| match opened.get(node) {
+        Some(netns) => daemon::start(folder, plan, node, netns),
         None => Err(Failure::failed(format!("BUG: node `{node}` has no namespace"))),
     };
     let child = match waiting.remove(server.name.as_str()) {
-        true if plan.nodes().count() > 1 => Some(start(&server.name, &Role::Server)?),
-        true => Some(start(&server.name, &Role::Alone)?),
+        true => Some(start(&server.name)?),
         false => None,
     };
     daemon::ready(folder, &server.name, child, progress).await?;
     let context = Context::of_socket(folder.socket(&server.name));
     let mut children = BTreeMap::new();
     if !waiting.is_empty() {
-        let role = Role::Joining { token_file: daemon::token(folder, &context).await? };
+        daemon::token(folder, &context).await?;
         for node in waiting {
-            children.insert(node, start(node, &role)?);
+            children.insert(node, start(node)?);
         }
     }
     for node in plan.nodes() {

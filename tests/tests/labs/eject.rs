@@ -42,6 +42,38 @@ fn the_script_builds_a_network_whose_pods_reach_each_other() {
     assert!(!left.contains(&lab.name), "{left}");
 }
 
+#[test]
+fn the_script_joins_nodes_of_one_network_and_of_several() {
+    let racks = "[[network]]\nname = \"a\"\n[[network]]\nname = \"b\"\n\
+                 [[node]]\nname = \"n1\"\nnetwork = \"a\"\n[[node]]\nname = \"n2\"\nnetwork = \"a\"\n\
+                 [[node]]\nname = \"n3\"\nnetwork = \"b\"\n\
+                 [[pod]]\nname = \"one\"\nnodeName = \"n1\"\n\
+                 [[pod]]\nname = \"two\"\nnodeName = \"n2\"\n\
+                 [[pod]]\nname = \"three\"\nnodeName = \"n3\"\n";
+    let lab = VirtualLab::new("racks", racks);
+    lab.up().ok();
+    let pods = lab.get(&["pods"]);
+    let addresses = |pod: &str| -> Vec<String> {
+        let pods = netlab_tests::observe::items(&pods["items"]);
+        let pod = pods.iter().find(|found| found["metadata"]["name"] == pod).unwrap();
+        let ips = netlab_tests::observe::items(&pod["status"]["podIPs"]);
+        ips.iter().map(|ip| ip["ip"].as_str().unwrap().to_owned()).collect()
+    };
+    let script = lab.ctl(&["lab", "eject"]).ok();
+    lab.down();
+    let path = lab.dir().join("eject.sh");
+    fs::write(&path, script).unwrap();
+    let path = path.display().to_string();
+    let _ejected = Ejected(path.clone());
+    run(&mut command(&["bash", &path])).ok();
+    for from in ["one", "two", "three"] {
+        for to in ["one", "two", "three"].iter().flat_map(|to| addresses(to)) {
+            let netns = format!("netlab-{}-default_{from}", lab.name);
+            run(&mut command(&["ip", "netns", "exec", &netns, "ping", "-c1", "-W2", &to])).ok();
+        }
+    }
+}
+
 /// Removes what the script built, however the test ends.
 struct Ejected(String);
 

@@ -4,6 +4,7 @@
 
 mod checks;
 mod eject;
+mod examples;
 mod halfway;
 mod life;
 mod links;
