@@ -15,6 +15,7 @@ libclang-dev                  /usr/lib/llvm-*/lib/libclang.so          bindgen, 
 make                          make                                     the steps in the Makefile
 iproute2                      ip                                       builds and observes networks in tests
 nftables                      nft                                      observes nf_tables in tests
+ethtool                       ethtool                                  observes offloads in tests
 iputils-ping                  ping                                     packets in tests
 curl                          curl                                     HTTP clients of pods and of the API
 jq                            jq                                       reads JSON in scripts

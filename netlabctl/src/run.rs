@@ -3,6 +3,7 @@
 
 pub(crate) mod spec;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -130,6 +131,13 @@ async fn settle(
         let nowhere = Progress::default();
         wait::programmed(context, revision, args.timeout, &nowhere).await
     };
+    let are_ready = Cell::new(false);
+    let ready = async {
+        let ready = ready.await;
+        are_ready.set(ready.is_ok());
+        progress.set("the nodes' kernels follow");
+        ready
+    };
     let work = async {
         let (ready, programmed) = tokio::join!(ready, programmed);
         let ready = ready?;
@@ -137,6 +145,10 @@ async fn settle(
         Ok(ready)
     };
     match progress::wait(&bound, &progress, work).await {
+        // The pods are there and a node lags: the server knows which.
+        Err(failure) if failure.code == crate::failure::TIMED_OUT && are_ready.get() => {
+            context.client.programmed(revision, Duration::ZERO).await.err().map_or(Err(failure), |e| Err(e.into()))
+        }
         Err(failure) if failure.code == crate::failure::TIMED_OUT => Err(failure.with_hint(format!(
             "the pod stays; `netlabctl describe pod {}` tells more, `netlabctl delete pod {}` removes it",
             args.name(), args.name()

@@ -25,10 +25,16 @@ mod plane;
 fn failed(error: ClientError) -> ApiError {
     match error {
         ClientError::Api(error) => error,
-        error => ApiError::new(
-            Reason::ServiceUnavailable,
-            format!("the cluster's server does not answer: {}", crate::error::chain(&error)),
-        )
-        .with_hint("pods and their network go on without it; is netlabd running on it?"),
+        // It names the server itself.
+        ClientError::Connect { source, .. } => unreachable(&source),
+        error => unreachable(&error),
     }
+}
+
+fn unreachable(error: &(dyn std::error::Error + 'static)) -> ApiError {
+    ApiError::new(
+        Reason::ServiceUnavailable,
+        format!("the cluster's server does not answer: {}", crate::error::chain(error)),
+    )
+    .with_hint("pods and their network go on without it; is netlabd running on it?")
 }

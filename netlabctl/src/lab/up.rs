@@ -279,7 +279,7 @@ async fn change_objects(
     progress: &Progress,
 ) -> Result<(), Failure> {
     let mut doomed = Vec::new();
-    let now = DeleteOptions { grace_period_seconds: Some(1), dry_run: false };
+    let now = DeleteOptions { grace_period_seconds: Some(1), ..DeleteOptions::default() };
     for object in gone {
         match context.client.delete(object, &now).await {
             Ok(object) => doomed.push(object),

@@ -10,6 +10,7 @@ pub mod error;
 pub mod exec;
 pub mod query;
 pub mod stream;
+mod token;
 pub mod transport;
 
 use std::fmt;

@@ -22,12 +22,15 @@ pub mod netns;
 
 pub mod address;
 pub mod bridge;
+pub mod ethtool;
+pub mod fdb;
 pub mod if_name;
 pub mod link;
 pub mod link_addr;
 pub mod neighbour;
 pub mod qdisc;
 pub mod route;
+pub mod vxlan;
 
 pub mod request;
 pub mod socket;
@@ -41,8 +44,9 @@ pub mod uplink;
 
 pub use address::Address;
 pub use bridge::Bridge;
+pub use fdb::FdbEntry;
 pub use if_name::{IfIndex, IfName};
-pub use link::{Link, LinkChange, LinkRef, Veth, VethEnd};
+pub use link::{Link, LinkChange, LinkRef, ReversePath, Veth, VethEnd};
 pub use link_addr::LinkAddr;
 pub use monitor::{Change, Event, Monitor, What};
 pub use neighbour::Neighbour;
@@ -57,6 +61,7 @@ pub use request::{Batch, Request};
 pub use route::{Route, RouteKind};
 pub use socket::{BatchError, KernelError, Outcome, RouteFilter, RouteSocket, SocketError};
 pub use uplink::{Uplink, observe_uplink};
+pub use vxlan::Vxlan;
 
 #[cfg(test)]
 mod testing;

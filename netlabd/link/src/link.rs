@@ -219,12 +219,22 @@ pub struct LinkChange {
     pub mac: Option<LinkAddr>,
     /// The bridge that it is plugged into (`IFLA_MASTER`).
     pub bridge: Option<IfIndex>,
-    /// Turns on `net.ipv4.conf.X.forwarding` and `rp_filter` in strict mode, for links to pods:
-    /// a pod's packets are forwarded, and only with the pod's own source address.
-    pub ipv4_router: bool,
+    /// Turns on `net.ipv4.conf.X.forwarding`, with this `rp_filter`.
+    pub ipv4_router: Option<ReversePath>,
     /// Keeps the kernel from making an IPv6 link-local address, and so from detecting
     /// duplicates, joining groups and soliciting routers: on a pod link nobody would answer.
     pub no_link_local: bool,
+}
+
+/// Which IPv4 packets a link takes, by their source address (RFC 3704).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReversePath {
+    /// Those whose source is reached over the same link: for links to pods, which may send with
+    /// their own address only.
+    Strict = 1,
+    /// Those whose source is reached at all: for links to nodes, where the ways there and back
+    /// may differ for a while.
+    Loose = 2,
 }
 
 impl LinkChange {
@@ -238,7 +248,7 @@ impl LinkChange {
             alias: None,
             mac: None,
             bridge: None,
-            ipv4_router: false,
+            ipv4_router: None,
             no_link_local: false,
         }
     }
@@ -256,10 +266,10 @@ impl LinkChange {
         attributes.extend(self.bridge.map(|bridge| LinkAttribute::Controller(bridge.get())));
         attributes.extend(self.mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())));
         let mut families = Vec::new();
-        if self.ipv4_router {
+        if let Some(reverse_path) = self.ipv4_router {
             let mut conf = InetDevConf::default();
             conf.forwarding = 1;
-            conf.rp_filter = 1;
+            conf.rp_filter = reverse_path as i32;
             families.push(AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(conf)]));
         }
         if self.no_link_local {
@@ -294,9 +304,9 @@ impl fmt::Display for LinkChange {
         if self.no_link_local {
             f.write_str(" addrgenmode none")?;
         }
-        if self.ipv4_router {
+        if let Some(reverse_path) = self.ipv4_router {
             // iproute2 has no words for these: they are sysctls of the link.
-            f.write_str(" forwarding 1 rp_filter 1")?;
+            write!(f, " forwarding 1 rp_filter {}", reverse_path as i32)?;
         }
         match self.up {
             Some(true) => f.write_str(" up"),

@@ -21,6 +21,38 @@ pub const LINK_GROUP: u32 = 0x6e6c;
 /// one message. Only links of [`LINK_GROUP`] are ever moved into it.
 pub const DOOMED_LINK_GROUP: u32 = LINK_GROUP + 1;
 
+/// The group of the links that lead to other nodes. Not [`LINK_GROUP`]: what arrives over those is
+/// of a pod of this node and checked for its source, what arrives over these is of any other pod.
+pub const FABRIC_LINK_GROUP: u32 = LINK_GROUP + 2;
+
+/// The VXLAN device towards nodes that are reached by IPv4. No pod link: those have 11 digits.
+pub const VXLAN_NAME: &str = "nlvx";
+
+/// The VXLAN device towards nodes that are reached by IPv6. A device of its own, since the kernel
+/// gives each the sockets of one family only (`vxlan_sock_add`).
+pub const VXLAN_NAME_V6: &str = "nlvx6";
+
+/// The number of [`VXLAN_NAME`], chosen by us so that a plan can name the device before it is
+/// there. Far above what the kernel counts up to, and below the numbers of pod links.
+pub const VXLAN_INDEX: IfIndex = IfIndex::new(0x00f0_0004);
+
+/// The number of [`VXLAN_NAME_V6`].
+pub const VXLAN_INDEX_V6: IfIndex = IfIndex::new(0x00f0_0006);
+
+/// The VXLAN network identifier: "nl", as the group of links. Others use 1 (flannel), 4096 (Calico)
+/// or count from 4096 (Docker's overlays), and two devices of a machine may not share it.
+pub const VXLAN_VNI: u32 = LINK_GROUP;
+
+/// The UDP port of VXLAN at IANA (RFC 7348). Captures are decoded, firewalls know it, and the
+/// kernel lets other devices with another identifier share it.
+pub const VXLAN_PORT: u16 = 4789;
+
+/// What encapsulation adds to a packet over IPv4: outer IP 20, UDP 8, VXLAN 8, inner Ethernet 14.
+pub const VXLAN_OVERHEAD_V4: u32 = 50;
+
+/// The same over IPv6, whose header has 40 bytes.
+pub const VXLAN_OVERHEAD_V6: u32 = 70;
+
 /// The `proto` of every route netlab adds. Free in iproute2's `rt_protos` and below the range
 /// that routing daemons take (bird 12, bgp 186 and so on).
 pub const ROUTE_PROTOCOL: u8 = 110;

@@ -26,7 +26,7 @@ use nix::{
 use tokio::io::unix::AsyncFd;
 
 use crate::{
-    Address, IfIndex, IfName, Link, Neighbour, Netns, Route,
+    Address, FdbEntry, IfIndex, IfName, Link, Neighbour, Netns, Route,
     socket::{Frames, SocketError, decode},
 };
 
@@ -98,6 +98,8 @@ pub enum What {
         /// The address.
         address: IpAddr,
     },
+    /// A forwarding entry of a VXLAN device went.
+    FdbDeleted(FdbEntry),
 }
 
 /// Hears of changes in a node's namespace and in those of its pods.
@@ -254,6 +256,9 @@ fn what(message: RouteNetlinkMessage) -> Option<What> {
             Route::from_message(&message).map(What::RouteDeleted)
         }
         RouteNetlinkMessage::DelNeighbour(message) => {
+            if let Some(entry) = FdbEntry::from_message(&message) {
+                return Some(What::FdbDeleted(entry));
+            }
             let dev = IfIndex::new(message.header.ifindex);
             let (address, _) = Neighbour::from_message(&message)?;
             Some(What::NeighbourDeleted { dev, address })

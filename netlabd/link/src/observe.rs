@@ -2,7 +2,8 @@
 //! What is there, as values to compare with what should be. Nothing is changed or judged here.
 
 use crate::{
-    Address, Link, Neighbour, PodLinkId, Route, RouteSocket, SocketError, mark, socket::RouteFilter,
+    Address, Link, Neighbour, PodLinkId, Route, RouteKind, RouteSocket, SocketError, mark,
+    socket::RouteFilter,
 };
 
 /// What netlab has in a node's namespace.
@@ -10,7 +11,8 @@ use crate::{
 pub struct NodeLinks {
     /// Our links, by index.
     pub links: Vec<Link>,
-    /// The routes with our protocol, of all tables, sorted.
+    /// The routes to pods, of all tables, sorted: those with our protocol that lead straight to a
+    /// link. Routes to blocks of other nodes have a next hop and are not among them.
     pub routes: Vec<Route>,
     /// The permanent neighbours on our links, sorted.
     pub neighbours: Vec<Neighbour>,
@@ -46,7 +48,11 @@ pub fn observe_node(socket: &mut RouteSocket) -> Result<NodeLinks, SocketError> 
     let protocol = Some(mark::ROUTE_PROTOCOL);
     let mut routes = socket.list_routes(RouteFilter { protocol, table: None })?;
     // Kernels before 5.0 ignore the filter.
-    routes.retain(|route| route.protocol == mark::ROUTE_PROTOCOL);
+    routes.retain(|route| {
+        route.protocol == mark::ROUTE_PROTOCOL
+            && route.kind == RouteKind::Unicast
+            && route.via.is_none()
+    });
     let mut neighbours = socket.list_neighbours()?;
     // Sorted by index, which comes first in a link.
     neighbours.retain(|it| links.binary_search_by_key(&it.dev, |link| link.index).is_ok());

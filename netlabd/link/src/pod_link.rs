@@ -27,8 +27,8 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    Address, Batch, IfIndex, IfName, LinkAddr, LinkChange, Neighbour, Netns, NetnsError, Route,
-    SocketError, Veth, link::VethEnd, mark, sysctl, sysctl::SysctlError,
+    Address, Batch, IfIndex, IfName, LinkAddr, LinkChange, Neighbour, Netns, NetnsError, Request,
+    ReversePath, Route, SocketError, Veth, link::VethEnd, mark, sysctl, sysctl::SysctlError,
 };
 
 mod pool;
@@ -184,7 +184,7 @@ impl PodLink {
     pub fn plan_node_setup(&self) -> Batch {
         let mut batch = Batch::new();
         batch.set_link(LinkChange {
-            ipv4_router: self.families.v4,
+            ipv4_router: self.families.v4.then_some(ReversePath::Strict),
             no_link_local: true,
             ..LinkChange::of(self.host_index)
         });
@@ -232,6 +232,17 @@ impl PodLink {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What gives the node's end the MTU of this link. The pod's end is [`PodLink::plan_pod_mtu`];
+    /// a pair may differ for a moment, when the larger end's packets are lost.
+    pub fn plan_node_mtu(&self) -> Request {
+        Request::SetLink(LinkChange { mtu: Some(self.mtu), ..LinkChange::of(self.host_index) })
+    }
+
+    /// What gives the pod's end the MTU of this link, to be sent inside of the pod.
+    pub fn plan_pod_mtu(&self) -> Request {
+        Request::SetLink(LinkChange { mtu: Some(self.mtu), ..LinkChange::of(mark::POD_IF_INDEX) })
     }
 
     /// The default routes inside the pod.
@@ -349,6 +360,17 @@ pub enum PodLinkError {
     Assign {
         /// The link.
         id: PodLinkId,
+        /// Why.
+        #[source]
+        source: SocketError,
+    },
+    /// A link could not be given another MTU.
+    #[error("failed to give pod link `{id}` an MTU of {mtu}")]
+    SetMtu {
+        /// The link.
+        id: PodLinkId,
+        /// The MTU.
+        mtu: u32,
         /// Why.
         #[source]
         source: SocketError,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is asked of the kernel, as values.
 //!
-//! A [`Request`] can be compared and printed as the `ip` command that would do the same, so that
+//! A [`Request`] can be compared and printed as the `ip` or `bridge` command that would do the same, so that
 //! plans, logs and errors share one text. A [`Batch`] is a list of them for one system call.
 
 use std::fmt;
@@ -15,7 +15,8 @@ use netlink_packet_route::{
 };
 
 use crate::{
-    Address, Bridge, IfIndex, LinkChange, Neighbour, Qdisc, Route, Veth, link::LinkRef, qdisc,
+    Address, Bridge, FdbEntry, IfIndex, LinkChange, Neighbour, Qdisc, Route, Veth, Vxlan,
+    link::LinkRef, qdisc,
 };
 
 /// One change of a network namespace. `Add…` fails when the object is there, `Set…` does not,
@@ -26,6 +27,10 @@ pub enum Request {
     AddVeth(Veth),
     /// Makes a bridge.
     AddBridge(Bridge),
+    /// Makes a VXLAN device.
+    AddVxlan(Vxlan),
+    /// Gives a VXLAN device its local address. Its identifier and its port are for ever.
+    SetVxlanLocal(Vxlan),
     /// Changes a link.
     SetLink(LinkChange),
     /// Deletes a link, and with a veth its other end. Costs an RCU grace period, about 20 ms.
@@ -52,6 +57,10 @@ pub enum Request {
     SetQdisc(Qdisc),
     /// Leaves the packets of a link alone again.
     DelQdisc(IfIndex),
+    /// Adds a forwarding entry in place of that with the same link-layer address.
+    SetFdb(FdbEntry),
+    /// Removes a forwarding entry.
+    DelFdb(FdbEntry),
 }
 
 impl Request {
@@ -71,6 +80,10 @@ impl Request {
         match self {
             Self::AddVeth(veth) => (RouteNetlinkMessage::NewLink(veth.to_message()), ADD),
             Self::AddBridge(bridge) => (RouteNetlinkMessage::NewLink(bridge.to_message()), ADD),
+            Self::AddVxlan(vxlan) => (RouteNetlinkMessage::NewLink(vxlan.to_message()), ADD),
+            Self::SetVxlanLocal(vxlan) => {
+                (RouteNetlinkMessage::NewLink(vxlan.to_local_message()), 0)
+            }
             Self::SetLink(change) => (RouteNetlinkMessage::SetLink(change.to_message()), 0),
             Self::DelLink(link) => (RouteNetlinkMessage::DelLink(link.to_message()), 0),
             Self::DelLinkGroup(group) => {
@@ -98,6 +111,8 @@ impl Request {
                 (RouteNetlinkMessage::NewQueueDiscipline(qdisc.to_message()), SET)
             }
             Self::DelQdisc(dev) => (RouteNetlinkMessage::DelQueueDiscipline(qdisc::root(*dev)), 0),
+            Self::SetFdb(entry) => (RouteNetlinkMessage::NewNeighbour(entry.to_message()), SET),
+            Self::DelFdb(entry) => (RouteNetlinkMessage::DelNeighbour(entry.to_message()), 0),
         }
     }
 }
@@ -128,6 +143,11 @@ impl fmt::Display for Request {
         let ip = if family { "ip -6" } else { "ip" };
         match self {
             Self::AddVeth(veth) => write!(f, "{ip} link add {veth}"),
+            Self::AddVxlan(vxlan) => write!(f, "{ip} link add {vxlan}"),
+            Self::SetVxlanLocal(Vxlan { name, vni, local, .. }) => {
+                write!(f, "{ip} link set dev {name} type vxlan id {vni}")?;
+                local.map_or(Ok(()), |local| write!(f, " local {local}"))
+            }
             Self::SetLink(change) => write!(f, "{ip} link set {change}"),
             Self::DelLink(link) => write!(f, "{ip} link del dev {link}"),
             Self::DelLinkGroup(group) => write!(f, "{ip} link del group {group}"),
@@ -144,6 +164,10 @@ impl fmt::Display for Request {
             Self::AddBridge(bridge) => write!(f, "{ip} link add {bridge}"),
             Self::SetQdisc(qdisc) => write!(f, "tc qdisc replace {qdisc}"),
             Self::DelQdisc(dev) => write!(f, "tc qdisc del dev {dev} root"),
+            Self::SetFdb(entry) => write!(f, "bridge fdb replace {entry}"),
+            Self::DelFdb(FdbEntry { dev, mac, remote }) => {
+                write!(f, "bridge fdb del {mac} dev {dev} dst {remote} self")
+            }
         }
     }
 }
@@ -235,6 +259,16 @@ impl Batch {
     /// Appends [`Request::SetNeighbour`].
     pub fn set_neighbour(&mut self, neighbour: Neighbour) {
         self.push(Request::SetNeighbour(neighbour));
+    }
+
+    /// Appends [`Request::SetFdb`].
+    pub fn set_fdb(&mut self, entry: FdbEntry) {
+        self.push(Request::SetFdb(entry));
+    }
+
+    /// Appends [`Request::DelFdb`].
+    pub fn del_fdb(&mut self, entry: FdbEntry) {
+        self.push(Request::DelFdb(entry));
     }
 
     /// Appends [`Request::DelNeighbour`].

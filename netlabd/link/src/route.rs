@@ -8,7 +8,7 @@ use netlink_packet_route::{
     AddressFamily,
     route::{
         RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
-        RouteProtocol, RouteScope, RouteType,
+        RouteProtocol, RouteScope, RouteType, RouteVia,
     },
 };
 
@@ -25,7 +25,8 @@ pub struct Route {
     pub destination: IpNet,
     /// What becomes of the packets.
     pub kind: RouteKind,
-    /// The next hop; none when the destination is on the link itself.
+    /// The next hop; none when the destination is on the link itself. To an IPv4 destination it
+    /// may be an IPv6 one (since Linux 5.2), not the other way round.
     pub via: Option<IpAddr>,
     /// The interface; none for routes that drop.
     pub dev: Option<IfIndex>,
@@ -141,8 +142,13 @@ impl Route {
         if !self.is_default() {
             attributes.push(RouteAttribute::Destination(self.destination.addr().into()));
         }
-        if let Some(next_hop) = self.via {
-            attributes.push(RouteAttribute::Gateway(next_hop.into()));
+        match self.via {
+            // The next hop of the other family has an attribute that says which.
+            Some(next_hop) if next_hop.is_ipv6() != self.destination.addr().is_ipv6() => {
+                attributes.push(RouteAttribute::Via(next_hop.into()));
+            }
+            Some(next_hop) => attributes.push(RouteAttribute::Gateway(next_hop.into())),
+            None => {}
         }
         if let Some(dev) = self.dev {
             attributes.push(RouteAttribute::Oif(dev.get()));
@@ -186,6 +192,8 @@ impl Route {
             match attribute {
                 RouteAttribute::Destination(address) => destination = ip(address)?,
                 RouteAttribute::Gateway(address) => route.via = ip(address),
+                RouteAttribute::Via(RouteVia::Inet(v4)) => route.via = Some(IpAddr::V4(*v4)),
+                RouteAttribute::Via(RouteVia::Inet6(v6)) => route.via = Some(IpAddr::V6(*v6)),
                 RouteAttribute::PrefSource(address) => route.source = ip(address),
                 RouteAttribute::Oif(index) => route.dev = Some(IfIndex::new(*index)),
                 RouteAttribute::Priority(metric) => route.metric = *metric,
@@ -263,7 +271,8 @@ impl fmt::Display for Route {
             write!(f, "{}", self.destination)?;
         }
         if let Some(next_hop) = self.via {
-            write!(f, " via {next_hop}")?;
+            let foreign = next_hop.is_ipv6() && self.destination.addr().is_ipv4();
+            write!(f, " via {}{next_hop}", if foreign { "inet6 " } else { "" })?;
         }
         if let Some(dev) = self.dev {
             write!(f, " dev {dev}")?;

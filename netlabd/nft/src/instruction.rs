@@ -5,8 +5,9 @@
 //! to the kernel, [`decode`] leads from a rule of the kernel back to instructions. Rules are
 //! compared as instructions, since that is the form which the kernel keeps.
 //!
-//! rustables encodes each instruction it can express. `masq` with flags, which it cannot, is
-//! encoded here, and so will be the 32-bit registers, `numgen` and `nat` with flags.
+//! rustables encodes each instruction it can express. What it cannot is encoded here: `masq` with
+//! flags, `fib`, `meta iifgroup`; and so will be the 32-bit registers, `numgen` and `nat` with
+//! flags.
 
 use ipnet::IpNet;
 use rustables::expr::{
@@ -14,18 +15,28 @@ use rustables::expr::{
 };
 use rustables::sys;
 
-use crate::message::{Attributes, put_attribute, put_nested};
+use crate::message::{Attributes, put_attribute, put_nested, put_text};
 use crate::rule::{Expression, Operator, Side, Verdict};
 
 /// Full randomisation of the source port, `NF_NAT_RANGE_PROTO_RANDOM_FULLY` of
 /// `linux/netfilter/nf_nat.h`.
 const RANDOM_FULLY: u32 = 1 << 4;
 
+/// `fib saddr . iif oif present`: by the source, over the arriving link, as a yes or no.
+const SOURCE_IF_REACHABLE: u32 =
+    sys::NFTA_FIB_F_SADDR | sys::NFTA_FIB_F_IIF | sys::NFTA_FIB_F_PRESENT;
+
 /// One instruction. Matches use register 1 throughout, which the next match may overwrite.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Instruction {
     /// Loads bytes of the network header.
     Load { offset: u32, len: u32 },
+    /// Loads the group of the link that the packet arrived by.
+    LoadArrivingGroup,
+    /// Loads whether the routing table leads back over the arriving link to the source.
+    LoadSourceReachable,
+    /// Counts. What was counted so far is not part of what the rule says.
+    Count,
     /// Keeps the bits of a mask.
     Mask(Vec<u8>),
     /// Leaves the rule unless the comparison holds.
@@ -46,6 +57,18 @@ pub(crate) fn compile(expressions: &[Expression]) -> Vec<Instruction> {
             Expression::Address { side, operator, network } => {
                 compile_address(*side, *operator, network, &mut program);
             }
+            Expression::ArrivedByGroup(group) => {
+                program.push(Instruction::LoadArrivingGroup);
+                // In the host's byte order, as the kernel keeps it.
+                let value = group.to_ne_bytes().to_vec();
+                program.push(Instruction::Compare { operator: Operator::Is, value });
+            }
+            Expression::SourceUnreachableThere => {
+                program.push(Instruction::LoadSourceReachable);
+                // The answer fills the register, so all of it is compared.
+                program.push(Instruction::Compare { operator: Operator::Is, value: vec![0; 4] });
+            }
+            Expression::Counter => program.push(Instruction::Count),
             Expression::Masquerade { fully_random } => program
                 .push(Instruction::Masquerade { flags: u32::from(*fully_random) * RANDOM_FULLY }),
             Expression::Verdict(verdict) => program.push(Instruction::Verdict(verdict.clone())),
@@ -121,7 +144,11 @@ fn known_to_rustables(instruction: &Instruction) -> Option<RawExpression> {
             Verdict::Return => VerdictKind::Return,
         })
         .into(),
-        Instruction::Masquerade { .. } | Instruction::Foreign(_) => return None,
+        Instruction::LoadArrivingGroup
+        | Instruction::LoadSourceReachable
+        | Instruction::Count
+        | Instruction::Masquerade { .. }
+        | Instruction::Foreign(_) => return None,
     })
 }
 
@@ -142,17 +169,35 @@ fn splice(run: ExpressionList, out: &mut Vec<u8>) {
 }
 
 fn encode_by_hand(instruction: &Instruction, out: &mut Vec<u8>) {
-    if let Instruction::Masquerade { flags } = instruction {
-        put_nested(out, sys::NFTA_LIST_ELEM, |out| {
-            put_attribute(out, sys::NFTA_EXPR_NAME, b"masq\0");
-            put_nested(out, sys::NFTA_EXPR_DATA, |out| {
-                // Without flags there is nothing to say, and the kernel omits it as well.
-                if *flags != 0 {
-                    put_attribute(out, sys::NFTA_MASQ_FLAGS, &flags.to_be_bytes());
-                }
-            });
-        });
+    let number = |out: &mut Vec<u8>, kind, value: u32| {
+        put_attribute(out, kind, &value.to_be_bytes());
+    };
+    match instruction {
+        Instruction::Masquerade { flags } => element(out, "masq", |out| {
+            // Without flags there is nothing to say, and the kernel omits it as well.
+            if *flags != 0 {
+                number(out, sys::NFTA_MASQ_FLAGS, *flags);
+            }
+        }),
+        Instruction::LoadArrivingGroup => element(out, "meta", |out| {
+            number(out, sys::NFTA_META_DREG, sys::NFT_REG_1);
+            number(out, sys::NFTA_META_KEY, sys::NFT_META_IIFGROUP);
+        }),
+        Instruction::LoadSourceReachable => element(out, "fib", |out| {
+            number(out, sys::NFTA_FIB_DREG, sys::NFT_REG_1);
+            number(out, sys::NFTA_FIB_RESULT, sys::NFT_FIB_RESULT_OIF);
+            number(out, sys::NFTA_FIB_FLAGS, SOURCE_IF_REACHABLE);
+        }),
+        Instruction::Count => element(out, "counter", |_| {}),
+        _ => {}
     }
+}
+
+fn element(out: &mut Vec<u8>, name: &str, data: impl FnOnce(&mut Vec<u8>)) {
+    put_nested(out, sys::NFTA_LIST_ELEM, |out| {
+        put_text(out, sys::NFTA_EXPR_NAME, name);
+        put_nested(out, sys::NFTA_EXPR_DATA, data);
+    });
 }
 
 /// Reads the content of `NFTA_RULE_EXPRESSIONS`.
@@ -194,6 +239,14 @@ fn decode_one(name: &str, data: Attributes<'_>) -> Option<Instruction> {
             let value = data.get_nested(sys::NFTA_CMP_DATA)?.get(sys::NFTA_DATA_VALUE)?.to_vec();
             register_1(sys::NFTA_CMP_SREG).then_some(Instruction::Compare { operator, value })
         }
+        "meta" => (register_1(sys::NFTA_META_DREG)
+            && data.get_u32(sys::NFTA_META_KEY) == Some(sys::NFT_META_IIFGROUP))
+        .then_some(Instruction::LoadArrivingGroup),
+        "fib" => (register_1(sys::NFTA_FIB_DREG)
+            && data.get_u32(sys::NFTA_FIB_RESULT) == Some(sys::NFT_FIB_RESULT_OIF)
+            && data.get_u32(sys::NFTA_FIB_FLAGS) == Some(SOURCE_IF_REACHABLE))
+        .then_some(Instruction::LoadSourceReachable),
+        "counter" => Some(Instruction::Count),
         "masq" => {
             let to_ports = data.get(sys::NFTA_MASQ_REG_PROTO_MIN).is_some();
             let flags = data.get_u32(sys::NFTA_MASQ_FLAGS).unwrap_or(0);

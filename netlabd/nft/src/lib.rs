@@ -13,6 +13,7 @@
 //! - [`rule`]: tables, chains, rules and their expressions. Sets, maps and their elements will be
 //!   further objects there and further steps of a transaction.
 //! - [`masquerade`]: the desired rules for pods that leave the cluster.
+//! - [`antispoof`]: the desired rules against forged source addresses.
 //! - [`socket`]: carries a transaction out, all of it or nothing.
 //! - [`mod@observe`], [`mod@diff`]: what is there, and what leads from there to what is desired.
 //! - [`monitor`]: who else changes our tables.
@@ -20,6 +21,7 @@
 //! This crate knows no pod and no service, only networks and rules. It touches the tables
 //! [`TABLE`] of the families `ip` and `ip6` and never lists or edits another one.
 
+pub mod antispoof;
 pub mod diff;
 pub mod masquerade;
 pub mod monitor;

@@ -174,6 +174,8 @@ pub struct Base {
 }
 
 impl Base {
+    /// Before connection tracking (`NF_IP_PRI_RAW`).
+    pub const RAW: i32 = -300;
     /// Destination NAT (`NF_IP_PRI_NAT_DST`), before routing.
     pub const DSTNAT: i32 = -100;
     /// Filtering (`NF_IP_PRI_FILTER`).
@@ -189,6 +191,7 @@ impl fmt::Display for Base {
         match (self.hook, self.priority) {
             (Hook::Prerouting, Self::DSTNAT) => f.write_str("dstnat")?,
             (Hook::Postrouting, Self::SRCNAT) => f.write_str("srcnat")?,
+            (Hook::Prerouting | Hook::Output, Self::RAW) => f.write_str("raw")?,
             (_, Self::FILTER) => f.write_str("filter")?,
             (_, other) => write!(f, "{other}")?,
         }
@@ -282,6 +285,13 @@ pub enum Expression {
         /// Of which network; host bits are ignored.
         network: IpNet,
     },
+    /// Matches packets that arrived by a link of this group (`IFLA_GROUP`).
+    ArrivedByGroup(u32),
+    /// Matches packets whose source address is not reached over the link they arrived by: an
+    /// answer would go elsewhere, or nowhere. The routing table is asked for each packet.
+    SourceUnreachableThere,
+    /// Counts the packets that came so far, and their bytes.
+    Counter,
     /// Gives the packet the address of the interface it leaves by, and undoes that for the
     /// answers. Valid in base chains of type nat at hook postrouting, and below them.
     Masquerade {
@@ -309,6 +319,9 @@ impl fmt::Display for Expression {
                 };
                 write!(f, "{family} {side} {operator}{network}")
             }
+            Self::ArrivedByGroup(group) => write!(f, "iifgroup {group}"),
+            Self::SourceUnreachableThere => f.write_str("fib saddr . iif oif missing"),
+            Self::Counter => f.write_str("counter"),
             Self::Masquerade { fully_random: true } => f.write_str("masquerade fully-random"),
             Self::Masquerade { fully_random: false } => f.write_str("masquerade"),
             Self::Verdict(verdict) => verdict.fmt(f),

@@ -82,6 +82,7 @@ struct PodFacts {
 struct NodeFacts {
     view: ViewNode,
     ready: bool,
+    lost: bool,
 }
 
 /// What a change was about.
@@ -234,9 +235,9 @@ impl Feed {
         ready.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether a node is known and not ready.
-    pub(super) fn is_unready(&self, node: &str) -> bool {
-        self.lock().nodes.get(node).is_some_and(|facts| !facts.ready)
+    /// Whether a node counts as lost.
+    pub(super) fn is_lost(&self, node: &str) -> bool {
+        self.lock().nodes.get(node).is_some_and(|facts| facts.lost)
     }
 
     /// Namespaces and names of the pods of a node.
@@ -729,7 +730,11 @@ impl PodFacts {
 impl NodeFacts {
     fn of(entry: &Entry) -> Option<NodeFacts> {
         let node: Node = decode_entry(entry).ok()?;
-        Some(NodeFacts { view: ViewNode::of(&node), ready: node.is_ready() })
+        Some(NodeFacts {
+            view: ViewNode::of(&node),
+            ready: node.is_ready(),
+            lost: super::liveness::is_lost(&node),
+        })
     }
 }
 

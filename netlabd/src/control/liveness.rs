@@ -33,6 +33,12 @@ const HEARTBEATS_A_GRACE: u32 = 4;
 /// How often is looked for lost nodes, as a part of the grace.
 const LOOKS_A_GRACE: u32 = 10;
 
+/// Whether a node counts as lost.
+pub(super) fn is_lost(node: &Node) -> bool {
+    let ready = node.status.conditions.iter().find(|c| c.kind == READY);
+    ready.is_some_and(|ready| ready.reason.as_deref() == Some(NODE_STATUS_UNKNOWN))
+}
+
 /// When each node was last heard.
 #[derive(Debug)]
 pub(super) struct Liveness {
@@ -150,11 +156,10 @@ impl Control {
         self.change_node_and_pods(
             name,
             |node, now| {
-                let ready = node.status.conditions.iter_mut().find(|c| c.kind == READY)?;
-                let was_lost = ready.reason.as_deref() == Some(NODE_STATUS_UNKNOWN);
-                if !was_lost {
+                if !is_lost(node) {
                     return None;
                 }
+                let ready = node.status.conditions.iter_mut().find(|c| c.kind == READY)?;
                 *ready = Condition {
                     kind: READY.to_owned(),
                     status: ConditionStatus::True,

@@ -38,7 +38,7 @@ impl ControlPlane for Control {
         let NodeReport { status, programmed, pods, finalized, events } = report;
         self.liveness.hear(node, Instant::now());
         // Before what follows, which is news of later than the loss.
-        if self.feed.is_unready(node) {
+        if self.feed.is_lost(node) {
             self.mark_back(node).await?;
         }
         if let Some(programmed) = programmed {

@@ -18,6 +18,7 @@ use super::{STORE_DIR, require_root};
 use crate::node::forwarding;
 use crate::node::masquerade::Masquerade;
 use crate::node::network::apply::host_links;
+use crate::node::network::fabric;
 use crate::node::pod::Runtime;
 use crate::node::reconciler::drift::FORWARDING_JOURNAL;
 use crate::store::{OpenError, Options, SledStore};
@@ -40,6 +41,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     };
     note("processes", remove_processes(&config.run_dir));
     note("links", remove_links(&config.run_dir));
+    note("routes between nodes", remove_fabric(config));
     note("rules", remove_rules(config));
     note("sysctls", restore_sysctls(config));
     note("mounts", unmount(&config.run_dir.join("pins")));
@@ -102,6 +104,10 @@ fn remove_links(run_dir: &Path) -> anyhow::Result<()> {
         anyhow::anyhow!(texts.join("; "))
     };
     remove_pod_links(&mut socket, &pin_dir, &ids).map_err(all)
+}
+
+fn remove_fabric(config: &Config) -> anyhow::Result<()> {
+    Ok(fabric::teardown(&Netns::current()?, &config.pod_networks)?)
 }
 
 fn remove_rules(config: &Config) -> anyhow::Result<()> {

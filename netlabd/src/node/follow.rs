@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use netlab_api::view::{NodeReport, ViewEvent};
+use netlab_api::view::{NodeReport, ViewEvent, ViewSnapshot};
 use netlab_api::{ApiError, Reason};
 use tokio::sync::mpsc;
 
@@ -19,6 +19,9 @@ use crate::store::Revision;
 
 /// First and longest rest before the cluster is asked again.
 const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Rest of a node that was deleted before it asks again: somebody may have made it a member anew.
+const DELETED_REST: Duration = Duration::from_secs(10);
 
 /// How often a node speaks until its cluster says how often it wants to hear of it.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -36,9 +39,21 @@ pub(super) async fn follow(machine: Arc<Machine>, input: mpsc::UnboundedSender<I
         match error.reason {
             // It starts anew, at once.
             Reason::Expired => seen = None,
+            // The server knows this node no more: what it runs has no place in the cluster.
+            Reason::Forbidden => {
+                tracing::error!(%error, "letting go of all pods");
+                let nothing = ViewSnapshot {
+                    revision: seen.map_or(0, |seen: Revision| seen.0),
+                    ..ViewSnapshot::default()
+                };
+                seen = None;
+                if input.send(Input::View(ViewEvent::Snapshot(Box::new(nothing)))).is_err() {
+                    return;
+                }
+                tokio::time::sleep(DELETED_REST).await;
+            }
             _ => {
-                let hint = error.hint.as_deref().unwrap_or_default();
-                tracing::warn!(%error, hint, "lost sight of the cluster: trying again");
+                tracing::warn!(%error, "lost sight of the cluster: trying again");
                 tokio::time::sleep(rest).await;
                 rest = (rest * 2).min(REST.1);
             }

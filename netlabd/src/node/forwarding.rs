@@ -93,13 +93,13 @@ pub fn restore(netns: &Netns, journal: &Path) -> Result<(), Vec<ForwardingError>
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
-/// Links, other than pods' and loopback, that have an address.
+/// Links, other than pods', those to other nodes' pods and loopback, that have an address.
 fn uplinks(netns: &Netns) -> Result<Vec<IfName>, SocketError> {
     let mut socket = RouteSocket::open_in(netns)?;
     let addresses = socket.list_addresses()?;
     let mut links = socket.list_links()?;
     links.retain(|link| {
-        link.group != mark::LINK_GROUP
+        ![mark::LINK_GROUP, mark::FABRIC_LINK_GROUP].contains(&link.group)
             && link.index != mark::LOOPBACK_INDEX
             && addresses.iter().any(|address| address.dev == link.index)
     });

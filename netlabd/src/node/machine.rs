@@ -241,7 +241,7 @@ fn own_addresses(socket: &mut RouteSocket) -> Result<Vec<IpAddr>, netlab_link::S
     let is_foreign = |address: &netlab_link::Address| {
         links.iter().any(|link| {
             link.index == address.dev
-                && link.group != mark::LINK_GROUP
+                && ![mark::LINK_GROUP, mark::FABRIC_LINK_GROUP].contains(&link.group)
                 && link.index != mark::LOOPBACK_INDEX
         })
     };

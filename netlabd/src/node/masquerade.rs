@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Keeps the rules for pods that leave the cluster as they must be.
+//! Keeps the node's rules as they must be: for pods that leave the cluster, and against packets of
+//! pods with sources that are not theirs.
 
 use ipnet::IpNet;
-use netlab_nft::{Error, Socket, diff, masquerade, observe, teardown};
+use netlab_link::mark;
+use netlab_nft::{Error, Socket, antispoof, diff, masquerade, observe, teardown};
 
 /// The node's nf_tables rules, and the socket they are written with.
 #[derive(Debug)]
@@ -18,7 +20,9 @@ impl Masquerade {
     /// # Errors
     /// When the kernel has no nf_tables, or CAP_NET_ADMIN is missing.
     pub fn open(pod_networks: &[IpNet]) -> Result<Masquerade, Error> {
-        Ok(Masquerade { socket: Socket::open()?, desired: masquerade::plan(pod_networks) })
+        let mut desired = masquerade::plan(pod_networks);
+        desired.append(antispoof::plan(pod_networks, mark::LINK_GROUP));
+        Ok(Masquerade { socket: Socket::open()?, desired })
     }
 
     /// Number under which the kernel announces our own changes.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Pod links of this node.
+//! Pod links of this node, and in [`fabric`] the ways to other nodes.
 //!
 //! ```text
 //!   plan    (pure)  what a pod's link must be ─┬─► difference ──► apply ──► kernel
@@ -13,6 +13,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod apply;
+pub mod fabric;
 pub mod plan;
 pub mod record;
 

@@ -2,3 +2,5 @@
 //! Clusters of several nodes: how they join, what they see, how packets cross, what they survive.
 
 mod join;
+mod life;
+mod routes;

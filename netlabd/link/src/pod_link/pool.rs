@@ -51,6 +51,7 @@ pub struct PodLinkPoolOptions {
 pub struct PodLinkPool {
     shared: Arc<Shared>,
     size: usize,
+    pin_dir: PathBuf,
     thread: Option<JoinHandle<Maker>>,
 }
 
@@ -66,6 +67,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     ready: VecDeque<PreparedLink>,
+    /// What links that become ready have to have.
+    mtu: u32,
     /// Claims that wait for a link.
     waiting: usize,
     /// Why links could not be made, for the claims that wait.
@@ -106,9 +109,11 @@ impl PodLinkPool {
     /// [`PodLinkError::StartPool`] when it cannot be started, or not enter the node's namespace.
     pub fn start(options: PodLinkPoolOptions) -> Result<Self, PodLinkError> {
         let failed = |source| PodLinkError::StartPool { source };
-        let size = options.size;
+        let (size, mtu) = (options.size, options.mtu);
+        let pin_dir = options.pin_dir.clone();
         let mut maker = Maker::new(options).map_err(|error| failed(Box::new(error)))?;
         let shared = Arc::new(Shared::default());
+        shared.lock().mtu = mtu;
         let thread = thread::Builder::new()
             .name("pod-link-pool".to_owned())
             .spawn({
@@ -119,7 +124,7 @@ impl PodLinkPool {
                 }
             })
             .map_err(|error| failed(Box::new(error)))?;
-        Ok(Self { shared, size, thread: Some(thread) })
+        Ok(Self { shared, size, pin_dir, thread: Some(thread) })
     }
 
     /// Takes a link out of the pool, which makes another. Blocks while there is none.
@@ -164,6 +169,33 @@ impl PodLinkPool {
     /// How many links are ready.
     pub fn ready(&self) -> usize {
         self.shared.lock().ready.len()
+    }
+
+    /// Gives links that are claimed from now on another MTU; `node` is a socket of the node's
+    /// namespace. Those that are ready are changed, about 20 us each, and one that cannot be is
+    /// removed.
+    ///
+    /// # Errors
+    /// Of links that could not be removed either.
+    pub fn set_mtu(&self, node: &mut RouteSocket, mtu: u32) -> Result<(), Vec<PodLinkError>> {
+        let mut state = self.shared.lock();
+        if state.mtu == mtu {
+            return Ok(());
+        }
+        state.mtu = mtu;
+        let mut broken = Vec::new();
+        for mut link in std::mem::take(&mut state.ready) {
+            match link.set_mtu(node, mtu) {
+                Ok(()) => state.ready.push_back(link),
+                Err(error) => {
+                    tracing::warn!(%error, "a pod link that nobody claimed is given up");
+                    broken.push(link.id());
+                }
+            }
+        }
+        self.shared.wanted.notify_one();
+        drop(state);
+        remove_pod_links(node, &self.pin_dir, &broken)
     }
 
     /// Stops the thread and removes the links that nobody claimed.
@@ -238,6 +270,19 @@ impl PreparedLink {
         self.socket.send_all(&batch).map_err(|source| PodLinkError::Assign { id, source })
     }
 
+    /// Gives both ends another MTU, unless they have it.
+    fn set_mtu(&mut self, node: &mut RouteSocket, mtu: u32) -> Result<(), PodLinkError> {
+        if self.link.mtu == mtu {
+            return Ok(());
+        }
+        let failed = |source| PodLinkError::SetMtu { id: self.link.id, mtu, source };
+        let link = PodLink { mtu, ..self.link };
+        self.socket.request(link.plan_pod_mtu()).map_err(failed)?;
+        node.request(link.plan_node_mtu()).map_err(failed)?;
+        self.link = link;
+        Ok(())
+    }
+
     /// Appends to `batch` what the node needs for the pod; see [`PodLink::plan_node_claim`].
     pub fn plan_node_claim(&self, addresses: PodAddresses, alias: Option<&str>, batch: &mut Batch) {
         self.link.plan_node_claim(addresses, alias, batch);
@@ -270,8 +315,20 @@ fn fill(shared: &Shared, maker: &mut Maker, size: usize) {
         if !wait_until_wanted(shared, size) {
             return;
         }
+        maker.mtu = shared.lock().mtu;
         let made = maker.make();
         let mut state = shared.lock();
+        // The wish may have changed meanwhile. Under the lock, so that it cannot once more.
+        let made = made.and_then(|mut link| match link.set_mtu(&mut maker.socket, state.mtu) {
+            Ok(()) => Ok(link),
+            Err(error) => {
+                let id = link.id();
+                drop(link);
+                // The first error is the one to tell. What stays, the next start removes.
+                let _ = remove_pod_links(&mut maker.socket, &maker.pin_dir, &[id]);
+                Err(error)
+            }
+        });
         match made {
             Ok(link) => {
                 state.ready.push_back(link);

@@ -307,3 +307,24 @@ fn a_pinned_pod_is_found_again_after_its_maker_is_gone() {
     assert_eq!(found.identity(), identity);
     assert_eq!(field(&ip(&found, "link show dev eth0"), "ifname"), ["eth0"]);
 }
+
+#[test]
+fn links_claimed_after_a_change_of_the_mtu_have_the_new_one_on_both_ends() {
+    let mut node = Node::new();
+    let pool = node.pool(4, Families::DUAL_STACK);
+    eventually("the pool is full", || pool.ready() == 4);
+    for mtu in [1400, 1500, 1430] {
+        pool.set_mtu(&mut node.socket, mtu).unwrap();
+        // More than were ready, so that both those and new ones are among them.
+        for _ in 0..6 {
+            let pod = pool.claim().unwrap();
+            assert_eq!(pod.link().mtu, mtu);
+            assert_eq!(ip(pod.netns(), "link show eth0")[0]["mtu"], mtu);
+            let host = node.ip(&format!("link show {}", pod.id().host_name()));
+            assert_eq!(host[0]["mtu"], mtu);
+            let id = pod.id();
+            drop(pod);
+            node.remove(&[id]);
+        }
+    }
+}

@@ -7,14 +7,14 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::AddressMessage,
-    link::{LinkAttribute, LinkExtentMask, LinkMessage},
+    link::{InfoKind, LinkAttribute, LinkExtentMask, LinkInfo, LinkMessage},
     neighbour::{NeighbourMessage, NeighbourState},
     nsid::{NsidAttribute, NsidMessage},
     route::{RouteMessage, RouteProtocol},
 };
 
 use super::{Frames, KernelError, RouteSocket, SocketError, decode};
-use crate::{Address, Link, Neighbour, Netns, Route, request::encode};
+use crate::{Address, FdbEntry, IfIndex, Link, Neighbour, Netns, Route, Vxlan, request::encode};
 
 /// How often a list is asked for again when what it shows changed meanwhile. While pods come and
 /// go that can be so each time; the last answer is then good enough, because whoever compares it
@@ -112,6 +112,45 @@ impl RouteSocket {
         }
         neighbours.sort();
         Ok(neighbours)
+    }
+
+    /// The VXLAN devices, by name, each with what is known of it as a link.
+    ///
+    /// # Errors
+    /// As [`RouteSocket::list_links`].
+    pub fn list_vxlans(&mut self) -> Result<Vec<(Link, Vxlan)>, SocketError> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        // The kernel sends no other kind.
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vxlan)]));
+        let request = RouteNetlinkMessage::GetLink(message);
+        let mut found =
+            self.dump("ip link show type vxlan", &request, |message| match message {
+                RouteNetlinkMessage::NewLink(message) => {
+                    Some((Link::from_message(&message)?, Vxlan::from_message(&message)?))
+                }
+                _ => None,
+            })?;
+        found.sort();
+        Ok(found)
+    }
+
+    /// The forwarding entries of a VXLAN device, sorted.
+    ///
+    /// # Errors
+    /// As [`RouteSocket::list_links`].
+    pub fn list_fdb(&mut self, dev: IfIndex) -> Result<Vec<FdbEntry>, SocketError> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Bridge;
+        message.header.ifindex = dev.get();
+        let request = RouteNetlinkMessage::GetNeighbour(message);
+        let mut found = self.dump("bridge fdb show", &request, |message| match message {
+            RouteNetlinkMessage::NewNeighbour(message) => FdbEntry::from_message(&message),
+            _ => None,
+        })?;
+        found.retain(|entry| entry.dev == dev);
+        found.sort();
+        Ok(found)
     }
 
     /// The number that the socket's namespace gives another one, if it has given one: it does

@@ -2,6 +2,7 @@
 //! This crate against the kernel: it acts, `nft` and real packets observe. Needs root.
 #![allow(clippy::unwrap_used, reason = "what is unexpected fails the test")]
 
+mod antispoof_packets;
 mod change;
 mod namespace;
 mod packets;
@@ -10,13 +11,32 @@ mod repair;
 use namespace::Namespace;
 use netlab_nft::{
     Base, Chain, ChainType, Comment, Expression, Family, Hook, Operator, Policy, Rule, Side,
-    Socket, Step, Table, TableName, Transaction, Verdict, diff, masquerade, observe, teardown,
+    Socket, Step, Table, TableName, Transaction, Verdict, antispoof, diff, masquerade, observe,
+    teardown,
 };
 use nix::errno::Errno;
 use proptest::prelude::*;
 
+/// The group that stands for links of pods.
+const GROUP: u32 = 77;
+
+fn pod_networks() -> [ipnet::IpNet; 2] {
+    ["10.42.0.0/16".parse().unwrap(), "fd42::/48".parse().unwrap()]
+}
+
 fn masquerade_plan() -> Transaction {
-    masquerade::plan(&["10.42.0.0/16".parse().unwrap(), "fd42::/48".parse().unwrap()])
+    masquerade::plan(&pod_networks())
+}
+
+fn antispoof_plan() -> Transaction {
+    antispoof::plan(&pod_networks(), GROUP)
+}
+
+/// All rules that a node has.
+fn node_plan() -> Transaction {
+    let mut plan = masquerade_plan();
+    plan.append(antispoof_plan());
+    plan
 }
 
 fn socket(namespace: &Namespace) -> Socket {
@@ -32,6 +52,7 @@ fn everything() -> Transaction {
         ("gone", None),
         ("in", base(ChainType::Filter, Hook::Input, Base::FILTER, Policy::Drop)),
         ("pre", base(ChainType::Nat, Hook::Prerouting, Base::DSTNAT, Policy::Accept)),
+        ("raw", base(ChainType::Filter, Hook::Prerouting, Base::RAW, Policy::Accept)),
         ("out", base(ChainType::Nat, Hook::Output, Base::DSTNAT, Policy::Accept)),
         ("passing", base(ChainType::Filter, Hook::Forward, -7, Policy::Accept)),
         ("post", base(ChainType::Nat, Hook::Postrouting, Base::SRCNAT, Policy::Accept)),
@@ -63,6 +84,15 @@ fn everything() -> Transaction {
             ],
         ),
         ("out", vec![Expression::Verdict(Verdict::Accept)]),
+        (
+            "raw",
+            vec![
+                Expression::ArrivedByGroup(28268),
+                Expression::SourceUnreachableThere,
+                Expression::Counter,
+                Expression::Verdict(Verdict::Drop),
+            ],
+        ),
     ];
     let comment = Comment::new("pod \"a\"\n'b' \\ $c #d; ü");
     let other = TableName { family: Family::Ip6, name: "other".to_owned() };
@@ -84,7 +114,7 @@ fn everything() -> Transaction {
 
 #[test]
 fn what_a_transaction_prints_means_to_nft_what_it_means_to_the_kernel() {
-    for transaction in [everything(), masquerade_plan(), teardown()] {
+    for transaction in [everything(), node_plan(), teardown()] {
         let (by_us, by_nft) = (Namespace::new(), Namespace::new());
         by_nft.sh_with("nft -c -f -", &transaction.to_string());
         by_nft.sh_with("nft -f -", &transaction.to_string());

@@ -7,7 +7,7 @@ use netlab_nft::{Event, Monitor, diff, observe};
 use tokio::runtime::Runtime;
 
 use crate::namespace::Namespace;
-use crate::{masquerade_plan, socket};
+use crate::{masquerade_plan, node_plan, socket};
 
 /// Generous, because it only bounds a failure.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -29,6 +29,17 @@ const SABOTAGE: &[&str] = &[
      10.42.0.0/16 leave the cluster as their node: no route leads back to a pod\"",
     "flush chain ip netlab postrouting; add rule ip netlab postrouting ip saddr 10.42.0.0/16 \
      ip daddr != 10.42.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random",
+    "flush chain ip netlab antispoof",
+    "flush chain ip6 netlab antispoof; delete chain ip6 netlab antispoof",
+    "flush chain ip netlab antispoof; add rule ip netlab antispoof iifgroup 78 \
+     fib saddr . iif oif missing counter drop comment \"forged source: not an address of the pod \
+     that it comes from\"",
+    "flush chain ip netlab antispoof; add rule ip netlab antispoof iifgroup 77 \
+     fib saddr oif missing counter drop comment \"forged source: not an address of the pod \
+     that it comes from\"",
+    "flush chain ip netlab antispoof; add rule ip netlab antispoof iifgroup 77 \
+     fib saddr . iif oif missing counter accept comment \"forged source: not an address of the \
+     pod that it comes from\"",
     "add chain ip netlab extra { type filter hook forward priority 0; policy drop; }",
     "add chain ip netlab extra; add rule ip netlab postrouting jump extra",
     "add table ip netlab { flags dormant; }",
@@ -38,9 +49,22 @@ const SABOTAGE: &[&str] = &[
     "delete table ip netlab; add table ip netlab { comment \"netlabd keeps this table as it needs it\"; }; add chain ip netlab postrouting",
 ];
 
-/// Our tables in one order: `nft list ruleset` shows the one that was made first first.
-fn tables(namespace: &Namespace) -> String {
-    namespace.sh("for family in ip ip6; do nft list table $family netlab 2>&1 || true; done")
+/// Our tables, and their chains, in one order: `nft` shows what was made first first.
+fn tables(namespace: &Namespace) -> Vec<String> {
+    ["ip", "ip6"]
+        .into_iter()
+        .flat_map(|family| {
+            let text = namespace.sh(&format!("nft list table {family} netlab 2>&1 || true"));
+            // Between the chains of a table is an empty line; what is before the first is the
+            // table's, and after the last comes its end.
+            let text = text.trim_end().trim_end_matches('}').trim_end().to_owned();
+            let (head, chains) = text.split_once("\tchain").unwrap_or((&text, ""));
+            let mut chains: Vec<_> = chains.split("\n\n\tchain").map(str::to_owned).collect();
+            chains.sort();
+            chains.insert(0, head.to_owned());
+            chains
+        })
+        .collect()
 }
 
 #[test]
@@ -48,7 +72,7 @@ fn whatever_is_done_to_our_tables_is_undone() {
     for sabotage in SABOTAGE {
         let namespace = Namespace::new();
         let mut socket = socket(&namespace);
-        let desired = masquerade_plan();
+        let desired = node_plan();
         socket.commit(&desired).unwrap();
         let good = tables(&namespace);
         namespace.sh_with("nft -f -", sabotage);

@@ -316,6 +316,50 @@ impl Network {
         observe_node(&mut self.socket).map_err(|source| NetworkError::Observe { source })
     }
 
+    /// The MTU of the links.
+    pub fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// Gives these links, and those that are claimed from now on, an MTU on both ends: the node's
+    /// ends in one batch, then the pods', of which each is entered (0.1 ms). With the MTU that they
+    /// have it is only the batch, so a caller that knows of no change need not call.
+    ///
+    /// # Errors
+    /// All links whose MTU could not be changed, by pod; the others are. A link that is gone is
+    /// fine: whoever mends it gives it the new MTU.
+    pub fn set_mtu(
+        &mut self,
+        links: &[(String, PodLinkId, IfIndex)],
+        mtu: u32,
+    ) -> Result<(), Vec<NetworkError>> {
+        self.mtu = mtu;
+        let mut errors = Vec::new();
+        let pool = self.pool.set_mtu(&mut self.socket, mtu);
+        errors.extend(pool.err().into_iter().flatten().map(NetworkError::Link));
+        let links: Vec<_> =
+            links.iter().map(|(pod, id, index)| (pod, self.link(*id, *index))).collect();
+        let batch: Batch = links.iter().map(|(_, link)| link.plan_node_mtu()).collect();
+        match self.socket.send(&batch) {
+            Ok(outcome) => {
+                let outcome = outcome.ignore(KernelError::is_not_found);
+                errors.extend(outcome.refused().iter().map(|(place, error)| {
+                    let pod = links[*place].0.clone();
+                    NetworkError::Program { pod, source: error.clone() }
+                }));
+            }
+            Err(source) => errors.push(NetworkError::Send { source }),
+        }
+        for (pod, link) in links {
+            let done = self.pod_socket(pod, link.id).and_then(|mut socket| {
+                let sent = socket.request(link.plan_pod_mtu());
+                sent.map_err(|source| NetworkError::Send { source })
+            });
+            errors.extend(done.err());
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
     /// What a link must be, given the node's end that was observed.
     pub fn link(&self, id: PodLinkId, host_index: IfIndex) -> PodLink {
         PodLink { id, host_index, mtu: self.mtu, families: self.families }

@@ -151,7 +151,7 @@ impl Reconciler {
                         .by_index
                         .get(&dev)
                         .filter(|uid| self.entries.get(*uid).is_some_and(|e| e.has(address))),
-                    What::AddressDeleted(_) => None,
+                    What::AddressDeleted(_) | What::FdbDeleted(_) => None,
                 };
                 self.drifted.extend(uid.cloned());
             }

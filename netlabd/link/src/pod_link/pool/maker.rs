@@ -27,7 +27,8 @@ pub(super) struct Maker {
     pub(super) node: Arc<Netns>,
     pub(super) socket: RouteSocket,
     pub(super) pin_dir: PathBuf,
-    mtu: u32,
+    /// The MTU of the next link.
+    pub(super) mtu: u32,
     families: Families,
     next_host_index: u32,
 }
