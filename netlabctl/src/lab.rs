@@ -25,6 +25,7 @@ pub(crate) mod state;
 mod step;
 mod table;
 mod up;
+mod uplink;
 
 use std::error::Error;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::folder::{self, Folder};
 use super::process::Namespaces;
-use super::{cgroup, up};
+use super::{cgroup, up, uplink};
 use crate::context::Context;
 use crate::failure::{Failure, NOT_FOUND};
 use crate::output;
@@ -77,7 +77,8 @@ fn remove(folder: &Folder) -> Result<bool, Failure> {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
     let state = folder.state().ok().flatten();
-    if let Some(state) = &state {
+    if let Some(mut state) = state {
+        uplink::remove(folder, &mut state)?;
         nodes.extend(state.plan.nodes().map(|node| node.name.clone()));
     }
     Namespaces::of(folder, None).kill()?;

@@ -160,8 +160,9 @@ fn requests(opened: &Opened, what: &What, batch: &mut Batch) -> Result<(), Failu
         What::DelLink { dev } => batch.del_link(LinkRef::Name(named(dev)?)),
         What::AddBridge { bridge, index, mtu } => {
             let (name, index) = (named(bridge)?, IfIndex::new(*index));
-            batch.push(Request::AddBridge(Bridge { name, index, mtu: *mtu }));
-            batch.set_link(LinkChange { up: Some(true), ..LinkChange::of(index) });
+            batch.push(Request::AddBridge(Bridge { name, index }));
+            let (mtu, up) = (Some(*mtu), Some(true));
+            batch.set_link(LinkChange { mtu, up, ..LinkChange::of(index) });
         }
         What::AddCable { peer, peer_index, bridge_index, to, dev, index, mac, mtu, .. } => {
             let far: LinkAddr = mac.parse().map_err(failed)?;

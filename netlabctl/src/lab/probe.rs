@@ -73,7 +73,12 @@ fn outcome_of(error: &std::io::Error) -> Option<Outcome> {
             _ => return None,
         },
     };
-    Some(Outcome::new(found, error.to_string()))
+    let detail = match found {
+        // EAGAIN of a socket with a timeout reads as if one should try again.
+        Expectation::Timeout => "no answer".to_owned(),
+        _ => error.to_string(),
+    };
+    Some(Outcome::new(found, detail))
 }
 
 fn http(to: SocketAddr, host: &str, path: &str, timeout: Duration) -> std::io::Result<Outcome> {

@@ -11,6 +11,7 @@ use netlab_api::lab::{Faults, Lab};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Pair, Plan};
+use super::uplink::Uplink;
 
 /// A lab that is up, or on its way.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub(crate) struct State {
     pub(crate) lab: Lab,
     /// Objects of the file, as it has them.
     pub(crate) objects: Vec<Object>,
+    /// What was made on this machine's own network.
+    #[serde(default)]
+    pub(crate) uplink: Option<Uplink>,
     /// Whether all of it was built.
     pub(crate) is_built: bool,
     /// What the command line said of links, by machine and network.

@@ -100,11 +100,8 @@ impl fmt::Display for Step {
                 write!(f, "ip -n {name} link set dev lo up")
             }
             What::AddBridge { bridge, index, mtu } => {
-                writeln!(
-                    f,
-                    "ip -n {name} link add name {bridge} mtu {mtu} index {index} type bridge"
-                )?;
-                write!(f, "ip -n {name} link set dev {bridge} up")
+                writeln!(f, "ip -n {name} link add name {bridge} index {index} type bridge")?;
+                write!(f, "ip -n {name} link set dev {bridge} mtu {mtu} up")
             }
             What::AddCable { peer, peer_index, bridge, to, dev, index, mac, mtu, .. } => {
                 let to = netns_name(&self.lab, to);

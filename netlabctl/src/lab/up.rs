@@ -18,7 +18,7 @@ use super::folder::Folder;
 use super::plan::{self, Plan};
 use super::state::State;
 use super::step::{Step, What};
-use super::{daemon, fault, kernel, table};
+use super::{daemon, fault, kernel, table, uplink};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::pod_status::{self, Verdict};
@@ -55,7 +55,6 @@ struct Wish {
 
 pub(crate) async fn up(context: &Context, args: UpArgs) -> Result<(), Failure> {
     let wish = read(context, &args.file, args.ignore_unsupported)?;
-    supported(&wish)?;
     let folder = Folder::of(&wish.name);
     if args.dry_run {
         return dry_run(&folder, &wish);
@@ -96,14 +95,6 @@ fn read(context: &Context, path: &Path, ignore_unsupported: bool) -> Result<Wish
     };
     let file = std::fs::canonicalize(path).ok();
     Ok(Wish { name, file, lab, objects: manifest.objects.into_iter().map(|o| o.value).collect() })
-}
-
-/// Refuses what this version does not build, before anything is built.
-fn supported(wish: &Wish) -> Result<(), Failure> {
-    if wish.lab.settings.uplink == Some(true) {
-        return Err(Failure::failed("`uplink` of `lab` is not supported yet"));
-    }
-    Ok(())
 }
 
 fn planned(wish: &Wish, before: Option<&State>) -> Result<Plan, Failure> {
@@ -182,6 +173,7 @@ async fn build(
     fault::expire(&mut state, super::now());
     folder.save(&state)?;
     let opened = kernel::apply(folder, &steps)?;
+    uplink::apply(folder, &mut state, &opened)?;
     fault::apply(folder, &mut state, &opened)?;
     let context = start_daemons(folder, &state.plan, &steps, &opened, progress).await?;
     let nodes: BTreeSet<String> = state.plan.nodes().map(|node| node.name.clone()).collect();

@@ -8,14 +8,15 @@ use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage}
 use crate::{IfIndex, IfName};
 
 /// A bridge to be made. A link is plugged in by [`crate::LinkChange::bridge`].
+///
+/// It has the lowest MTU of what is plugged in, unless another one is set once it is there: one
+/// that is given as it is made does not count as set (`br_mtu_auto_adjust`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bridge {
     /// Its name.
     pub name: IfName,
     /// Its number, chosen by the caller so that one batch can make it and use it.
     pub index: IfIndex,
-    /// The largest packet. A bridge whose MTU was set keeps it, whatever is plugged in.
-    pub mtu: u32,
 }
 
 impl Bridge {
@@ -24,7 +25,6 @@ impl Bridge {
         message.header.index = self.index.get();
         message.attributes = vec![
             LinkAttribute::IfName(self.name.to_string()),
-            LinkAttribute::Mtu(self.mtu),
             LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
         ];
         message
@@ -33,7 +33,10 @@ impl Bridge {
 
 impl fmt::Display for Bridge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Bridge { name, index, mtu } = self;
-        write!(f, "name {name} mtu {mtu} index {} type bridge", index.get())
+        let Bridge { name, index } = self;
+        write!(f, "name {name} index {} type bridge", index.get())
     }
 }
+
+#[cfg(test)]
+mod tests;

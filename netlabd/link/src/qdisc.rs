@@ -204,3 +204,6 @@ impl fmt::Display for Qdisc {
         write!(f, "dev {} root handle 1: {}", self.dev, self.kind)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,7 +140,7 @@ const RULES: &[Rule] = &[
         why: "the builder of labs makes machines and knows nothing of what a daemon makes in them",
         files: &["netlabctl/src/lab/", "netlabctl/src/lab.rs"],
         except: &[],
-        never: &["netlabd", "netlab_nft", "sled"],
+        never: &["netlabd", "sled"],
     },
     Rule {
         why: "the rootful tests look at the kernel by other means than netlab's",

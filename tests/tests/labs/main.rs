@@ -8,6 +8,7 @@ mod examples;
 mod halfway;
 mod life;
 mod links;
+mod uplink;
 
 /// One node, a machine outside, a server and a client.
 const SMALL: &str = r#"

@@ -24,6 +24,9 @@ const LATER: [&str; 2] = ["service", "policy"];
 /// Fields of a section that belong to `metadata`.
 pub(super) const METADATA: [&str; 4] = ["name", "namespace", "labels", "annotations"];
 
+/// What was read, or the path of the field that cannot be and words.
+type Read<T> = Result<T, (String, String)>;
+
 /// A section that describes the lab itself.
 struct Part {
     section: &'static str,
@@ -31,8 +34,8 @@ struct Part {
     many: bool,
     /// Name of its schema.
     definition: &'static str,
-    /// Puts what was read into the lab; fails with the path of the field and words.
-    put: fn(&mut Lab, Json) -> Result<(), (String, String)>,
+    /// Puts what was read into the lab.
+    put: fn(&mut Lab, Json) -> Read<()>,
 }
 
 const PARTS: [Part; 6] = [
@@ -40,41 +43,41 @@ const PARTS: [Part; 6] = [
         section: "lab",
         many: false,
         definition: "LabSettings",
-        put: |lab, value| Ok(lab.settings = typed(value)?),
+        put: |lab, value| typed(value).map(|settings| lab.settings = settings),
     },
     Part {
         section: "node",
         many: true,
         definition: "LabNode",
-        put: |lab, value| Ok(lab.nodes.push(typed(value)?)),
+        put: |lab, value| typed(value).map(|it| lab.nodes.push(it)),
     },
     Part {
         section: "host",
         many: true,
         definition: "LabHost",
-        put: |lab, value| Ok(lab.hosts.push(typed(value)?)),
+        put: |lab, value| typed(value).map(|it| lab.hosts.push(it)),
     },
     Part {
         section: "network",
         many: true,
         definition: "LabNetwork",
-        put: |lab, value| Ok(lab.networks.push(typed(value)?)),
+        put: |lab, value| typed(value).map(|it| lab.networks.push(it)),
     },
     Part {
         section: "link",
         many: true,
         definition: "LabLink",
-        put: |lab, value| Ok(lab.links.push(typed(value)?)),
+        put: |lab, value| typed(value).map(|it| lab.links.push(it)),
     },
     Part {
         section: "test",
         many: true,
         definition: "LabTest",
-        put: |lab, value| Ok(lab.tests.push(typed(value)?)),
+        put: |lab, value| typed(value).map(|it| lab.tests.push(it)),
     },
 ];
 
-fn typed<T: serde::de::DeserializeOwned>(value: Json) -> Result<T, (String, String)> {
+fn typed<T: serde::de::DeserializeOwned>(value: Json) -> Read<T> {
     serde_path_to_error::deserialize(value)
         .map_err(|error| (error.path().to_string(), error.inner().to_string()))
 }
