@@ -48,7 +48,8 @@ pub struct ViewSnapshot {
     /// The revision.
     pub revision: u64,
     /// How blocks of other nodes are reached.
-    pub route_mode: RouteMode,
+    #[serde(flatten)]
+    pub routing: Routing,
     /// All nodes, this one too.
     pub nodes: Vec<ViewNode>,
     /// The pods of this node.
@@ -107,7 +108,18 @@ pub enum ViewChange {
         name: String,
     },
     /// Blocks of other nodes are reached in another way.
-    RouteMode(RouteMode),
+    Routing(Routing),
+}
+
+/// How blocks of other nodes are reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Routing {
+    /// The mode.
+    pub route_mode: RouteMode,
+    /// Takes encapsulated packets whatever the mode: the next mode sends them, and no node may
+    /// send what another does not take yet.
+    pub accept_encapsulated: bool,
 }
 
 /// Where a node is.
@@ -254,7 +266,10 @@ mod tests {
                     ViewChange::Pod(Box::default()),
                     ViewChange::Name { namespace: "default".to_owned(), pod: name },
                     ViewChange::NodeGone { name: "n2".to_owned() },
-                    ViewChange::RouteMode(RouteMode::Vxlan),
+                    ViewChange::Routing(Routing {
+                        route_mode: RouteMode::Vxlan,
+                        accept_encapsulated: true,
+                    }),
                 ],
             }),
         ];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Network namespaces, veth pairs, addresses, routes, neighbours and sysctls.
+//! Network namespaces, veth pairs, VXLAN devices, addresses, routes, neighbours and sysctls.
 //!
 //! This crate turns values into kernel state and kernel state into values. It knows no pod, no
 //! service and no store: the caller decides what should be there, compares it with what
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Reading order: [`mark`] (how our things are recognised), [`netns`], [`request`], [`socket`],
-//! [`pod_link`], [`observe`], [`monitor`], [`sysctl`], [`uplink`].
+//! [`pod_link`], [`vxlan`], [`observe`], [`monitor`], [`sysctl`], [`ethtool`], [`uplink`].
 //!
 //! Nothing here awaits inside a foreign network namespace: sockets are opened there by a thread
 //! of their own ([`Netns::run`]) and then used from anywhere, because a socket stays in the

@@ -20,10 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netlab_api::resource::{Kind, Resource};
 use netlab_api::view::{
-    PodName, ViewChange, ViewChanges, ViewEvent, ViewNames, ViewNode, ViewSnapshot,
+    PodName, Routing, ViewChange, ViewChanges, ViewEvent, ViewNames, ViewNode, ViewSnapshot,
 };
 use netlab_api::wire::NodeRevision;
-use netlab_api::{ApiError, Node, Pod, Reason, RouteMode};
+use netlab_api::{ApiError, Node, Pod, Reason};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
@@ -53,7 +53,7 @@ struct State {
     revision: Revision,
     /// A node that saw everything up to here can be told the difference.
     oldest: Revision,
-    route_mode: RouteMode,
+    routing: Routing,
     /// Pods by namespace and name.
     pods: BTreeMap<String, BTreeMap<String, PodFacts>>,
     /// How many pods of a namespace a node has.
@@ -90,7 +90,7 @@ struct NodeFacts {
 enum Key {
     Pod { namespace: String, name: String, uid: String, node: Option<String> },
     Node(String),
-    RouteMode,
+    Routing,
 }
 
 /// The feed's end of a view.
@@ -361,7 +361,7 @@ impl State {
                         self.nodes.insert(name, facts);
                     }
                 }
-                Some(Parsed::Network) => self.route_mode = route_mode_of(&entry),
+                Some(Parsed::Network) => self.routing = routing_of(&entry),
                 None => {}
             }
         }
@@ -384,10 +384,10 @@ impl State {
                 }
                 Some(Parsed::Node(name)) => self.take_node(at, name, after, &mut told),
                 Some(Parsed::Network) => {
-                    let mode = after.map(route_mode_of).unwrap_or_default();
-                    if std::mem::replace(&mut self.route_mode, mode) != mode {
-                        self.remember(at, Key::RouteMode);
-                        self.tell_all(&mut told, &ViewChange::RouteMode(mode));
+                    let routing = after.map(routing_of).unwrap_or_default();
+                    if std::mem::replace(&mut self.routing, routing) != routing {
+                        self.remember(at, Key::Routing);
+                        self.tell_all(&mut told, &ViewChange::Routing(routing));
                     }
                 }
                 None => {}
@@ -575,7 +575,7 @@ impl State {
                     Some(facts) => ViewChange::Node(facts.view.clone()),
                     None => ViewChange::NodeGone { name: name.clone() },
                 })),
-                Key::RouteMode => told.push(Told::Plain(ViewChange::RouteMode(self.route_mode))),
+                Key::Routing => told.push(Told::Plain(ViewChange::Routing(self.routing))),
             }
         }
         for namespace in namespaces {
@@ -593,7 +593,7 @@ impl State {
         let local = self.pods.keys().filter(|namespace| self.pods_of(namespace, node) > 0);
         let snapshot = ViewSnapshot {
             revision: self.revision.0,
-            route_mode: self.route_mode,
+            routing: self.routing,
             nodes: self.nodes.values().map(|facts| facts.view.clone()).collect(),
             pods: Vec::new(),
             names: local.map(|namespace| self.names(namespace, node)).collect(),
@@ -757,9 +757,9 @@ fn parse_key(key: &str) -> Option<Parsed<'_>> {
     (plural == Kind::Node.plural()).then_some(Parsed::Node(rest))
 }
 
-fn route_mode_of(entry: &Entry) -> RouteMode {
+fn routing_of(entry: &Entry) -> Routing {
     let stored: Option<StoredNetwork> = serde_json::from_slice(&entry.value).ok();
-    stored.unwrap_or_default().route_mode
+    stored.unwrap_or_default().routing
 }
 
 #[cfg(test)]

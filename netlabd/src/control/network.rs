@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What holds for the pod network of the whole cluster and may be changed while it lives.
 
-use netlab_api::view::NetworkSettings;
+use std::time::Duration;
+
+use netlab_api::view::{NetworkSettings, Routing};
 use netlab_api::{ApiError, Reason, RouteMode};
 use serde::{Deserialize, Serialize};
 
+use super::cluster::Cluster;
 use super::draft::{Draft, commit_failed};
 use super::{Control, MAX_ROUNDS, too_busy};
 use crate::store::{CommitError, Revision};
+
+/// How long nodes may take to be ready for encapsulated packets before others send them.
+const PREPARATION: Duration = Duration::from_secs(10);
 
 /// Where the settings stand in the store.
 pub(super) const NETWORK_KEY: &str = "settings/network";
@@ -17,7 +23,8 @@ pub(super) const NETWORK_KEY: &str = "settings/network";
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct StoredNetwork {
     /// How blocks of other nodes are reached.
-    pub(super) route_mode: RouteMode,
+    #[serde(flatten)]
+    pub(super) routing: Routing,
     /// What the configuration file said when it was last looked at: a file that says something
     /// new is obeyed, one that is as it was does not undo a command.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +40,7 @@ impl Control {
         self.change_network(|stored| {
             if stored.configured != Some(configured) {
                 stored.configured = Some(configured);
-                stored.route_mode = configured;
+                stored.routing.route_mode = configured;
             }
         })
         .await
@@ -58,8 +65,21 @@ impl Control {
             .with_field("podNetworks")
             .with_hint("leave the field out; new networks need a new cluster"));
         }
-        let (revision, stored) =
-            self.change_network(|stored| stored.route_mode = wanted.route_mode).await?;
+        let before = self.stored_network(&mut Draft::new(&*self.store)).await?;
+        let mode = wanted.route_mode;
+        if mode != before.routing.route_mode && mode.may_encapsulate() {
+            // Make before break: each node takes what is about to come before any sends it. One
+            // that lags for longer misses packets, as it misses everything else.
+            let accept = |stored: &mut StoredNetwork| stored.routing.accept_encapsulated = true;
+            let (revision, _) = self.change_network(accept).await?;
+            if let Err(error) = Cluster::programmed(self, revision, PREPARATION).await {
+                tracing::warn!(%error, "switching the route mode all the same");
+            }
+        }
+        let change = |stored: &mut StoredNetwork| {
+            stored.routing = Routing { route_mode: mode, accept_encapsulated: false };
+        };
+        let (revision, stored) = self.change_network(change).await?;
         Ok((revision, self.settings(&stored)))
     }
 
@@ -102,7 +122,7 @@ impl Control {
 
     fn settings(&self, stored: &StoredNetwork) -> NetworkSettings {
         NetworkSettings {
-            route_mode: stored.route_mode,
+            route_mode: stored.routing.route_mode,
             pod_networks: self.config.pod_networks.clone(),
         }
     }

@@ -18,8 +18,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netlab_api::event::EventKind;
-use netlab_api::view::{PodName, ProgrammedReport, ViewChange, ViewEvent, ViewNames, ViewNode};
-use netlab_api::{Pod, RouteMode, Time};
+use netlab_api::view::{
+    PodName, ProgrammedReport, Routing, ViewChange, ViewEvent, ViewNames, ViewNode,
+};
+use netlab_api::{Pod, Time};
 use netlab_link::{IfIndex, PodLinkId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -28,6 +30,7 @@ use super::hosts::{HostsEntry, plan_hosts};
 use super::machine::{Machine, MachineError};
 use super::masquerade::Masquerade;
 use super::network::apply::Wanted;
+use super::network::fabric::Fabric;
 use super::network::record::{record_path, recorded_link};
 use super::network::{NetworkError, netns_dir};
 use super::pod::PodProcess;
@@ -43,6 +46,7 @@ use probes::ProbeResult;
 mod adopt;
 pub(crate) mod drift;
 mod entry;
+mod fabric;
 mod probes;
 mod start;
 
@@ -102,7 +106,17 @@ pub struct Reconciler {
     /// Where the nodes are, this one too, by name.
     nodes: BTreeMap<String, ViewNode>,
     /// How blocks of other nodes are reached.
-    route_mode: RouteMode,
+    routing: Routing,
+    /// The ways to them.
+    fabric: Option<Fabric>,
+    /// Nodes or routing have changed since the fabric was told.
+    fabric_is_stale: bool,
+    /// Somebody may have taken something away from the fabric.
+    doubt_fabric: bool,
+    /// What the fabric cannot do, as it was last told.
+    problems: Vec<String>,
+    /// MTU of pod links.
+    mtu: u32,
     /// Pods of this node's namespaces that have addresses, by namespace and name.
     hosts: BTreeMap<String, BTreeMap<String, HostsEntry>>,
     /// Namespaces whose hosts file may have to be written.
@@ -155,6 +169,7 @@ impl Reconciler {
         }));
         let name = machine.options.name.clone();
         tokio::spawn(machine.reports.clone().drain(name, machine.cluster.clone()));
+        let mtu = machine.mtu;
         Ok(Reconciler {
             machine,
             inputs,
@@ -165,7 +180,12 @@ impl Reconciler {
             masquerade: None,
             entries: HashMap::new(),
             nodes: BTreeMap::new(),
-            route_mode: RouteMode::default(),
+            routing: Routing::default(),
+            fabric: None,
+            fabric_is_stale: false,
+            doubt_fabric: false,
+            problems: Vec::new(),
+            mtu,
             hosts: BTreeMap::new(),
             stale_hosts: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -273,9 +293,18 @@ impl Reconciler {
             ViewChange::Names(names) => self.take_names(names),
             ViewChange::Name { namespace, pod } => self.note_hosts(&namespace, pod),
             ViewChange::NameGone { namespace, name } => self.forget_name(&namespace, &name),
-            ViewChange::Node(node) => drop(self.nodes.insert(node.name.clone(), node)),
-            ViewChange::NodeGone { name } => drop(self.nodes.remove(&name)),
-            ViewChange::RouteMode(mode) => self.route_mode = mode,
+            ViewChange::Node(node) => {
+                self.nodes.insert(node.name.clone(), node);
+                self.fabric_is_stale = true;
+            }
+            ViewChange::NodeGone { name } => {
+                self.nodes.remove(&name);
+                self.fabric_is_stale = true;
+            }
+            ViewChange::Routing(routing) => {
+                self.routing = routing;
+                self.fabric_is_stale = true;
+            }
         }
     }
 
@@ -364,6 +393,10 @@ impl Reconciler {
     async fn settle(&mut self) {
         if std::mem::take(&mut self.doubt_pins) {
             self.mend_names().await;
+        }
+        // Before the pods: none of them is told of before its way home is there.
+        if std::mem::take(&mut self.fabric_is_stale) {
+            self.ensure_fabric().await;
         }
         let touched = std::mem::take(&mut self.touched);
         let mut claims: Vec<_> =

@@ -105,7 +105,7 @@ fn change(change: &ViewChange) -> String {
         ViewChange::NameGone { name, .. } => format!("name {name} gone"),
         ViewChange::Node(node) => format!("node {}", node.name),
         ViewChange::NodeGone { name } => format!("node {name} gone"),
-        ViewChange::RouteMode(mode) => format!("mode {mode}"),
+        ViewChange::Routing(routing) => format!("mode {}", routing.route_mode),
     }
 }
 

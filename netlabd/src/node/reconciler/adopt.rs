@@ -38,10 +38,12 @@ impl Reconciler {
         snapshot: ViewSnapshot,
     ) -> Result<(), MachineError> {
         let is_first = self.reported.is_none();
-        let ViewSnapshot { revision, route_mode, nodes, pods, names } = snapshot;
+        let ViewSnapshot { revision, routing, nodes, pods, names } = snapshot;
         self.seen = self.seen.max(Revision(revision));
-        self.route_mode = route_mode;
+        self.routing = routing;
         self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
+        // Before the links are looked at: it says which MTU they must have.
+        self.ensure_fabric().await;
         self.forget_hosts(&pods);
         let present: BTreeSet<&str> = pods.iter().map(|pod| pod.metadata.uid.as_str()).collect();
         let lost: Vec<PodIdentity> = self

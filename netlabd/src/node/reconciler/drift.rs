@@ -137,13 +137,17 @@ impl Reconciler {
     }
 
     async fn note_drift(&mut self, event: Event) {
+        if self.fabric.as_ref().is_some_and(|fabric| fabric.concerns(&event)) {
+            self.doubt_fabric = true;
+            self.drifted_since.get_or_insert_with(Instant::now);
+        }
         match event {
             Event::Overflow => self.drifted.extend(self.entries.keys().cloned()),
             Event::Change(Change { nsid: None, what }) => {
                 let uid = match what {
                     What::LinkDeleted { index, .. } => self.by_index.get(&index),
                     What::LinkChanged { index, up, mtu, .. } => {
-                        self.by_index.get(&index).filter(|_| !up || mtu != self.machine.mtu)
+                        self.by_index.get(&index).filter(|_| !up || mtu != self.mtu)
                     }
                     What::RouteDeleted(route) => route.dev.and_then(|dev| self.by_index.get(&dev)),
                     // The kernel forgets multicast neighbours of every link after a while.
@@ -157,7 +161,7 @@ impl Reconciler {
             }
             Event::Change(Change { nsid: Some(nsid), what }) => {
                 if let What::LinkChanged { name, up: true, mtu, .. } = &what
-                    && (name.as_str() != mark::POD_IF_NAME || *mtu == self.machine.mtu)
+                    && (name.as_str() != mark::POD_IF_NAME || *mtu == self.mtu)
                 {
                     return;
                 }
@@ -191,7 +195,7 @@ impl Reconciler {
     }
 
     /// The links of pods that are to stay.
-    fn links(&self) -> Vec<(String, Wanted, PodLinkId)> {
+    pub(super) fn links(&self) -> Vec<(String, Wanted, PodLinkId)> {
         self.entries
             .iter()
             .filter(|(_, entry)| !entry.removing)
@@ -202,6 +206,9 @@ impl Reconciler {
     /// Looks at the pods whose links may have lost something, inside and out.
     pub(super) async fn mend_drift(&mut self) {
         self.drifted_since = None;
+        if std::mem::take(&mut self.doubt_fabric) {
+            self.repair_fabric();
+        }
         let drifted = std::mem::take(&mut self.drifted);
         let mut links = self.links();
         links.retain(|(uid, ..)| drifted.contains(uid));
@@ -213,6 +220,7 @@ impl Reconciler {
         if let Err(error) = self.ensure_rules(false, None).await {
             tracing::error!(error = %chain(&error), "rules could not be checked");
         }
+        self.repair_fabric();
         self.mend_names().await;
         self.mend(self.links(), false).await;
         self.stale_hosts.extend(self.hosts.keys().cloned());

@@ -134,6 +134,16 @@ impl Entry {
         self.succeed();
     }
 
+    /// Its link has another MTU.
+    pub(super) fn set_mtu(&mut self, mtu: u32) {
+        if let Some(link) = &mut self.link {
+            link.mtu = mtu;
+        }
+        if let Some(network) = &mut self.facts.network {
+            network.mtu = mtu;
+        }
+    }
+
     /// Whether it does not rest after a failure.
     pub(super) fn may_try(&self, now: Instant) -> bool {
         self.rest_until.is_none_or(|until| until <= now)

@@ -281,7 +281,9 @@ fn the_mtu_is_what_fits_every_way() {
     assert_eq!(mtu(RouteMode::Vxlan, &|_| {}), 1450);
     assert_eq!(mtu(RouteMode::Auto, &|wish| wish.peers.clear()), 1450);
     assert_eq!(mtu(RouteMode::Auto, &|wish| wish.underlay.uplinks[0].mtu = 9000), 8950);
-    let ipv6_only = |wish: &mut FabricWish| drop(wish.underlay.uplinks[0].addresses.remove(0));
+    let ipv6_only = |wish: &mut FabricWish| {
+        wish.underlay.uplinks[0].addresses.retain(|net| net.addr().is_ipv6())
+    };
     assert_eq!(mtu(RouteMode::Vxlan, &ipv6_only), 1430);
     assert_eq!(mtu(RouteMode::Vxlan, &|wish| wish.mtu = Some(1400)), 1400);
     assert_eq!(mtu(RouteMode::HostGw, &|wish| wish.underlay.uplinks.clear()), 1500);

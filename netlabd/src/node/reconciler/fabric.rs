@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Keeps the ways to other nodes as the cluster's nodes and its route mode ask for.
+
+use std::time::Instant;
+
+use netlab_api::event::EventKind;
+
+use super::Reconciler;
+use crate::error::chain;
+use crate::node::network::fabric::{Fabric, FabricError, FabricWish, Outcome, Peer, plan};
+
+/// Why a node's pods are out of reach, or others' out of its own.
+const UNREACHABLE: &str = "RouteUnreachable";
+
+impl Reconciler {
+    /// Programs the ways to other nodes. A failure is told and tried again by the next look.
+    pub(super) async fn ensure_fabric(&mut self) {
+        let wish = match self.wish() {
+            Ok(wish) => wish,
+            Err(error) => return self.fabric_failed(&error),
+        };
+        // Packets must fit before they are sent another way, and may grow only after.
+        let mtu = plan(&wish).pod_mtu;
+        if mtu < self.mtu {
+            self.set_mtu(mtu).await;
+        }
+        let Some(fabric) = &mut self.fabric else { return };
+        match fabric.ensure(&wish, Instant::now()) {
+            Ok(outcome) => {
+                if outcome.changed {
+                    tracing::debug!("routes between nodes:\n{}", fabric.plan());
+                }
+                self.tell_problems(outcome);
+            }
+            Err(error) => self.fabric_failed(&error),
+        }
+        if mtu > self.mtu {
+            self.set_mtu(mtu).await;
+        }
+    }
+
+    /// Puts back what somebody else took away between nodes.
+    pub(super) fn repair_fabric(&mut self) {
+        // The node's own addresses may be others by now.
+        self.fabric_is_stale = true;
+        let Some(fabric) = &mut self.fabric else { return };
+        match fabric.repair(Instant::now()) {
+            Ok(missing) if missing.is_empty() => {}
+            Ok(missing) => {
+                let message = format!("Put back what was missing: {}", missing.join(", "));
+                tracing::warn!("{message}");
+                self.machine.node_event(EventKind::Warning, "NetworkRepaired", message);
+            }
+            Err(error) => self.fabric_failed(&error),
+        }
+    }
+
+    fn wish(&mut self) -> Result<FabricWish, FabricError> {
+        let options = &self.machine.options;
+        let fabric = match &mut self.fabric {
+            Some(fabric) => fabric,
+            none => none.insert(Fabric::open(&self.machine.netns)?),
+        };
+        let this = options.name.clone();
+        let peers = self.nodes.values().filter(|node| node.name != this).map(|node| Peer {
+            name: node.name.clone(),
+            addresses: node.addresses.clone(),
+            blocks: node.blocks.clone(),
+        });
+        Ok(FabricWish {
+            mode: self.routing.route_mode,
+            pod_networks: options.cluster.pod_networks.clone(),
+            own_blocks: self.nodes.get(&this).map(|node| node.blocks.clone()).unwrap_or_default(),
+            peers: peers.collect(),
+            underlay: fabric.underlay()?,
+            // The node's own packets come from its own address, and answers go straight to it.
+            tunnel: Vec::new(),
+            accept_encapsulated: self.routing.accept_encapsulated,
+            mtu: options.mtu,
+            this,
+        })
+    }
+
+    async fn set_mtu(&mut self, mtu: u32) {
+        tracing::info!(before = self.mtu, mtu, "pod links get another MTU");
+        // What is heard of it from now on is no drift.
+        self.mtu = mtu;
+        let links: Vec<_> = self
+            .entries
+            .values()
+            .filter(|entry| !entry.removing)
+            .filter_map(|entry| {
+                let link = entry.link?;
+                Some((entry.full_name(), link.id, link.host_index))
+            })
+            .collect();
+        let changed = self.machine.with_network(move |network| network.set_mtu(&links, mtu)).await;
+        for error in changed.err().into_iter().flatten() {
+            tracing::error!(error = %chain(&error), "a pod link keeps its old MTU");
+        }
+        for entry in self.entries.values_mut() {
+            entry.set_mtu(mtu);
+        }
+        self.touched.extend(self.entries.keys().cloned());
+    }
+
+    /// Tells what cannot be reached, when that is news.
+    fn tell_problems(&mut self, outcome: Outcome) {
+        let problems: Vec<String> = outcome.problems.iter().map(ToString::to_string).collect();
+        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            tracing::warn!("{problem}");
+            self.machine.node_event(EventKind::Warning, UNREACHABLE, problem.clone());
+        }
+        self.problems = problems;
+    }
+
+    fn fabric_failed(&self, error: &FabricError) {
+        let message = chain(error);
+        tracing::error!(error = %message, "other nodes may be out of reach");
+        self.machine.node_event(EventKind::Warning, UNREACHABLE, message);
+    }
+}
