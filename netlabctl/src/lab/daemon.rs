@@ -43,6 +43,11 @@ pub(crate) fn words(folder: &Folder, node: &str) -> String {
 /// How long a token is good for: as long as 200 nodes may take to join on a slow machine.
 const TOKEN_SECONDS: u64 = 600;
 
+/// With more nodes than this, each keeps fewer pod links ready: every one of them is a namespace,
+/// which takes a millisecond and memory, and pods are spread over many nodes then.
+const MANY_NODES: usize = 10;
+const SMALL_POOL: usize = 2;
+
 /// TCP port of the server for nodes.
 const PORT: u16 = 7411;
 
@@ -65,6 +70,9 @@ pub(crate) fn config(folder: &Folder, plan: &Plan, node: &str) -> String {
         let networks: Vec<String> =
             plan.pod_networks.iter().map(|network| quoted(network.to_string())).collect();
         lines.push(format!("pod-networks = [{}]", networks.join(", ")));
+    }
+    if plan.nodes().count() > MANY_NODES {
+        lines.push(format!("pool-size = {SMALL_POOL}"));
     }
     let is_server = plan.nodes().next().is_some_and(|server| server.name == node);
     if let Some(address) = server_address(plan) {

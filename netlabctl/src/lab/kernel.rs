@@ -2,6 +2,7 @@
 //! Carries steps out, and looks at what there is. Makes no choice.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -76,9 +77,9 @@ pub(crate) fn apply(folder: &Folder, steps: &[Step]) -> Result<Opened, Failure> 
     let mut opened: Opened = made.into_iter().collect();
     let names = netlab_link::netns::list_pins(&folder.pins()).map_err(super::failed)?;
     for name in names.into_iter().filter_map(|name| name.into_string().ok()) {
-        if !opened.contains_key(&name) {
-            let netns = Netns::open(&folder.pin(&name)).map_err(failed)?;
-            opened.insert(name, Arc::new(netns));
+        if let Entry::Vacant(missing) = opened.entry(name) {
+            let netns = Netns::open(&folder.pin(missing.key())).map_err(failed)?;
+            missing.insert(Arc::new(netns));
         }
     }
     // Cables end in the machines, so the router's part comes first, and as one batch.

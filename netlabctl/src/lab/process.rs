@@ -56,9 +56,8 @@ impl Namespaces {
     /// Processes in these namespaces, daemons before pods.
     fn processes(&self) -> Vec<Pid> {
         let mut found: Vec<(bool, Pid)> = all()
-            .filter_map(|(pid, identity)| {
-                self.contains(&identity).then(|| (self.pods.contains_key(&identity), pid))
-            })
+            .filter(|(_, identity)| self.contains(identity))
+            .map(|(pid, identity)| (self.pods.contains_key(&identity), pid))
             .collect();
         // A daemon that is alive would start its pods again.
         found.sort();

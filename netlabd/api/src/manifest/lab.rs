@@ -193,12 +193,12 @@ impl Found<'_, '_> {
             let path = Path::parse(&fault.field);
             let message =
                 format!("`{}` of {} {}", fault.field, about(fault.section, node), fault.message);
-            let meant = fault.meant.as_ref().and_then(|(word, known)| {
+            let meant = fault.meant.as_ref().map(|(word, known)| {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                Some(match closest(word, known.iter().copied()) {
+                match closest(word, known.iter().copied()) {
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => format!("there is {}", either(known.into_iter().take(10))),
-                })
+                }
             });
             let diagnostic = self.report.error(node.place(&path), message);
             diagnostic.field(format!("{}.{}", fault.section, fault.field));

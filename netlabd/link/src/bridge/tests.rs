@@ -10,7 +10,7 @@ use crate::{
 fn what_is_plugged_in_is_on_the_bridge() {
     let mut node = Node::new();
     node.ip("link add va type veth peer name vb");
-    let bridge = Bridge { name: IfName::new("br-a").unwrap(), index: IfIndex::new(100), mtu: 1400 };
+    let bridge = Bridge { name: IfName::new("br-a").unwrap(), index: IfIndex::new(100) };
     assert_eq!(
         Request::AddBridge(bridge.clone()).to_string(),
         "ip link add name br-a index 100 type bridge"
