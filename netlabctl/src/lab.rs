@@ -17,6 +17,7 @@ mod fault;
 pub(crate) mod folder;
 mod graph;
 mod kernel;
+mod limit;
 pub(crate) mod link;
 mod plan;
 mod probe;

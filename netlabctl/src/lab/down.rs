@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::folder::{self, Folder};
 use super::process::Namespaces;
-use super::{cgroup, up, uplink};
+use super::{cgroup, limit, up, uplink};
 use crate::context::Context;
 use crate::failure::{Failure, NOT_FOUND};
 use crate::output;
@@ -79,6 +79,7 @@ fn remove(folder: &Folder) -> Result<bool, Failure> {
     let state = folder.state().ok().flatten();
     if let Some(mut state) = state {
         uplink::remove(folder, &mut state)?;
+        limit::restore(folder, &mut state)?;
         nodes.extend(state.plan.nodes().map(|node| node.name.clone()));
     }
     Namespaces::of(folder, None).kill()?;

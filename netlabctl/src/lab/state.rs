@@ -28,6 +28,9 @@ pub(crate) struct State {
     /// What was made on this machine's own network.
     #[serde(default)]
     pub(crate) uplink: Option<Uplink>,
+    /// What a limit of the machine was before it was raised, see [`super::limit`].
+    #[serde(default)]
+    pub(crate) inotify_before: Option<u64>,
     /// Whether all of it was built.
     pub(crate) is_built: bool,
     /// What the command line said of links, by machine and network.

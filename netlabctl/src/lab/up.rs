@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::{TryStreamExt, stream};
 use netlab_api::client::{ApplyOptions, Collection, DeleteOptions, ObjectRef, Selectors};
 use netlab_api::lab::Lab;
 use netlab_api::resource::Kind;
@@ -18,13 +19,16 @@ use super::folder::Folder;
 use super::plan::{self, Plan};
 use super::state::State;
 use super::step::{Step, What};
-use super::{daemon, fault, kernel, table, uplink};
+use super::{daemon, fault, kernel, limit, table, uplink};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::pod_status::{self, Verdict};
 use crate::progress::{self, Bound, Progress};
 use crate::wait::follow::{Change, follow};
 use crate::{delete, duration, manifest, output, wait};
+
+/// Nodes that join at the same time.
+const JOINING: usize = 8;
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
@@ -175,6 +179,7 @@ async fn build(
     let opened = kernel::apply(folder, &steps)?;
     uplink::apply(folder, &mut state, &opened)?;
     fault::apply(folder, &mut state, &opened)?;
+    limit::raise(folder, &mut state)?;
     let context = start_daemons(folder, &state.plan, &steps, &opened, progress).await?;
     let nodes: BTreeSet<String> = state.plan.nodes().map(|node| node.name.clone()).collect();
     for gone in old_nodes.difference(&nodes) {
@@ -225,7 +230,7 @@ async fn start_daemons(
     let mut waiting: BTreeSet<&str> =
         steps.iter().filter(is_start).map(|step| step.machine.as_str()).collect();
     let server = plan.nodes().next().ok_or_else(|| Failure::failed("BUG: a lab without nodes"))?;
-    let start = |node: &str| match opened.get(node) {
+    let start = &|node: &str| match opened.get(node) {
         Some(netns) => daemon::start(folder, plan, node, netns),
         None => Err(Failure::failed(format!("BUG: node `{node}` has no namespace"))),
     };
@@ -235,17 +240,20 @@ async fn start_daemons(
     };
     daemon::ready(folder, &server.name, child, progress).await?;
     let context = Context::of_socket(folder.socket(&server.name));
-    let mut children = BTreeMap::new();
     if !waiting.is_empty() {
         daemon::token(folder, &context).await?;
-        for node in waiting {
-            children.insert(node, start(node)?);
-        }
     }
-    for node in plan.nodes() {
-        let child = children.remove(node.name.as_str());
-        daemon::ready(folder, &node.name, child, progress).await?;
-    }
+    // A few at a time: a server that two hundred ask at once answers none of them in time.
+    let nodes = plan.nodes().map(|node| Ok::<_, Failure>(node.name.as_str()));
+    stream::iter(nodes)
+        .try_for_each_concurrent(JOINING, |node| {
+            let is_missing = waiting.contains(node);
+            async move {
+                let child = is_missing.then(|| start(node)).transpose()?;
+                daemon::ready(folder, node, child, progress).await
+            }
+        })
+        .await?;
     Ok(context)
 }
 
