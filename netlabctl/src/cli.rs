@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::{
     annotate, api_resources, apply, completion, cordon, cp, delete, describe, diff, doctor, edit,
-    events, exec, explain, get, host, lab, label, logs, patch, run, status, version, wait,
+    events, exec, explain, get, host, lab, label, logs, patch, run, status, token, version, wait,
 };
 
 /// Kubernetes networking on bare Linux: pods, their addresses and their routes.
@@ -98,7 +98,7 @@ pub(crate) enum Command {
     Status,
     /// Look for what does not work, and tell how to mend it
     Doctor,
-    /// List nodes, and keep pods off them
+    /// List nodes, keep pods off them, and let machines join
     #[command(subcommand)]
     Node(NodeCommand),
     /// Build networks of virtual nodes on this machine
@@ -145,6 +145,8 @@ pub(crate) enum NodeCommand {
     Cordon(cordon::CordonArgs),
     /// Place pods on a node again
     Uncordon(cordon::CordonArgs),
+    /// Print a token with which other machines join
+    Token(token::TokenArgs),
     /// Part two machines of a lab, so that neither hears of the other
     Partition(lab::link::PartitionArgs),
     /// Let them hear of each other again
@@ -180,6 +182,7 @@ pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), 
         Command::Node(NodeCommand::Uncordon(args)) | Command::Uncordon(args) => {
             cordon::cordon(context, &args, false).await
         }
+        Command::Node(NodeCommand::Token(args)) => token::token(context, args).await,
         Command::Get(args) => get::get(context, args).await,
         Command::Describe(args) => describe::describe(context, args).await,
         Command::Delete(args) => delete::delete(context, args).await,
@@ -355,6 +358,10 @@ mod tests {
             "netlabctl pod rm web db",
             "netlabctl node ls",
             "netlabctl cordon n1",
+            "netlabctl node token --ttl 30m --description racks -o wide",
+            "netlabctl node token list --no-headers",
+            "netlabctl node token ls -o json",
+            "netlabctl node token revoke abcdef",
             "netlabctl version --client=true",
             "netlabctl get pods --watch=false --no-headers=true",
             "netlabctl get pods -L app,tier",

@@ -7,14 +7,19 @@ use std::time::Duration;
 /// negative one means a week there.
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Reads a length of time. A number alone is seconds.
+/// Reads a length of time, a week at most. A number alone is seconds.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no length of time: write `60s`, `1m30s`, `500ms` or `2h`");
     if text.starts_with('-') && parse(&text[1..]).is_ok() {
         return Ok(WEEK);
     }
+    exact(text).map(|duration| duration.min(WEEK))
+}
+
+/// Reads a length of time, however long. A number alone is seconds.
+pub(crate) fn exact(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no length of time: write `60s`, `1m30s`, `500ms` or `2h`");
     if let Ok(seconds) = text.parse::<u64>() {
-        return Ok(Duration::from_secs(seconds).min(WEEK));
+        return Ok(Duration::from_secs(seconds));
     }
     let mut total = 0.0;
     let mut rest = text;
@@ -37,7 +42,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     if text.is_empty() {
         return Err(wrong());
     }
-    Ok(Duration::try_from_secs_f64(total).unwrap_or(WEEK).min(WEEK))
+    Ok(Duration::try_from_secs_f64(total).unwrap_or(Duration::MAX))
 }
 
 #[cfg(test)]
@@ -53,6 +58,9 @@ mod tests {
         assert_eq!(read("500ms"), Ok(500));
         assert_eq!(read("90"), Ok(90_000));
         assert_eq!(read("-1s"), Ok(WEEK.as_millis()));
+        assert_eq!(read("8d"), Ok(WEEK.as_millis()));
+        assert_eq!(exact("8d"), Ok(WEEK * 8 / 7));
+        assert!(exact("-1s").is_err());
     }
 
     #[test]

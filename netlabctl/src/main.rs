@@ -36,6 +36,7 @@ mod run;
 mod status;
 mod target;
 mod terminal;
+mod token;
 mod version;
 mod wait;
 

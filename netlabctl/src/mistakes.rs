@@ -159,13 +159,12 @@ mod tests {
         check("netlabctl pod logs web", &["`netlabctl logs NAME`"]);
         check("netlabctl config view", &["NETLAB_SOCKET"]);
         check("netlabctl cluster-info", &["`netlabctl status`"]);
+        check("netlabctl node join n2", &["`netlabctl node token`"]);
     }
 
     #[test]
     fn what_is_not_there_yet_is_said_to_be_so() {
-        for line in
-            ["svc expose web", "expose pod web", "node token", "trace a b", "port-forward web 80"]
-        {
+        for line in ["svc expose web", "expose pod web", "trace a b", "port-forward web 80"] {
             check(&format!("netlabctl {line}"), &["not in this version yet"]);
         }
     }

@@ -60,6 +60,8 @@ fn the_server_outlives_a_time_without_descriptors() {
         let bound = bind_socket(&path, "netlab-test-no-such-group").expect("a socket");
         let state = ServerState {
             cluster: Arc::new(control),
+            control_plane: None,
+            tunnels: netlabd::server::Tunnels::none(),
             pods: Arc::new(NoPods),
             readiness: Readiness::new(),
             metrics: Arc::new(Metrics::new("1.2.3")),

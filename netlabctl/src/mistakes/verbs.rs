@@ -117,9 +117,11 @@ fn of_node(word: &str) -> Option<String> {
     match word {
         "get" => Some("did you mean `netlabctl get nodes`?".to_owned()),
         "describe" | "show" => Some("did you mean `netlabctl describe node NAME`?".to_owned()),
-        "token" | "join" | "add" | "rm" | "delete" => {
-            Some("several nodes are not in this version yet".to_owned())
-        }
+        "join" | "add" | "new" | "create" => Some(
+            "`netlabctl node token` prints what lets another machine join, and the command"
+                .to_owned(),
+        ),
+        "rm" | "delete" => Some("did you mean `netlabctl delete node NAME`?".to_owned()),
         "drain" => of_root("drain"),
         _ => None,
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The client of a daemon's API: HTTP/1.1 and JSON over its unix socket.
+//! The client of a daemon's API: HTTP/1.1 and JSON over its unix socket, or whatever dials it.
 //!
 //! Connections are kept and reused, one request at a time each; a request that finds none idle
 //! opens another. Watches, logs and exec sessions own their connection until they are dropped.

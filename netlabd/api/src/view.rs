@@ -122,6 +122,13 @@ pub struct Routing {
     pub accept_encapsulated: bool,
 }
 
+impl Routing {
+    /// Whether packets may be encapsulated, now or soon.
+    pub fn may_encapsulate(self) -> bool {
+        self.accept_encapsulated || self.route_mode.may_encapsulate()
+    }
+}
+
 /// Where a node is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

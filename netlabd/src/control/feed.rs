@@ -235,6 +235,11 @@ impl Feed {
         ready.map(|(name, _)| name.clone()).collect()
     }
 
+    /// How blocks of other nodes are reached.
+    pub(super) fn routing(&self) -> Routing {
+        self.lock().routing
+    }
+
     /// Whether a node counts as lost.
     pub(super) fn is_lost(&self, node: &str) -> bool {
         self.lock().nodes.get(node).is_some_and(|facts| facts.lost)

@@ -135,16 +135,21 @@ impl Blocks {
         }
     }
 
+    /// Claims a block of `network` for `node` if it owns none, as far as there is one left.
+    pub fn ensure_block(&mut self, node: &str, network: IpNet, now: Time) {
+        let has_one = self.of_node(node).any(|block| network.contains(&block.spec.cidr));
+        if !has_one && let Some(cidr) = self.claim(node, network, now) {
+            self.mark(cidr);
+        }
+    }
+
     /// Makes `node` the owner of the lowest block of `network` that nobody owns.
     fn claim(&mut self, node: &str, network: IpNet, now: Time) -> Option<IpNet> {
         let cidr = self.unowned(network)?;
-        // The network's first address names the network (and is IPv6's subnet-router anycast), the
-        // last is IPv4's broadcast: no pod gets them, lest an old resolver or firewall object.
-        let free = (0..BLOCK_SIZE)
-            .filter(|&offset| {
-                let address = address_at(cidr, offset);
-                address != network.network() && address != network.broadcast()
-            })
+        // A block's first address is its node's, see [`node_address`]. The network's last is IPv4's
+        // broadcast: no pod gets it, lest an old resolver or firewall object.
+        let free = (1..BLOCK_SIZE)
+            .filter(|&offset| address_at(cidr, offset) != network.broadcast())
             .collect();
         let block = IpamBlock {
             metadata: ObjectMeta {
@@ -176,6 +181,12 @@ impl Blocks {
             self.changed.push(cidr);
         }
     }
+}
+
+/// The address of a block that is its node's own and no pod's: packets of the node itself that are
+/// encapsulated come from it, so that answers are encapsulated as well.
+pub fn node_address(block: IpNet) -> IpAddr {
+    block.network()
 }
 
 /// Name of the block object of a prefix: `10-42-0-0-26`.

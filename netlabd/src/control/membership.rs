@@ -177,6 +177,17 @@ impl Control {
         Err(too_busy())
     }
 
+    /// Ends a membership: the node's certificate opens nothing any more. Deleting the node does so
+    /// too.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn expel(&self, node: &str) -> Result<(), ApiError> {
+        let mut draft = Draft::new(&*self.store);
+        draft.put_raw(member_path(node), None);
+        draft.commit().await.map(drop).map_err(commit_failed)
+    }
+
     /// Hears of each member that comes or goes from now on.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use netlab_api::view::{NetworkSettings, Routing};
-use netlab_api::{ApiError, Reason, RouteMode};
+use netlab_api::{ApiError, Reason, RouteMode, Time};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::Cluster;
@@ -72,6 +72,7 @@ impl Control {
             // that lags for longer misses packets, as it misses everything else.
             let accept = |stored: &mut StoredNetwork| stored.routing.accept_encapsulated = true;
             let (revision, _) = self.change_network(accept).await?;
+            let revision = self.give_blocks().await?.max(revision);
             if let Err(error) = Cluster::programmed(self, revision, PREPARATION).await {
                 tracing::warn!(%error, "switching the route mode all the same");
             }
@@ -81,6 +82,29 @@ impl Control {
         };
         let (revision, stored) = self.change_network(change).await?;
         Ok((revision, self.settings(&stored)))
+    }
+
+    /// Gives every node a block, which the node's own encapsulated packets need.
+    async fn give_blocks(&self) -> Result<Revision, ApiError> {
+        let now = Time::now();
+        let _placing = self.placing.lock().await;
+        for round in 0..MAX_ROUNDS {
+            let _turn = self.turns.next(round).await;
+            let mut draft = Draft::new(&*self.store);
+            let placement = self.placement().await?;
+            let mut blocks = placement.blocks;
+            for node in &placement.nodes {
+                for network in &self.config.pod_networks {
+                    blocks.ensure_block(&node.metadata.name, *network, now);
+                }
+            }
+            Control::put_blocks(&mut draft, &blocks, &placement.nodes);
+            match draft.commit().await {
+                Err(CommitError::Conflict { .. }) => continue,
+                done => return done.map_err(commit_failed),
+            }
+        }
+        Err(too_busy())
     }
 
     async fn change_network(

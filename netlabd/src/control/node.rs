@@ -79,6 +79,9 @@ impl Control {
     /// A node is there, and this is what it says of itself.
     pub async fn register_node(&self, name: &str, mut status: NodeStatus) -> Result<(), ApiError> {
         let now = Time::now();
+        let claims = self.feed.routing().may_encapsulate();
+        // Many nodes may come at once, and all of them want the next block.
+        let placing = if claims { Some(self.placing.lock().await) } else { None };
         for _ in 0..MAX_ROUNDS {
             let mut draft = Draft::new(&*self.store);
             let found: Option<Node> = draft.get_as(None, name).await?;
@@ -93,7 +96,15 @@ impl Control {
                     _ => Some(now),
                 };
             }
-            status.pod_blocks = pod::blocks_of(name, &self.blocks().await?);
+            let mut blocks = Blocks::new(self.blocks().await?);
+            if claims {
+                // Its own packets need an address that answers are encapsulated to.
+                for network in &self.config.pod_networks {
+                    blocks.ensure_block(name, *network, now);
+                }
+            }
+            Control::put_blocks(&mut draft, &blocks, &[]);
+            status.pod_blocks = blocks.of_node(name).map(|block| block.spec.cidr).collect();
             if !is_new && node.status == status {
                 return Ok(());
             }
@@ -103,6 +114,7 @@ impl Control {
             draft.put(&node);
             match draft.commit().await {
                 Ok(_) => {
+                    drop(placing);
                     self.place_waiting().await;
                     return Ok(());
                 }

@@ -4,14 +4,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use netlab_api::event::EventKind;
 use netlab_api::ipam::AddressHolder;
 use netlab_api::pod::{
     Condition, ConditionStatus, ContainerState, ContainerStatus, DEFAULT_GRACE_PERIOD_SECONDS,
     POD_SCHEDULED, PodIp, PodPhase, PodStatus, StateWaiting,
 };
-use netlab_api::{ApiError, IpamBlock, Node, Pod, Reason, Time};
+use netlab_api::{ApiError, Node, Pod, Reason, Time};
 
 use super::config::ClusterConfig;
 use super::ipam::{Blocks, IpamError};
@@ -193,11 +192,6 @@ pub(super) fn scheduled_message(pod: &Pod) -> (EventKind, &'static str, String) 
 /// `default/web`.
 pub(super) fn namespaced_name(pod: &Pod) -> String {
     format!("{}/{}", pod.metadata.namespace.as_deref().unwrap_or_default(), pod.metadata.name)
-}
-
-/// Blocks of `network` that `node` owns, for its status.
-pub(super) fn blocks_of(node: &str, blocks: &[Arc<IpamBlock>]) -> Vec<IpNet> {
-    blocks.iter().filter(|b| b.spec.node == node).map(|b| b.spec.cidr).collect()
 }
 
 fn condition(kind: &str, status: ConditionStatus, now: Time) -> Condition {

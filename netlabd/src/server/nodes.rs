@@ -7,7 +7,6 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use aide::transform::TransformOperation;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -110,11 +109,6 @@ pub(super) async fn set_network(
 ) -> Result<Answer<NetworkSettings>, Failure> {
     let (revision, settings) = app.state.cluster.set_network(settings).await?;
     Ok(Answer::new(&settings).at(revision))
-}
-
-/// Documents answers that have no JSON body of one type.
-pub(super) fn document(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    operation.response::<200, String>().default_response::<Failure>()
 }
 
 /// Whether the client asks for this protocol.

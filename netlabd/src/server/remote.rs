@@ -128,8 +128,8 @@ pub async fn serve_remote(
         nodes: Arc::new(Semaphore::new(limits.connections)),
         joins: Semaphore::new(stranger::JOINS),
         budget,
-        handshakes: Mutex::default(),
-        refusals: Mutex::default(),
+        handshakes: Mutex::new(Quiet::new(Instant::now())),
+        refusals: Mutex::new(Quiet::new(Instant::now())),
         changes: watch::Sender::new(()),
     });
     tokio::select! {
@@ -199,8 +199,7 @@ impl Server {
     fn admit(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let source = Source::of(peer.ip());
         let (evict, evicted) = oneshot::channel();
-        let entry = locked(&self.budget).enter(source, evict, Instant::now());
-        let Some(entry) = entry else { return };
+        let entry = locked(&self.budget).enter(source, evict);
         // Whoever has to go hears of it by this.
         drop(entry.evicted);
         let place = Place { id: entry.id, budget: self.budget.clone() };
@@ -225,15 +224,12 @@ impl Server {
         peer: SocketAddr,
     ) -> Option<(TlsStream<TcpStream>, String, String)> {
         watch_peer(&stream);
-        let secured = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await;
-        let stream = match secured {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
+        let securing = self.secure(stream, Source::of(peer.ip()));
+        let secured = tokio::time::timeout(HANDSHAKE_TIMEOUT, securing).await;
+        let stream = match secured.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => stream,
+            Err(error) => {
                 self.tell_of_handshake(peer, &chain(&error));
-                return None;
-            }
-            Err(_) => {
-                self.tell_of_handshake(peer, "it took too long");
                 return None;
             }
         };
@@ -269,6 +265,17 @@ impl Server {
             }
         }
         None
+    }
+
+    async fn secure(&self, stream: TcpStream, source: Source) -> io::Result<TlsStream<TcpStream>> {
+        // Not `readable`, which may be wrong.
+        if stream.peek(&mut [0]).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if !locked(&self.budget).may_shake_hands(source, Instant::now()) {
+            return Err(io::Error::other("this source connects too often"));
+        }
+        self.tls.accept(stream).await
     }
 
     async fn shown(&self, stream: &TlsStream<TcpStream>) -> Result<Shown, ApiError> {

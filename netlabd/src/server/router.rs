@@ -13,7 +13,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use netlab_api::resource::{API_VERSION, Kind};
 use netlab_api::{ApiError, Event, IpamBlock, Namespace, Node, Object, Pod, Reason, Resource};
@@ -119,20 +119,6 @@ fn routes() -> ApiRouter<App> {
                 .merge(put_with(nodes::set_network, summary("Change the pod network"))),
         )
         .api_route(
-            "/v1/nodes/{name}/view",
-            get_with(nodes::view, |op| nodes::document(op.summary("For a node: what concerns it"))),
-        )
-        .api_route(
-            "/v1/nodes/{name}/report",
-            post_with(nodes::report, summary("For a node: what it says of itself and its pods")),
-        )
-        .api_route(
-            "/v1/nodes/{name}/tunnels/{tunnel}",
-            post_with(nodes::tunnel, |op| {
-                nodes::document(op.summary("For a node: a connection that the server asked for"))
-            }),
-        )
-        .api_route(
             "/v1/namespaces/{namespace}/pods/{name}/exec",
             post_with(exec::exec, |op| exec::document(op.summary("Run a command in a pod"))),
         )
@@ -148,7 +134,10 @@ fn routes() -> ApiRouter<App> {
         )
         .api_route("/v1/tokens/{id}", delete_with(token::revoke, summary("Revoke a token")))
         // Between daemons alone, and of no use to anybody else.
-        .route("/v1/nodes/{name}/certificate", post(token::renew));
+        .route("/v1/nodes/{name}/certificate", post(token::renew))
+        .route("/v1/nodes/{name}/view", get(nodes::view))
+        .route("/v1/nodes/{name}/report", post(nodes::report))
+        .route("/v1/nodes/{name}/tunnels/{tunnel}", post(nodes::tunnel));
     let router = kind::<Namespace>(router, Verbs { create: true, change: true, clear: false });
     let router = kind::<Node>(router, Verbs { create: false, change: true, clear: false });
     let router = kind::<Pod>(router, Verbs { create: true, change: true, clear: true });

@@ -139,7 +139,7 @@ pub enum JoinError {
         node: String,
         /// Why not.
         #[source]
-        source: CallError,
+        source: Box<CallError>,
     },
     /// The server's own certificate is not valid.
     #[error(
@@ -303,7 +303,10 @@ async fn is_cast_out(connector: &Connector) -> bool {
 
 async fn join_now(pki: &Pki, options: &JoinOptions, token: &Token) -> Result<Joined, JoinError> {
     let server = &options.server;
-    let failed = |source| JoinError::Call { node: options.node.clone(), source };
+    let failed = |source: CallError| JoinError::Call {
+        node: options.node.clone(),
+        source: Box::new(source),
+    };
     let key = own_key(pki)?;
     let pinned = Arc::new(Pinned::new(token.authority()));
     let config = Arc::new(tls::first_contact(pinned.clone())?);

@@ -39,11 +39,11 @@ fn the_first_pods_get_the_first_usable_addresses_of_both_families() {
 fn each_node_claims_a_block_of_its_own_and_another_when_it_is_full() {
     let mut blocks = Blocks::default();
     take(&mut blocks, "n1", "10.42.0.0/16", "a");
-    assert_eq!(take(&mut blocks, "n2", "10.42.0.0/16", "b"), "10.42.0.64");
+    assert_eq!(take(&mut blocks, "n2", "10.42.0.0/16", "b"), "10.42.0.65");
     for pod in 0..62 {
         take(&mut blocks, "n1", "10.42.0.0/16", &format!("p{pod}"));
     }
-    assert_eq!(take(&mut blocks, "n1", "10.42.0.0/16", "next"), "10.42.0.128");
+    assert_eq!(take(&mut blocks, "n1", "10.42.0.0/16", "next"), "10.42.0.129");
     assert_eq!(blocks.of_node("n1").count(), 2);
     assert_eq!(blocks.allocated_count("n1", net("10.42.0.0/16")), 64);
 }

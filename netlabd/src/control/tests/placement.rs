@@ -228,7 +228,7 @@ fn a_node_without_addresses_is_passed_over_for_one_that_has_some() {
         let lab = Lab::with_networks(&["10.42.0.0/25"]).await;
         lab.register("n1", true).await;
         lab.register("n2", true).await;
-        lab.apply(many(126)).await.unwrap();
+        lab.apply(many(125)).await.unwrap();
         // n1 has fewer pods of its own, and no address: all that is left is in n2's block.
         let on = |node: &'static str| {
             let lab = &lab;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Keeps the ways to other nodes as the cluster's nodes and its route mode ask for.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use netlab_api::event::EventKind;
 
 use super::Reconciler;
+use crate::control::ipam::node_address;
 use crate::error::chain;
 use crate::node::network::fabric::{Fabric, FabricError, FabricWish, Outcome, Peer, plan};
 
@@ -67,14 +70,14 @@ impl Reconciler {
             addresses: node.addresses.clone(),
             blocks: node.blocks.clone(),
         });
+        let own_blocks = self.nodes.get(&this).map(|node| node.blocks.clone()).unwrap_or_default();
         Ok(FabricWish {
             mode: self.routing.route_mode,
             pod_networks: options.cluster.pod_networks.clone(),
-            own_blocks: self.nodes.get(&this).map(|node| node.blocks.clone()).unwrap_or_default(),
             peers: peers.collect(),
             underlay: fabric.underlay()?,
-            // The node's own packets come from its own address, and answers go straight to it.
-            tunnel: Vec::new(),
+            tunnel: tunnel_addresses(&own_blocks),
+            own_blocks,
             accept_encapsulated: self.routing.accept_encapsulated,
             mtu: options.mtu,
             this,
@@ -119,4 +122,13 @@ impl Reconciler {
         tracing::error!(error = %message, "other nodes may be out of reach");
         self.machine.node_event(EventKind::Warning, UNREACHABLE, message);
     }
+}
+
+/// The node's own address in its first block of each family.
+fn tunnel_addresses(blocks: &[IpNet]) -> Vec<IpAddr> {
+    let first = |v6: bool| {
+        let blocks = blocks.iter().filter(|block| block.addr().is_ipv6() == v6);
+        blocks.min().map(|block| node_address(*block))
+    };
+    [first(false), first(true)].into_iter().flatten().collect()
 }

@@ -19,15 +19,17 @@ const SOURCES: usize = 4096;
 /// How long a source is known by a node that came from there.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 
-/// Connections that may come at once, and how many a second after that: from a source that no
-/// node is known to have, ...
+/// Handshakes at once, and how many a second after that: with a source that no node is known to
+/// have, ...
 const NEWCOMER: Rate = Rate { burst: 64.0, per_second: 16.0 };
-/// ... from one of a node, ...
+/// ... with one of a node, ...
 const ACQUAINTANCE: Rate = Rate { burst: 1024.0, per_second: 256.0 };
-/// ... and from all that no node is known to have, together.
+/// ... and with all that no node is known to have, together.
 const NEWCOMERS: Rate = Rate { burst: 1024.0, per_second: 256.0 };
 /// Wrong tokens of one source.
 const WRONG_TOKENS: Rate = Rate { burst: 10.0, per_second: 0.1 };
+/// Lines in the log about strangers of one kind.
+const MESSAGES: Rate = Rate { burst: 10.0, per_second: 0.1 };
 
 /// Where a connection comes from: an IPv4 address, or the network of an IPv6 address, of which
 /// one machine has as many as it likes.
@@ -84,7 +86,7 @@ impl Bucket {
 /// What is known of a source.
 #[derive(Debug)]
 struct Known {
-    connections: Bucket,
+    handshakes: Bucket,
     wrong_tokens: Bucket,
     node_seen: Option<Instant>,
 }
@@ -98,7 +100,7 @@ pub(super) struct Budget<T> {
     newcomers: Bucket,
 }
 
-/// A stranger is let in.
+/// A place among the strangers.
 #[derive(Debug)]
 pub(super) struct Entry<T> {
     /// To be given to [`Budget::leave`].
@@ -117,23 +119,23 @@ impl<T> Budget<T> {
         }
     }
 
-    /// A connection comes. `None`: too often, drop it.
-    pub(super) fn enter(&mut self, source: Source, handle: T, now: Instant) -> Option<Entry<T>> {
-        let known = self.known(source, now)?;
-        let is_newcomer =
-            known.node_seen.is_none_or(|seen| now.saturating_duration_since(seen) > KNOWN_FOR);
-        let rate = if is_newcomer { NEWCOMER } else { ACQUAINTANCE };
-        if !known.connections.take(rate, now) {
-            return None;
-        }
-        if is_newcomer && !self.newcomers.take(NEWCOMERS, now) {
-            return None;
-        }
+    /// A connection comes, and may stay until others push it out.
+    pub(super) fn enter(&mut self, source: Source, handle: T) -> Entry<T> {
         let evicted = self.make_room(source);
         let id = self.next;
         self.next += 1;
         self.strangers.insert(id, (source, handle));
-        Some(Entry { id, evicted })
+        Entry { id, evicted }
+    }
+
+    /// A connection has sent something. Whether a handshake, which costs time, may be made of it.
+    /// Asked no earlier: whoever is idle uses up nothing that others of its source would need.
+    pub(super) fn may_shake_hands(&mut self, source: Source, now: Instant) -> bool {
+        let Some(known) = self.known(source, now) else { return false };
+        let is_newcomer =
+            known.node_seen.is_none_or(|seen| now.saturating_duration_since(seen) > KNOWN_FOR);
+        let rate = if is_newcomer { NEWCOMER } else { ACQUAINTANCE };
+        known.handshakes.take(rate, now) && (!is_newcomer || self.newcomers.take(NEWCOMERS, now))
     }
 
     /// A stranger is gone, or none any more.
@@ -173,9 +175,9 @@ impl<T> Budget<T> {
         if !self.sources.contains_key(&source) && self.sources.len() >= SOURCES {
             // Those of which nothing need be remembered.
             self.sources.retain(|_, known| {
-                known.connections.fill(NEWCOMER, now);
+                known.handshakes.fill(NEWCOMER, now);
                 known.wrong_tokens.fill(WRONG_TOKENS, now);
-                known.connections.left < NEWCOMER.burst
+                known.handshakes.left < NEWCOMER.burst
                     || known.wrong_tokens.left < WRONG_TOKENS.burst
                     || known
                         .node_seen
@@ -186,7 +188,7 @@ impl<T> Budget<T> {
             }
         }
         Some(self.sources.entry(source).or_insert_with(|| Known {
-            connections: Bucket::full(NEWCOMER, now),
+            handshakes: Bucket::full(NEWCOMER, now),
             wrong_tokens: Bucket::full(WRONG_TOKENS, now),
             node_seen: None,
         }))
@@ -211,25 +213,24 @@ impl<T> Budget<T> {
     }
 }
 
-/// Lets one of many equal messages through now and then.
-#[derive(Debug, Default)]
+/// Lets some of many messages through: a few at once, then one now and then.
+#[derive(Debug)]
 pub(super) struct Quiet {
-    spoken: Option<Instant>,
+    messages: Bucket,
     kept: u64,
 }
 
 impl Quiet {
-    /// The time between two messages.
-    const EVERY: Duration = Duration::from_secs(10);
+    pub(super) fn new(now: Instant) -> Quiet {
+        Quiet { messages: Bucket::full(MESSAGES, now), kept: 0 }
+    }
 
-    /// How many messages were kept back since the last one, when it is time for another.
+    /// How many messages were kept back since the last one, when there may be another.
     pub(super) fn speak(&mut self, now: Instant) -> Option<u64> {
-        let is_early = |spoken| now.saturating_duration_since(spoken) < Self::EVERY;
-        if self.spoken.is_some_and(is_early) {
+        if !self.messages.take(MESSAGES, now) {
             self.kept += 1;
             return None;
         }
-        self.spoken = Some(now);
         Some(std::mem::take(&mut self.kept))
     }
 }
@@ -244,19 +245,16 @@ mod tests {
 
     #[test]
     fn a_newcomer_pushes_out_the_oldest_of_the_most_crowded_source() {
-        let start = Instant::now();
-        let mut budget = Budget::new(start);
+        let mut budget = Budget::new(Instant::now());
         for crowd in 1..=4 {
             for place in 0..STRANGERS_OF_SOURCE {
-                let entry = budget.enter(source(crowd), (crowd, place), start);
-                assert!(entry.is_some_and(|entry| entry.evicted.is_none()));
+                assert!(budget.enter(source(crowd), (crowd, place)).evicted.is_none());
             }
         }
-        let later = start + Duration::from_secs(1);
         // Room is made by the source itself, and for others by one of the crowds.
-        let own = budget.enter(source(2), (2, 999), later).expect("let in");
+        let own = budget.enter(source(2), (2, 999));
         assert_eq!(own.evicted, Some((2, 0)));
-        let quiet = budget.enter(source(9), (9, 0), later).expect("let in");
+        let quiet = budget.enter(source(9), (9, 0));
         assert!(quiet.evicted.is_some_and(|(crowd, place)| crowd <= 4 && place <= 1));
         assert_eq!(budget.count(source(9)), 1);
         budget.leave(quiet.id);
@@ -264,17 +262,11 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_too_often_is_dropped_and_nodes_are_not() {
+    fn who_shakes_hands_too_often_is_dropped_and_nodes_are_not() {
         let start = Instant::now();
-        let mut budget = Budget::new(start);
+        let mut budget: Budget<()> = Budget::new(start);
         let come = |budget: &mut Budget<()>, who, count: usize, now| {
-            let mut let_in = 0;
-            for _ in 0..count {
-                let Some(entry) = budget.enter(source(who), (), now) else { continue };
-                budget.leave(entry.id);
-                let_in += 1;
-            }
-            let_in
+            (0..count).filter(|_| budget.may_shake_hands(source(who), now)).count()
         };
         assert_eq!(come(&mut budget, 1, 1000, start), NEWCOMER.burst as usize);
         assert_eq!(come(&mut budget, 2, 10, start), 10);
@@ -309,7 +301,7 @@ mod tests {
         assert!(budget.sources.len() <= SOURCES);
         // And after a while there is room again.
         let later = start + Duration::from_secs(3600);
-        assert!(budget.enter(source(1), (), later).is_some());
+        assert!(budget.may_shake_hands(source(1), later));
     }
 
     #[test]
@@ -321,13 +313,15 @@ mod tests {
     }
 
     #[test]
-    fn equal_messages_are_counted_instead_of_repeated() {
+    fn messages_that_are_too_many_are_counted() {
         let start = Instant::now();
-        let mut quiet = Quiet::default();
-        assert_eq!(quiet.speak(start), Some(0));
+        let mut quiet = Quiet::new(start);
+        for _ in 0..10 {
+            assert_eq!(quiet.speak(start), Some(0));
+        }
         for _ in 0..5 {
             assert_eq!(quiet.speak(start), None);
         }
-        assert_eq!(quiet.speak(start + Quiet::EVERY), Some(5));
+        assert_eq!(quiet.speak(start + Duration::from_secs(11)), Some(5));
     }
 }

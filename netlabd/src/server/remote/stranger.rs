@@ -41,7 +41,8 @@ pub(super) fn router(ask: mpsc::Sender<Wish>) -> Router {
             Err(_) => last(Failure(stopping()).into_response()),
         }
     };
-    Router::new().route("/v1/join", post(join)).fallback(|| async { refuse(no_certificate()) })
+    let refuse_all = || async { refuse(no_certificate()) };
+    Router::new().route("/v1/join", post(join).fallback(refuse_all)).fallback(refuse_all)
 }
 
 /// Refuses everything.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::*;
 
 /// The routes of `docs/api.md`.
-const ROUTES: [(&str, &str); 25] = [
+const ROUTES: [(&str, &str); 26] = [
     ("/livez", "get"),
     ("/healthz", "get"),
     ("/readyz", "get"),
@@ -16,6 +16,7 @@ const ROUTES: [(&str, &str); 25] = [
     ("/v1/doctor", "get"),
     ("/v1/programmed", "get"),
     ("/v1/apply", "post"),
+    ("/v1/network", "get put"),
     ("/v1/tokens", "get post"),
     ("/v1/tokens/{id}", "delete"),
     ("/v1/namespaces", "get post"),
