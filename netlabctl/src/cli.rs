@@ -11,8 +11,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::{
     annotate, api_resources, apply, completion, cordon, cp, delete, describe, diff, doctor, drain,
-    edit, events, exec, explain, get, label, logs, network, patch, run, status, token, version,
-    wait,
+    edit, events, exec, explain, get, host, lab, label, logs, network, patch, run, status, token,
+    version, wait,
 };
 
 /// Kubernetes networking on bare Linux: pods, their addresses and their routes.
@@ -38,15 +38,15 @@ pub(crate) struct Global {
     /// Namespace that names without one mean [default: default]
     #[arg(short, long, global = true, value_name = "NS", help_heading = "Global options")]
     pub(crate) namespace: Option<String>,
-    /// Socket of the daemon
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        default_value = "/run/netlab/netlabd.sock",
-        help_heading = "Global options"
-    )]
-    pub(crate) socket: PathBuf,
+    /// Socket of the daemon [default: /run/netlab/netlabd.sock, or the only lab's]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Lab whose daemon is meant [default: the only one, where the machine has no daemon]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub(crate) lab: Option<String>,
+    /// Node of the lab whose daemon is meant [default: the first one]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub(crate) node: Option<String>,
     /// Tell of every request on stderr
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     pub(crate) verbose: u8,
@@ -102,6 +102,15 @@ pub(crate) enum Command {
     /// List nodes, keep pods off them, and let machines join
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Build networks of virtual nodes on this machine
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
+    /// Run commands on machines of a lab
+    #[command(subcommand)]
+    Host(host::HostCommand),
+    /// Pull cables of a lab, and make links worse
+    #[command(subcommand)]
+    Link(lab::link::LinkCommand),
     /// Place no new pods on a node
     Cordon(cordon::CordonArgs),
     /// Place pods on a node again
@@ -145,6 +154,26 @@ pub(crate) enum NodeCommand {
     Drain(drain::DrainArgs),
     /// Print a token with which other machines join
     Token(token::TokenArgs),
+    /// Part two machines of a lab, so that neither hears of the other
+    Partition(lab::link::PartitionArgs),
+    /// Let them hear of each other again
+    Heal(lab::link::HealArgs),
+}
+
+impl Command {
+    /// Whether it is carried out without a daemon that was chosen by the global flags.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(
+            self,
+            Command::Lab(_)
+                | Command::Host(_)
+                | Command::Link(_)
+                | Command::Node(NodeCommand::Partition(_) | NodeCommand::Heal(_))
+                | Command::Explain(_)
+                | Command::ApiResources(_)
+                | Command::Completion(_)
+        )
+    }
 }
 
 /// Carries a command out.
@@ -183,6 +212,11 @@ pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), 
         Command::Events(args) => events::events(context, args).await,
         Command::Status => status::status(context).await,
         Command::Doctor => doctor::doctor(context).await,
+        Command::Node(NodeCommand::Partition(args)) => lab::link::partition(context, &args),
+        Command::Node(NodeCommand::Heal(args)) => lab::link::heal(context, &args),
+        Command::Host(command) => host::host(context, command),
+        Command::Link(command) => lab::link::link(context, command),
+        Command::Lab(command) => lab::lab(context, command).await,
         Command::Explain(args) => explain::explain(&args),
         Command::ApiResources(args) => api_resources::list(&args),
         Command::Completion(args) => completion::script(&args),
@@ -192,7 +226,8 @@ pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), 
 
 /// The command line as clap knows it, with the environment's part.
 pub(crate) fn command() -> clap::Command {
-    with_environment(Cli::command())
+    // `--node` of `run` says where a pod is to run, which no variable should.
+    with_environment(Cli::command()).mut_arg("node", |arg| arg.env("NETLAB_NODE").hide_env(true))
 }
 
 /// Reads a command line.
@@ -243,7 +278,7 @@ fn arguments(command: &clap::Command, each: &mut impl FnMut(&clap::Arg)) {
 }
 
 /// Flags that no variable sets: what they select or destroy is of one command, and a variable
-/// would do it to each. `node` is to choose a daemon later.
+/// would do it to each. `node` of the whole command line is an exception.
 const NOT_FROM_ENVIRONMENT: [&str; 26] = [
     "all",
     "all-containers",

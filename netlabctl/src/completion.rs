@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Command};
-use netlab_api::client::{Client, Collection, Selectors, Transport};
+use netlab_api::client::{Collection, Selectors};
 use netlab_api::resource::Kind;
 
-use crate::cli;
+use crate::cli::{self, Global};
+use crate::context::{self, Context};
 use crate::failure::Failure;
-use crate::output;
+use crate::lab::folder;
+use crate::{lab, output};
 
 /// The hidden word that a shell's script asks with.
 const ASK: &str = "__complete";
@@ -88,6 +90,14 @@ pub(crate) async fn complete(words: Vec<String>) -> Result<(), Failure> {
     let mut candidates = match line.wanted(&command) {
         Wanted::Words(words) => words,
         Wanted::Files => return Ok(()),
+        Wanted::Labs | Wanted::LabsOrFiles => {
+            folder::list().into_iter().map(|folder| folder.name).collect()
+        }
+        Wanted::Machines => {
+            let lab = line.lab.clone().or_else(|| std::env::var("NETLAB_LAB").ok());
+            let folder = context::lab_of(lab.as_deref());
+            folder.and_then(|folder| lab::machines(&folder)).unwrap_or_default()
+        }
         Wanted::Names { kind, prefix, suffix } => {
             let names = tokio::time::timeout(PATIENCE, line.names(kind)).await;
             let names = names.unwrap_or_default();
@@ -113,6 +123,8 @@ struct Line {
     current: String,
     namespace: Option<String>,
     socket: Option<PathBuf>,
+    lab: Option<String>,
+    node: Option<String>,
     /// Whether the current word belongs to a command after `--`.
     foreign: bool,
 }
@@ -122,7 +134,17 @@ struct Line {
 enum Wanted {
     Words(Vec<String>),
     Files,
-    Names { kind: Kind, prefix: String, suffix: &'static str },
+    Names {
+        kind: Kind,
+        prefix: String,
+        suffix: &'static str,
+    },
+    /// Labs that are up.
+    Labs,
+    /// The same, or files where none fits.
+    LabsOrFiles,
+    /// Machines of the lab.
+    Machines,
 }
 
 impl Line {
@@ -164,6 +186,9 @@ impl Line {
         match flag {
             "namespace" => self.namespace = Some(value.to_owned()),
             "socket" => self.socket = Some(value.into()),
+            "lab" => self.lab = Some(value.to_owned()),
+            // `--node` of `run` is where a pod goes, and no daemon.
+            "node" if self.verbs.is_empty() => self.node = Some(value.to_owned()),
             _ => {}
         }
     }
@@ -184,6 +209,7 @@ impl Line {
             return match flag.as_str() {
                 "namespace" => names(Kind::Namespace),
                 "node" => names(Kind::Node),
+                "lab" => Wanted::Labs,
                 "for" => self.typed(true),
                 flag => values(root, command, flag),
             };
@@ -199,6 +225,11 @@ impl Line {
             ["cordon" | "uncordon" | "drain"] | ["node", "cordon" | "uncordon" | "drain"] => {
                 names(Kind::Node)
             }
+            ["lab", "down" | "graph" | "test"] => Wanted::LabsOrFiles,
+            ["lab", "eject" | "reset"] => Wanted::Labs,
+            ["lab", "up"] => Wanted::Files,
+            ["host", "exec"] | ["link", "down" | "up" | "set" | "reset"] => Wanted::Machines,
+            ["node", "partition" | "heal"] => Wanted::Machines,
             ["cp"] if !self.current.contains(['/', ':']) => {
                 Wanted::Names { kind: Kind::Pod, prefix: String::new(), suffix: ":" }
             }
@@ -239,14 +270,18 @@ impl Line {
 
     /// Names that there are. Errors are no names.
     async fn names(&self, kind: Kind) -> Vec<String> {
-        let socket = self
-            .socket
-            .clone()
-            .or_else(|| std::env::var_os("NETLAB_SOCKET").map(PathBuf::from))
-            .unwrap_or_else(|| "/run/netlab/netlabd.sock".into());
-        let namespace = self.namespace.clone().or_else(|| std::env::var("NETLAB_NAMESPACE").ok());
+        let variable = |name: &str| std::env::var(name).ok();
+        let namespace = self.namespace.clone().or_else(|| variable("NETLAB_NAMESPACE"));
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
-        let client = Client::new(Transport::Unix(socket));
+        let global = Global {
+            namespace: Some(namespace.clone()),
+            socket: self.socket.clone().or_else(|| variable("NETLAB_SOCKET").map(PathBuf::from)),
+            lab: self.lab.clone().or_else(|| variable("NETLAB_LAB")),
+            node: self.node.clone().or_else(|| variable("NETLAB_NODE")),
+            verbose: 0,
+            no_color: true,
+        };
+        let Ok(Context { client, .. }) = Context::new(&global, false) else { return Vec::new() };
         let collection = Collection::new(kind, Some(&namespace));
         match client.list(&collection, &Selectors::default()).await {
             Ok(list) => list.items.iter().map(|object| object.metadata().name.clone()).collect(),
@@ -366,6 +401,10 @@ mod tests {
         assert_eq!(wanted("delete node "), names(Kind::Node, ""));
         assert_eq!(wanted("wait --for=delete node/"), names(Kind::Node, "node/"));
         assert_eq!(wanted("events --for pod/"), names(Kind::Pod, "pod/"));
+        assert_eq!(wanted("--lab "), Wanted::Labs);
+        assert_eq!(wanted("lab down "), Wanted::LabsOrFiles);
+        assert_eq!(wanted("--lab shop host exec "), Wanted::Machines);
+        assert_eq!(wanted("node partition n1 "), Wanted::Machines);
     }
 
     #[test]

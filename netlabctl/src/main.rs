@@ -24,6 +24,8 @@ mod exec;
 mod explain;
 mod failure;
 mod get;
+mod host;
+mod lab;
 mod label;
 mod logs;
 mod manifest;
@@ -65,7 +67,7 @@ fn start(words: &[OsString]) -> Result<(), Failure> {
         Ok(cli) => cli,
         Err(error) => return Err(mistakes::explain(&error, words)),
     };
-    let context = Context::new(&cli.global);
+    let context = Context::new(&cli.global, cli.command.is_own())?;
     runtime()?.block_on(cli::dispatch(&context, cli.command))
 }
 

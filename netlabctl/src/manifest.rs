@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use netlab_api::manifest::{Options, Source, parse};
+use netlab_api::manifest::{Manifest, Options, Source, parse};
 use netlab_api::{Object, Pod};
 
 use crate::context::Context;
@@ -97,6 +97,19 @@ fn folder(path: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(), 
 }
 
 fn file(context: &Context, path: &Path, ignore_unsupported: bool) -> Result<Vec<Object>, Failure> {
+    objects(context, &source(path)?, ignore_unsupported)
+}
+
+/// All that a file says, the lab with it; warnings go to stderr.
+pub(crate) fn whole(
+    context: &Context,
+    path: &Path,
+    ignore_unsupported: bool,
+) -> Result<Manifest, Failure> {
+    manifest(context, &source(path)?, ignore_unsupported)
+}
+
+fn source(path: &Path) -> Result<Source, Failure> {
     let (name, bytes) = if path == Path::new("-") {
         let mut bytes = Vec::new();
         let read = std::io::stdin().lock().read_to_end(&mut bytes);
@@ -113,9 +126,7 @@ fn file(context: &Context, path: &Path, ignore_unsupported: bool) -> Result<Vec<
             false => failure,
         }
     })?;
-    let source =
-        Source::from_bytes(&name, bytes).map_err(|wrong| Failure::new(1, wrong.to_string()))?;
-    objects(context, &source, ignore_unsupported)
+    Source::from_bytes(&name, bytes).map_err(|wrong| Failure::new(1, wrong.to_string()))
 }
 
 /// The objects of one source; warnings go to stderr.
@@ -124,6 +135,15 @@ pub(crate) fn objects(
     source: &Source,
     ignore_unsupported: bool,
 ) -> Result<Vec<Object>, Failure> {
+    let manifest = manifest(context, source, ignore_unsupported)?;
+    Ok(manifest.objects.into_iter().map(|located| located.value).collect())
+}
+
+fn manifest(
+    context: &Context,
+    source: &Source,
+    ignore_unsupported: bool,
+) -> Result<Manifest, Failure> {
     let options = Options {
         ignore_unsupported,
         default_namespace: context.namespace.clone(),
@@ -134,9 +154,9 @@ pub(crate) fn objects(
     for warning in &manifest.warnings {
         output::note(warning.to_string().trim_end());
     }
-    let objects: Vec<Object> = manifest.objects.into_iter().map(|located| located.value).collect();
+    let objects = manifest.objects.iter().map(|located| &located.value);
     if context.namespace_given
-        && let Some(other) = objects.iter().find_map(|object| {
+        && let Some(other) = objects.clone().find_map(|object| {
             object.metadata().namespace.as_deref().filter(|own| *own != context.namespace)
         })
     {
@@ -145,7 +165,7 @@ pub(crate) fn objects(
             context.namespace
         )));
     }
-    Ok(objects)
+    Ok(manifest)
 }
 
 /// An object without what only the server says: as a file would hold it.

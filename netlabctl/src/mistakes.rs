@@ -171,9 +171,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_is_said_to_be_so() {
-        for line in
-            ["svc expose web", "expose pod web", "lab up", "trace a b", "port-forward web 80"]
-        {
+        for line in ["svc expose web", "expose pod web", "trace a b", "port-forward web 80"] {
             check(&format!("netlabctl {line}"), &["not in this version yet"]);
         }
     }

@@ -46,6 +46,12 @@ impl Background {
         self.child.id()
     }
 
+    /// Whether it has ended.
+    #[track_caller]
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_some()
+    }
+
     /// Writes to its standard input.
     pub fn write(&mut self, input: &[u8]) {
         let stdin = self.stdin.as_mut().expect("standard input is open");

@@ -456,7 +456,7 @@ impl Drop for Lab {
 }
 
 /// The built program: tests are in `target/<profile>/deps`, the program is one folder up.
-fn binary(name: &str) -> PathBuf {
+pub(crate) fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let mut folders = test.ancestors().skip(1).map(|folder| folder.join(name));
     let found = folders.by_ref().take(3).find(|path| path.is_file());

@@ -27,6 +27,7 @@ pub mod machine;
 pub mod observe;
 pub mod pty;
 pub mod server;
+pub mod virtual_lab;
 pub mod wait;
 
 pub use api::Response;
@@ -35,4 +36,5 @@ pub use cluster::{Cluster, ClusterBuilder};
 pub use command::Output;
 pub use lab::{Lab, LabBuilder};
 pub use machine::Machine;
+pub use virtual_lab::VirtualLab;
 pub use wait::{TIMEOUT, poll, wait_until};

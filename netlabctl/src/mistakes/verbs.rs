@@ -34,7 +34,6 @@ fn of_root(word: &str) -> Option<String> {
         "svc" | "service" | "services" | "expose" | "endpoints" => use_this(
             "services are not in this version yet: pods reach each other by name, as in `curl http://web:8080/`",
         ),
-        "lab" => later("virtual nodes and labs are"),
         "trace" | "why" | "can" | "capture" => later("tracing packets is"),
         "proxy" => later("services and their proxy are"),
         "policy" | "netpol" | "networkpolicy" => later("network policies are"),

@@ -11,6 +11,7 @@ pub mod event;
 pub mod exec;
 pub mod fields;
 pub mod ipam;
+pub mod lab;
 pub mod labels;
 pub mod manifest;
 pub mod meta;

@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 
+use crate::lab::Lab;
 use crate::resource::{Kind, Object};
 pub(crate) use container::CONTAINER_FIELDS;
 use diagnostic::Report;
@@ -86,21 +87,12 @@ impl Default for Options {
 /// What a file says.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Manifest {
-    /// The lab that the file describes, when it has a `[lab]`.
+    /// The lab that the file describes, when it has a section of one.
     pub lab: Option<Lab>,
     /// The objects, in the file's order, namespaces first.
     pub objects: Vec<Located<Object>>,
     /// What somebody should know, although the file can be carried out.
     pub warnings: Vec<Diagnostic>,
-}
-
-/// The `[lab]` of a lab file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lab {
-    /// Name of the lab.
-    pub name: Option<String>,
-    /// How packets go from node to node.
-    pub network: Option<String>,
 }
 
 /// Something with the place where it was written.
@@ -178,6 +170,7 @@ pub fn parse(source: &Source, options: &Options) -> Result<Manifest, Diagnostics
             found.document(node);
         }
     }
+    found.finish_lab();
     let document::Found { lab, mut objects, .. } = found;
     if report.has_errors() {
         return Err(report.into_diagnostics());

@@ -12,6 +12,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use crate::lab::{LabHost, LabLink, LabNetwork, LabNode, LabSettings, LabTest};
 use crate::manifest::MOST_REPLICAS;
 use crate::{Namespace, Node, Pod};
 
@@ -40,6 +41,12 @@ static DEFINITIONS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     generator.subschema_for::<Namespace>();
     generator.subschema_for::<Node>();
     generator.subschema_for::<Pod>();
+    generator.subschema_for::<LabSettings>();
+    generator.subschema_for::<LabNode>();
+    generator.subschema_for::<LabHost>();
+    generator.subschema_for::<LabNetwork>();
+    generator.subschema_for::<LabLink>();
+    generator.subschema_for::<LabTest>();
     generator.take_definitions(true)
 });
 
@@ -137,19 +144,20 @@ pub fn lab_schema() -> Value {
             },
         })
     };
+    let lab_section = |description: &str, name: &str| {
+        json!({
+            "description": description,
+            "type": "array",
+            "items": { "$ref": format!("#/$defs/{name}") },
+        })
+    };
     let sections = json!({
-        "lab": {
-            "description": "The lab as a whole.",
-            "type": "object",
-            "properties": {
-                "name": { "description": "Name of the lab.", "type": "string" },
-                "network": {
-                    "description": "How packets go from node to node.",
-                    "enum": ["auto", "host-gw", "vxlan"],
-                },
-            },
-            "additionalProperties": false,
-        },
+        "lab": { "$ref": "#/$defs/LabSettings" },
+        "node": lab_section("Nodes, each with a daemon; the first one is the server.", "LabNode"),
+        "host": lab_section("Machines outside the cluster.", "LabHost"),
+        "network": lab_section("Networks between machines.", "LabNetwork"),
+        "link": lab_section("What is wrong with links.", "LabLink"),
+        "test": lab_section("What must be true.", "LabTest"),
         "namespace": section("Sets of names.", namespace),
         "pod": section("Processes with a network of their own.", pod),
     });

@@ -21,12 +21,14 @@ pub mod mark;
 pub mod netns;
 
 pub mod address;
+pub mod bridge;
 pub mod ethtool;
 pub mod fdb;
 pub mod if_name;
 pub mod link;
 pub mod link_addr;
 pub mod neighbour;
+pub mod qdisc;
 pub mod route;
 pub mod vxlan;
 
@@ -41,6 +43,7 @@ pub mod sysctl;
 pub mod uplink;
 
 pub use address::Address;
+pub use bridge::Bridge;
 pub use fdb::FdbEntry;
 pub use if_name::{IfIndex, IfName};
 pub use link::{Link, LinkChange, LinkRef, ReversePath, Veth, VethEnd};
@@ -53,6 +56,7 @@ pub use pod_link::{
     Families, PodAddresses, PodLink, PodLinkError, PodLinkId, PodLinkPool, PodLinkPoolOptions,
     PreparedLink, remove_pod_links,
 };
+pub use qdisc::{Netem, Qdisc, QdiscKind};
 pub use request::{Batch, Request};
 pub use route::{Route, RouteKind};
 pub use socket::{BatchError, KernelError, Outcome, RouteFilter, RouteSocket, SocketError};

@@ -217,6 +217,8 @@ pub struct LinkChange {
     pub alias: Option<String>,
     /// Its Ethernet address.
     pub mac: Option<LinkAddr>,
+    /// The bridge that it is plugged into (`IFLA_MASTER`).
+    pub bridge: Option<IfIndex>,
     /// Turns on `net.ipv4.conf.X.forwarding`, with this `rp_filter`.
     pub ipv4_router: Option<ReversePath>,
     /// Keeps the kernel from making an IPv6 link-local address, and so from detecting
@@ -245,6 +247,7 @@ impl LinkChange {
             group: None,
             alias: None,
             mac: None,
+            bridge: None,
             ipv4_router: None,
             no_link_local: false,
         }
@@ -260,6 +263,7 @@ impl LinkChange {
         attributes.extend(self.mtu.map(LinkAttribute::Mtu));
         attributes.extend(self.group.map(LinkAttribute::Group));
         attributes.extend(self.alias.clone().map(LinkAttribute::IfAlias));
+        attributes.extend(self.bridge.map(|bridge| LinkAttribute::Controller(bridge.get())));
         attributes.extend(self.mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())));
         let mut families = Vec::new();
         if let Some(reverse_path) = self.ipv4_router {
@@ -293,6 +297,9 @@ impl fmt::Display for LinkChange {
         }
         if let Some(mac) = self.mac {
             write!(f, " address {mac}")?;
+        }
+        if let Some(bridge) = self.bridge {
+            write!(f, " master {bridge}")?;
         }
         if self.no_link_local {
             f.write_str(" addrgenmode none")?;

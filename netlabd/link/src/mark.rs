@@ -3,7 +3,10 @@
 //!
 //! What carries none of these marks was made by someone else and is never edited or removed.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
 
 use crate::{IfIndex, LinkAddr};
 
@@ -76,3 +79,17 @@ pub const POD_IF_INDEX: IfIndex = IfIndex::new(1000);
 
 /// The index of `lo` in every network namespace (`LOOPBACK_IFINDEX` in `include/net/flow.h`).
 pub const LOOPBACK_INDEX: IfIndex = IfIndex::new(1);
+
+/// The folder that the daemon of a run directory has in each cgroup hierarchy:
+/// `netlab-<last part of the path>-<checksum of the path>`, which is readable, and different for
+/// two run directories that end alike.
+pub fn cgroup_name(run_dir: &Path) -> String {
+    let path = run_dir.to_string_lossy();
+    let name: String = run_dir
+        .file_name()
+        .map_or_else(|| "root".into(), |name| name.to_string_lossy())
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' })
+        .collect();
+    format!("netlab-{name}-{:08x}", crc32fast::hash(path.as_bytes()))
+}

@@ -14,7 +14,10 @@ use netlink_packet_route::{
     link::{LinkAttribute, LinkMessage},
 };
 
-use crate::{Address, FdbEntry, LinkChange, Neighbour, Route, Veth, Vxlan, link::LinkRef};
+use crate::{
+    Address, Bridge, FdbEntry, IfIndex, LinkChange, Neighbour, Qdisc, Route, Veth, Vxlan,
+    link::LinkRef, qdisc,
+};
 
 /// One change of a network namespace. `Add…` fails when the object is there, `Set…` does not,
 /// `Del…` fails when it is not there.
@@ -22,6 +25,8 @@ use crate::{Address, FdbEntry, LinkChange, Neighbour, Route, Veth, Vxlan, link::
 pub enum Request {
     /// Makes a veth pair.
     AddVeth(Veth),
+    /// Makes a bridge.
+    AddBridge(Bridge),
     /// Makes a VXLAN device.
     AddVxlan(Vxlan),
     /// Gives a VXLAN device its local address. Its identifier and its port are for ever.
@@ -48,6 +53,10 @@ pub enum Request {
     SetNeighbour(Neighbour),
     /// Removes a neighbour.
     DelNeighbour(Neighbour),
+    /// Does something to the packets that leave by a link, in place of what was done before.
+    SetQdisc(Qdisc),
+    /// Leaves the packets of a link alone again.
+    DelQdisc(IfIndex),
     /// Adds a forwarding entry in place of that with the same link-layer address.
     SetFdb(FdbEntry),
     /// Removes a forwarding entry.
@@ -70,6 +79,7 @@ impl Request {
         const SET: u16 = NLM_F_CREATE | NLM_F_REPLACE;
         match self {
             Self::AddVeth(veth) => (RouteNetlinkMessage::NewLink(veth.to_message()), ADD),
+            Self::AddBridge(bridge) => (RouteNetlinkMessage::NewLink(bridge.to_message()), ADD),
             Self::AddVxlan(vxlan) => (RouteNetlinkMessage::NewLink(vxlan.to_message()), ADD),
             Self::SetVxlanLocal(vxlan) => {
                 (RouteNetlinkMessage::NewLink(vxlan.to_local_message()), 0)
@@ -97,6 +107,10 @@ impl Request {
             Self::DelNeighbour(neighbour) => {
                 (RouteNetlinkMessage::DelNeighbour(neighbour.to_message()), 0)
             }
+            Self::SetQdisc(qdisc) => {
+                (RouteNetlinkMessage::NewQueueDiscipline(qdisc.to_message()), SET)
+            }
+            Self::DelQdisc(dev) => (RouteNetlinkMessage::DelQueueDiscipline(qdisc::root(*dev)), 0),
             Self::SetFdb(entry) => (RouteNetlinkMessage::NewNeighbour(entry.to_message()), SET),
             Self::DelFdb(entry) => (RouteNetlinkMessage::DelNeighbour(entry.to_message()), 0),
         }
@@ -147,6 +161,9 @@ impl fmt::Display for Request {
             Self::DelNeighbour(Neighbour { dev, address, .. }) => {
                 write!(f, "{ip} neigh del {address} dev {dev}")
             }
+            Self::AddBridge(bridge) => write!(f, "{ip} link add {bridge}"),
+            Self::SetQdisc(qdisc) => write!(f, "tc qdisc replace {qdisc}"),
+            Self::DelQdisc(dev) => write!(f, "tc qdisc del dev {dev} root"),
             Self::SetFdb(entry) => write!(f, "bridge fdb replace {entry}"),
             Self::DelFdb(FdbEntry { dev, mac, remote }) => {
                 write!(f, "bridge fdb del {mac} dev {dev} dst {remote} self")

@@ -12,7 +12,8 @@ use super::read::{Reader, shown};
 use super::suggest::{closest, either};
 use super::tree::{Entry, Node, Value};
 use super::unsupported;
-use super::{Format, Lab, Located, Names, Options, SOURCE_ANNOTATION, Source};
+use super::{Format, Located, Names, Options, SOURCE_ANNOTATION, Source};
+use crate::lab::Lab;
 use crate::names;
 use crate::resource::{API_VERSION, Kind, Object};
 use crate::validate::validate;
@@ -32,6 +33,8 @@ pub(super) struct Found<'a, 's> {
     pub(super) options: &'a Options,
     pub(super) report: &'a mut Report<'s>,
     pub(super) lab: Option<Lab>,
+    /// The sections of the lab as the file has them, by name and in order.
+    pub(super) lab_sections: Vec<(&'static str, Node)>,
     pub(super) objects: Vec<Located<Object>>,
     names: Names,
 }
@@ -55,8 +58,8 @@ impl<'a, 's> Found<'a, 's> {
         options: &'a Options,
         report: &'a mut Report<'s>,
     ) -> Found<'a, 's> {
-        let (lab, objects, names) = (None, Vec::new(), Names::new());
-        Found { source, format, options, report, lab, objects, names }
+        let (lab, lab_sections, objects, names) = (None, Vec::new(), Vec::new(), Names::new());
+        Found { source, format, options, report, lab, lab_sections, objects, names }
     }
 
     /// Takes up one document: an object, a list of them, or a lab.

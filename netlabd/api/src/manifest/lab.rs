@@ -3,38 +3,108 @@
 
 use std::ops::Range;
 
+use serde_json::Value as Json;
+
+use super::Format;
 use super::container;
 use super::document::{Draft, Found};
+use super::path::Path;
+use super::read::Reader;
 use super::suggest::{closest, either};
 use super::tree::{Entry, Node, Value};
-use super::{Format, Lab};
+use crate::lab::{self, Lab};
 use crate::resource::Kind;
 
 /// Sections that hold objects.
 const SECTIONS: [(&str, Kind); 2] = [("namespace", Kind::Namespace), ("pod", Kind::Pod)];
 
 /// Sections that this version knows and does not carry out.
-const LATER: [&str; 6] = ["node", "host", "network", "service", "policy", "test"];
+const LATER: [&str; 2] = ["service", "policy"];
 
 /// Fields of a section that belong to `metadata`.
 pub(super) const METADATA: [&str; 4] = ["name", "namespace", "labels", "annotations"];
 
-/// Fields of `[lab]`.
-const LAB: [&str; 2] = ["name", "network"];
+/// What was read, or the path of the field that cannot be and words.
+type Read<T> = Result<T, (String, String)>;
+
+/// A section that describes the lab itself.
+struct Part {
+    section: &'static str,
+    /// Whether there may be several.
+    many: bool,
+    /// Name of its schema.
+    definition: &'static str,
+    /// Puts what was read into the lab.
+    put: fn(&mut Lab, Json) -> Read<()>,
+}
+
+const PARTS: [Part; 6] = [
+    Part {
+        section: "lab",
+        many: false,
+        definition: "LabSettings",
+        put: |lab, value| typed(value).map(|settings| lab.settings = settings),
+    },
+    Part {
+        section: "node",
+        many: true,
+        definition: "LabNode",
+        put: |lab, value| typed(value).map(|it| lab.nodes.push(it)),
+    },
+    Part {
+        section: "host",
+        many: true,
+        definition: "LabHost",
+        put: |lab, value| typed(value).map(|it| lab.hosts.push(it)),
+    },
+    Part {
+        section: "network",
+        many: true,
+        definition: "LabNetwork",
+        put: |lab, value| typed(value).map(|it| lab.networks.push(it)),
+    },
+    Part {
+        section: "link",
+        many: true,
+        definition: "LabLink",
+        put: |lab, value| typed(value).map(|it| lab.links.push(it)),
+    },
+    Part {
+        section: "test",
+        many: true,
+        definition: "LabTest",
+        put: |lab, value| typed(value).map(|it| lab.tests.push(it)),
+    },
+];
+
+fn typed<T: serde::de::DeserializeOwned>(value: Json) -> Read<T> {
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| (error.path().to_string(), error.inner().to_string()))
+}
+
+/// ``node `n1` ``, or what else a section is called in messages.
+fn about(section: &str, node: &Node) -> String {
+    let name = ["name", "of"].into_iter().find_map(|key| node.get(key)?.as_text());
+    match name {
+        Some(name) if section != "lab" => format!("{section} `{}`", name.escape_debug()),
+        _ if section == "lab" => "`lab`".to_owned(),
+        _ => format!("this {section}"),
+    }
+}
 
 /// Most pods that one section makes; more is a slip rather than a lab.
 pub(crate) const MOST_REPLICAS: u32 = 1000;
 
 fn known_sections() -> impl Iterator<Item = &'static str> {
-    ["lab"].into_iter().chain(SECTIONS.iter().map(|(section, _)| *section))
+    PARTS.iter().map(|part| part.section).chain(SECTIONS.iter().map(|(section, _)| *section))
 }
 
 impl Found<'_, '_> {
     /// Takes up a lab.
     pub(super) fn lab(&mut self, node: &Node) {
         for Entry { key, key_span, value } in node.entries().unwrap_or_default() {
-            if key == "lab" {
-                self.lab_section(value);
+            if let Some(part) = PARTS.iter().find(|part| part.section == key) {
+                self.lab_part(part, key_span, value);
             } else if let Some((_, kind)) = SECTIONS.iter().find(|(section, _)| section == key) {
                 self.section(*kind, key, key_span, value);
             } else if LATER.contains(&key.as_str()) {
@@ -65,67 +135,90 @@ impl Found<'_, '_> {
         self.report.error(span, message).field(key).label(label);
     }
 
-    fn lab_section(&mut self, node: &Node) {
-        let mut lab = Lab::default();
-        let Some(entries) = node.entries() else {
-            let message = format!("`lab` must be a table of fields, not {}", node.describe());
-            self.report.error(node.span.clone(), message).field("lab");
-            return;
+    /// Takes up one of the sections that describe the lab itself.
+    fn lab_part(&mut self, part: &Part, key_span: &Range<usize>, node: &Node) {
+        let items = match (&node.value, part.many) {
+            (Value::Sequence(items), true) => items.as_slice(),
+            (Value::Mapping(_), false) => std::slice::from_ref(node),
+            (_, true) => return self.no_list(part.section, key_span, node),
+            (_, false) => {
+                let message = format!("`lab` must be a table of fields, not {}", node.describe());
+                self.report.error(node.span.clone(), message).field("lab");
+                return;
+            }
         };
-        for Entry { key, key_span, value } in entries {
-            let field = match key.as_str() {
-                "name" => &mut lab.name,
-                "network" => &mut lab.network,
-                _ => {
-                    let message = format!("unknown field `{}` in `lab`", key.escape_debug());
-                    let label = match closest(key, LAB) {
-                        Some(meant) => format!("did you mean `{meant}`?"),
-                        None => format!("here may stand {}", either(LAB)),
-                    };
-                    self.report.error(key_span.clone(), message).field("lab").label(label);
-                    continue;
-                }
-            };
-            match value.as_text() {
-                Some(text) => *field = Some(text.to_owned()),
-                None => {
-                    let message =
-                        format!("`{key}` of `lab` must be a text, not {}", value.describe());
-                    self.report.error(value.span.clone(), message).field(format!("lab.{key}"));
+        for item in items {
+            if item.entries().is_none() {
+                let section = part.section;
+                let message =
+                    format!("a {section} must be a table of fields, not {}", item.describe());
+                self.report.error(item.span.clone(), message).field(section);
+                continue;
+            }
+            let before = self.report.error_count();
+            let about = about(part.section, item);
+            let value = Reader {
+                report: &mut *self.report,
+                format: self.format,
+                ignore_unsupported: self.options.ignore_unsupported,
+                about: &about,
+                flat: false,
+            }
+            .definition(item, part.definition, &Path::default());
+            if self.report.error_count() > before {
+                continue;
+            }
+            let lab = self.lab.get_or_insert_default();
+            match (part.put)(lab, value) {
+                Ok(()) => self.lab_sections.push((part.section, item.clone())),
+                Err((path, message)) => {
+                    let path = Path::parse(&path);
+                    let message = format!("`{path}` of {about} cannot be read: {message}");
+                    self.report.error(item.place(&path), message).field(path.to_string());
                 }
             }
         }
-        if let Some(name) = &lab.name
-            && let Err(error) = crate::names::dns_label(name)
-        {
-            let span = node.get("name").map_or_else(|| node.span.clone(), |n| n.span.clone());
-            let message = format!("`name` of `lab`: {}", error.message);
-            self.report.error(span, message).field("lab.name").label = error.hint;
+    }
+
+    /// Looks at what must hold between the sections of a lab.
+    pub(super) fn finish_lab(&mut self) {
+        let Some(lab) = &self.lab else { return };
+        // With a section missing, its name would be missed by others.
+        if self.report.has_errors() {
+            return;
         }
-        const NETWORKS: [&str; 3] = ["auto", "host-gw", "vxlan"];
-        if let Some(network) = &lab.network
-            && !NETWORKS.contains(&network.as_str())
-        {
-            let span = node.get("network").map_or_else(|| node.span.clone(), |n| n.span.clone());
-            let network = network.escape_debug();
+        for fault in lab::validate(lab) {
+            let of_section = self.lab_sections.iter().filter(|(name, _)| *name == fault.section);
+            let Some((_, node)) = of_section.clone().nth(fault.index) else { continue };
+            let path = Path::parse(&fault.field);
             let message =
-                format!("`network` of `lab` must be {}, not `{network}`", either(NETWORKS));
-            let meant = closest(&network.to_string(), NETWORKS);
-            self.report.error(span, message).field("lab.network").label =
-                meant.map(|meant| format!("did you mean `{meant}`?"));
+                format!("`{}` of {} {}", fault.field, about(fault.section, node), fault.message);
+            let meant = fault.meant.as_ref().map(|(word, known)| {
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                match closest(word, known.iter().copied()) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("there is {}", either(known.into_iter().take(10))),
+                }
+            });
+            let diagnostic = self.report.error(node.place(&path), message);
+            diagnostic.field(format!("{}.{}", fault.section, fault.field));
+            diagnostic.label = fault.hint.or(meant);
         }
-        self.lab = Some(lab);
+    }
+
+    fn no_list(&mut self, key: &str, key_span: &Range<usize>, node: &Node) {
+        let message = format!("section `{key}` must be a list, not {}", node.describe());
+        let label = match self.format {
+            Format::Toml => format!("write `[[{key}]]`, with two brackets"),
+            Format::Yaml => format!("write `{key}:` and a `-` in front of each {key}"),
+            Format::Json => format!("write `\"{key}\": [{{ … }}]`"),
+        };
+        self.report.error(key_span.clone(), message).field(key).label(label);
     }
 
     fn section(&mut self, kind: Kind, key: &str, key_span: &Range<usize>, node: &Node) {
         let Value::Sequence(items) = &node.value else {
-            let message = format!("section `{key}` must be a list, not {}", node.describe());
-            let label = match self.format {
-                Format::Toml => format!("write `[[{key}]]`, with two brackets"),
-                Format::Yaml => format!("write `{key}:` and a `-` in front of each {key}"),
-                Format::Json => format!("write `\"{key}\": [{{ … }}]`"),
-            };
-            self.report.error(key_span.clone(), message).field(key).label(label);
+            self.no_list(key, key_span, node);
             return;
         };
         for item in items {

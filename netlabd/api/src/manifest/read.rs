@@ -277,8 +277,11 @@ impl Reader<'_, '_> {
             let definition = schema::definitions().get(name);
             definition.is_some_and(|d| d.pointer(&format!("/properties/{key}")).is_some())
         };
+        let is_section = expected.name.is_some_and(|name| name.starts_with("Lab"));
         let label = if let Some(meant) = closest(key, known.iter().copied()) {
             Some(format!("did you mean `{meant}`?"))
+        } else if is_section {
+            Some(format!("here may stand {}", either(known)))
         } else if self.flat && matches!(key, "metadata" | "spec") {
             Some("in a lab file its fields stand here, without it".to_owned())
         } else if !self.flat && expected.name != Some("ObjectMeta") && elsewhere("ObjectMeta") {

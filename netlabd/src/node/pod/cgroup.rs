@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use netlab_link::mark;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -181,7 +182,7 @@ impl Cgroups {
                 hierarchy.controllers = text.split_whitespace().map(str::to_owned).collect();
             }
         }
-        Ok(Cgroups { hierarchies, folder: folder_name(run_dir) })
+        Ok(Cgroups { hierarchies, folder: mark::cgroup_name(run_dir) })
     }
 
     /// Makes a pod's folders, sets its limits, and returns the files into which its PID 1
@@ -407,19 +408,6 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
 
-/// `netlab-<last part of the path>-<checksum of the path>`: readable, and different for two run
-/// directories that end alike.
-fn folder_name(run_dir: &Path) -> String {
-    let path = run_dir.to_string_lossy();
-    let name: String = run_dir
-        .file_name()
-        .map_or_else(|| "root".into(), |name| name.to_string_lossy())
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' })
-        .collect();
-    format!("netlab-{name}-{:08x}", crc32fast::hash(path.as_bytes()))
-}
-
 /// The cgroup mounts in a `/proc/<pid>/mountinfo`, see `proc_pid_mountinfo(5)`. The controllers
 /// of version 1 stand in the super block's options.
 fn parse_mountinfo(text: &str) -> Vec<Hierarchy> {
@@ -538,7 +526,7 @@ mod tests {
 
     #[test]
     fn run_directories_that_end_alike_get_folders_of_their_own() {
-        let name = |path| folder_name(Path::new(path));
+        let name = |path| mark::cgroup_name(Path::new(path));
         assert!(name("/run/netlab").starts_with("netlab-netlab-"));
         assert_ne!(name("/tmp/a/run"), name("/tmp/b/run"));
     }

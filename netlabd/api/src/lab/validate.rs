@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What must hold between the sections of a lab file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+
+use super::{Expectation, Lab, LabLink, LabTest, ProbeTarget, TestSource};
+use crate::names;
+
+/// Most machines of one lab: a bridge has 1023 ports, and the router takes some.
+const MOST_MACHINES: usize = 1000;
+
+/// A fault of a lab: the section, which of them, its field, and words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// `node`.
+    pub(crate) section: &'static str,
+    /// From 0.
+    pub(crate) index: usize,
+    /// `networks[0]`.
+    pub(crate) field: String,
+    /// After ```field` of node `n1` ``.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: Option<String>,
+    /// Names that could have been meant instead of this one.
+    pub(crate) meant: Option<(String, Vec<String>)>,
+}
+
+/// Everything that is wrong with a lab.
+pub(crate) fn validate(lab: &Lab) -> Vec<Fault> {
+    let mut faults = Faults { lab, found: Vec::new() };
+    faults.settings();
+    faults.networks();
+    faults.machines();
+    for (index, link) in lab.links.iter().enumerate() {
+        faults.link(index, link);
+    }
+    for (index, test) in lab.tests.iter().enumerate() {
+        faults.test(index, test);
+    }
+    faults.found
+}
+
+struct Faults<'a> {
+    lab: &'a Lab,
+    found: Vec<Fault>,
+}
+
+impl Faults<'_> {
+    fn add(&mut self, section: &'static str, index: usize, field: &str, message: String) {
+        let (hint, meant) = (None, None);
+        self.found.push(Fault { section, index, field: field.to_owned(), message, hint, meant });
+    }
+
+    fn hint(&mut self, hint: impl Into<String>) {
+        if let Some(last) = self.found.last_mut() {
+            last.hint = Some(hint.into());
+        }
+    }
+
+    fn settings(&mut self) {
+        let settings = &self.lab.settings;
+        if let Some(name) = &settings.name
+            && let Err(error) = names::dns_label(name)
+        {
+            self.add("lab", 0, "name", format!("is not allowed: {}", error.message));
+            self.found.last_mut().expect("one was just added").hint = error.hint;
+        }
+        self.prefixes("lab", 0, "podNetworks", &settings.pod_networks);
+        for (at, network) in settings.pod_networks.iter().enumerate() {
+            let least = if network.addr().is_ipv4() { 26 } else { 122 };
+            if network.prefix_len() > least {
+                let field = format!("podNetworks[{at}]");
+                self.add("lab", 0, &field, format!("must be a /{least} or larger"));
+            }
+        }
+    }
+
+    fn networks(&mut self) {
+        let mut seen = BTreeSet::new();
+        let mut taken: Vec<(&str, IpNet)> = Vec::new();
+        for (index, network) in self.lab.networks.iter().enumerate() {
+            self.name("network", index, &network.name);
+            if !seen.insert(network.name.as_str()) {
+                self.add("network", index, "name", "is taken by another network".to_owned());
+            }
+            self.prefixes("network", index, "subnets", &network.subnets);
+            for (at, subnet) in network.subnets.iter().enumerate() {
+                let field = format!("subnets[{at}]");
+                let roomy = if subnet.addr().is_ipv4() { 30 } else { 126 };
+                if subnet.prefix_len() > roomy {
+                    self.add("network", index, &field, "has no room for machines".to_owned());
+                }
+                let overlaps = |other: &IpNet| other.contains(subnet) || subnet.contains(other);
+                if let Some((other, _)) = taken.iter().find(|(_, other)| overlaps(other)) {
+                    let message = format!("overlaps with a subnet of network `{other}`");
+                    self.add("network", index, &field, message);
+                }
+                taken.push((&network.name, *subnet));
+            }
+        }
+    }
+
+    /// At most one prefix of each family, without host bits.
+    fn prefixes(&mut self, section: &'static str, index: usize, field: &str, all: &[IpNet]) {
+        let mut families = BTreeMap::new();
+        for (at, prefix) in all.iter().enumerate() {
+            let field = format!("{field}[{at}]");
+            if prefix.trunc() != *prefix {
+                self.add(section, index, &field, "has host bits".to_owned());
+                self.hint(format!("write `{}`", prefix.trunc()));
+            }
+            if families.insert(prefix.addr().is_ipv4(), at).is_some() {
+                let message = "is the second one of its address family".to_owned();
+                self.add(section, index, &field, message);
+            }
+        }
+    }
+
+    fn machines(&mut self) {
+        let lab = self.lab;
+        let nodes = lab.nodes.iter().map(|n| ("node", &n.name, &n.network, &n.networks));
+        let hosts = lab.hosts.iter().map(|h| ("host", &h.name, &h.network, &h.networks));
+        let nodes: Vec<_> = nodes.enumerate().chain(hosts.enumerate()).collect();
+        let mut seen = BTreeSet::new();
+        if nodes.len() > MOST_MACHINES {
+            self.add("node", 0, "name", format!("is one of over {MOST_MACHINES} machines"));
+        }
+        for (index, (section, name, network, networks)) in nodes {
+            self.name(section, index, name);
+            if !seen.insert(name.as_str()) {
+                self.add(section, index, "name", "is taken by another machine".to_owned());
+                self.hint("nodes and hosts share their names");
+            }
+            if network.is_some() && !networks.is_empty() {
+                self.add(section, index, "network", "cannot stand beside `networks`".to_owned());
+            }
+            if let Some(network) = network {
+                self.network(section, index, "network", network);
+            }
+            let mut plugged = BTreeSet::new();
+            for (at, network) in networks.iter().enumerate() {
+                let field = format!("networks[{at}]");
+                self.network(section, index, &field, network);
+                if !plugged.insert(network) {
+                    self.add(section, index, &field, "stands there twice".to_owned());
+                }
+            }
+        }
+    }
+
+    fn name(&mut self, section: &'static str, index: usize, name: &str) {
+        if let Err(error) = names::dns_label(name) {
+            self.add(section, index, "name", format!("is not allowed: {}", error.message));
+            self.found.last_mut().expect("one was just added").hint = error.hint;
+        } else if name == "router" {
+            self.add(section, index, "name", "is the name of the lab's own router".to_owned());
+        }
+    }
+
+    fn network(&mut self, section: &'static str, index: usize, field: &str, name: &str) {
+        let known: Vec<String> = match self.lab.networks.is_empty() {
+            true => vec![super::DEFAULT_NETWORK.to_owned()],
+            false => self.lab.networks.iter().map(|network| network.name.clone()).collect(),
+        };
+        if !known.iter().any(|known| known == name) {
+            self.add(section, index, field, format!("names no network: there is no `{name}`"));
+            self.found.last_mut().expect("one was just added").meant =
+                Some((name.to_owned(), known));
+        }
+    }
+
+    fn machine(&mut self, section: &'static str, index: usize, field: &str, name: &str) {
+        let mut known: Vec<String> = self.lab.machines().map(str::to_owned).collect();
+        if self.lab.nodes.is_empty() {
+            known.push(super::DEFAULT_NODE.to_owned());
+        }
+        if !known.iter().any(|known| known == name) {
+            let message = format!("names no node and no host: there is no `{name}`");
+            self.add(section, index, field, message);
+            self.found.last_mut().expect("one was just added").meant =
+                Some((name.to_owned(), known));
+        }
+    }
+
+    fn link(&mut self, index: usize, link: &LabLink) {
+        let faults = link.faults();
+        match (&link.of, &link.between[..]) {
+            (Some(name), []) => {
+                self.machine("link", index, "of", name);
+                if faults.is_none() {
+                    self.add("link", index, "of", "is a link with nothing wrong".to_owned());
+                    self.hint("write what is wrong with it: `down = true`, `rate = \"10mbit\"`");
+                }
+                if let Some(network) = &link.network {
+                    self.network("link", index, "network", network);
+                }
+            }
+            (None, [one, other]) => {
+                self.machine("link", index, "between[0]", one);
+                self.machine("link", index, "between[1]", other);
+                if one == other {
+                    let message = "must name two machines, not one twice".to_owned();
+                    self.add("link", index, "between", message);
+                }
+                let only_down = super::Faults { down: true, ..super::Faults::default() };
+                if link.network.is_some() || !(faults.is_none() || faults == only_down) {
+                    let message = "parts two machines, and takes nothing else".to_owned();
+                    self.add("link", index, "between", message);
+                }
+            }
+            (None, []) => {
+                self.add("link", index, "of", "is missing".to_owned());
+                self.hint("write `of = \"n1\"`, or `between = [\"n1\", \"n2\"]`");
+            }
+            (Some(_), _) => {
+                self.add("link", index, "between", "cannot stand beside `of`".to_owned());
+            }
+            (None, _) => {
+                self.add("link", index, "between", "must name two machines".to_owned());
+            }
+        }
+        if faults.jitter.is_some() && faults.delay.is_none() {
+            self.add("link", index, "jitter", "needs a `delay` to vary".to_owned());
+        }
+        if faults.reorder.is_some() && faults.delay.is_none() {
+            self.add("link", index, "reorder", "needs a `delay` to overtake".to_owned());
+        }
+    }
+
+    fn test(&mut self, index: usize, test: &LabTest) {
+        if let TestSource::Host(name) | TestSource::Node(name) = &test.from {
+            self.machine("test", index, "from", name);
+        }
+        if matches!(test.expect, Expectation::Status(_))
+            && !matches!(test.to, ProbeTarget::Http { .. })
+        {
+            let message = "is an HTTP status, and `to` is not asked by HTTP".to_owned();
+            self.add("test", index, "expect", message);
+        }
+    }
+}
