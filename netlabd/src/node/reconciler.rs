@@ -97,8 +97,9 @@ pub struct Reconciler {
     removals: mpsc::UnboundedSender<Removal>,
     starters: Arc<Semaphore>,
     masquerade: Option<Masquerade>,
-    /// Pods of this node, by uid.
-    entries: HashMap<String, Entry>,
+    /// Pods of this node, by uid. Boxed: an entry is large, and a table keeps its empty places, more
+    /// than half of them after it grew, for as long as it lives.
+    entries: HashMap<String, Box<Entry>>,
     /// Pods of the whole cluster that have addresses, by namespace and name.
     hosts: BTreeMap<String, BTreeMap<String, HostsEntry>>,
     /// Namespaces whose hosts file may have to be written.
@@ -282,7 +283,7 @@ impl Reconciler {
                 if self.reported.is_some() {
                     entry.forget_status();
                 }
-                self.entries.insert(uid, entry);
+                self.entries.insert(uid, Box::new(entry));
             }
         }
     }
@@ -444,7 +445,7 @@ impl Reconciler {
                 }
                 // The record is the name's: it may be that of a younger pod by now.
                 let is_of_another = |id: &PodLinkId| {
-                    let has_it = |(other, entry): (&String, &Entry)| {
+                    let has_it = |(other, entry): (&String, &Box<Entry>)| {
                         other != uid && entry.link.is_some_and(|link| link.id == *id)
                     };
                     self.entries.iter().any(has_it)
