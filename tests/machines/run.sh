@@ -92,7 +92,8 @@ boot() {
         exec systemd-nspawn --quiet --directory="$ROOT" --machine="$name" --hostname="$name" \
             --boot --volatile=overlay --register=no --keep-unit --console=pipe --link-journal=no \
             --network-namespace-path="/run/netns/$netns" --capability=CAP_NET_ADMIN,CAP_NET_RAW \
-            --system-call-filter=pidfd_getfd --bind-ro="$REPOSITORY:/netlab:norbind" --resolv-conf=off --timezone=off
+            --system-call-filter=pidfd_getfd --bind-ro="$REPOSITORY:/netlab:norbind" \
+            --resolv-conf=off --timezone=off
     ) >"$DIR/$name.log" 2>&1 </dev/null &
     NSPAWN[$name]=$!
     wait_for "$name starts" find_leader "$name"
@@ -162,8 +163,7 @@ wait_for() {
     shift
     until "$@"; do
         ((SECONDS < deadline)) || fail "not so in time: $what"
-        # Inside the machine's kernel nothing tells us when; ask some times a second.
-        read -r -t 0.2 <> <(:) || true
+        sleep 0.2
     done
 }
 
