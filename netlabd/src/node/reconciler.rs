@@ -445,10 +445,9 @@ impl Reconciler {
                 }
                 // The record is the name's: it may be that of a younger pod by now.
                 let is_of_another = |id: &PodLinkId| {
-                    let has_it = |(other, entry): (&String, &Box<Entry>)| {
+                    self.entries.iter().any(|(other, entry)| {
                         other != uid && entry.link.is_some_and(|link| link.id == *id)
-                    };
-                    self.entries.iter().any(has_it)
+                    })
                 };
                 let removal = Removal { pod, link: link.filter(|id| !is_of_another(id)) };
                 // The worker ends only with the daemon.
