@@ -1,32 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Stopping and coming back: pods and their packets do not notice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use netlab_tests::ping::end_ping;
 use netlab_tests::server::{SERVER, ask};
 use netlab_tests::{Background, Lab, observe, wait_until};
-use nix::sys::signal::Signal;
 
 /// Each process of these pods, with the time it started.
 fn processes(lab: &Lab, pods: &[&str]) -> BTreeMap<u32, Option<u64>> {
     let pids = pods.iter().flat_map(|pod| lab.pod_pids(pod));
     pids.map(|pid| (pid, observe::start_time(pid))).collect()
-}
-
-/// Ends a ping and returns the numbers of the packets that were lost, and that of the last answer.
-/// What is on its way when the signal comes is not lost: ping counts it so, and on a busy machine
-/// an answer may wait for it to be read.
-fn end_ping(ping: Background) -> (Vec<u32>, u32) {
-    ping.signal(Signal::SIGINT);
-    let (_, output) = ping.wait();
-    let number = |line: &str| -> Option<u32> {
-        line.split_once("icmp_seq=")?.1.split(' ').next()?.parse().ok()
-    };
-    let answers = output.lines().filter(|line| line.contains(" bytes from "));
-    let answered: BTreeSet<u32> = answers.filter_map(number).collect();
-    let last = answered.last().copied().expect("a ping with answers");
-    ((1..=last).filter(|number| !answered.contains(number)).collect(), last)
 }
 
 #[test]
@@ -55,8 +40,8 @@ fn pods_run_on_and_packets_flow_while_the_daemon_is_stopped_killed_and_started()
         pings.iter().zip(resumed).all(|(ping, before)| ping.output().lines().count() > before + 10)
     });
     for ping in pings {
-        let (lost, last) = end_ping(ping);
-        assert!(lost.is_empty(), "of {last} packets: {lost:?}");
+        let answers = end_ping(ping);
+        assert!(answers.lost.is_empty(), "{answers:?}");
     }
     assert_eq!(processes(&lab, &["web", "client"]), before, "the same processes");
     let restarts = &lab.pod("web")["status"]["containerStatuses"][0]["restartCount"];
