@@ -9,7 +9,7 @@ CARGO ?= cargo
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: setup build ## build, then show what netlab does (needs root)
@@ -20,6 +20,12 @@ demo: setup build ## build, then show what netlab does (needs root)
 .PHONY: test
 test: setup lint build ## every check: formatting, clippy, unit tests, rootful tests (needs root)
 	$(CARGO) test --workspace --locked --no-fail-fast
+
+.PHONY: test-machines
+test-machines: ## install and run netlab on three machines with systemd, booted in namespaces (needs root)
+	tests/setup.sh machines
+	$(CARGO) build --workspace --locked --release
+	tests/machines/run.sh
 
 .PHONY: lint
 lint: fmt clippy deny typos ## formatting, clippy and, where installed, cargo-deny and typos

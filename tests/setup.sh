@@ -3,6 +3,8 @@
 #
 # Installs the Debian packages that building and testing netlab need, and only those that are
 # missing. Silent and offline when nothing is.
+#
+#   tests/setup.sh [machines]      also what `make test-machines` needs
 set -euo pipefail
 
 # One line per package: what proves that it is there, and what it is for. A proof is a command,
@@ -28,6 +30,29 @@ containernetworking-plugins   /usr/lib/cni/bridge                      what the 
 EOF
 }
 
+requirements_of_machines() {
+    cat <<'EOF'
+systemd-container             systemd-nspawn                           boots machines in namespaces
+debootstrap                   debootstrap                              makes the system that they boot
+vagrant                       vagrant                                  checks vagrant/Vagrantfile
+vagrant-libvirt               /usr/share/rubygems-integration/*/gems/vagrant-libvirt-*  the provider that it names
+EOF
+}
+
+case ${1-} in
+    "") wanted=requirements ;;
+    machines) wanted=all_requirements ;;
+    *)
+        echo "setup: usage: tests/setup.sh [machines]" >&2
+        exit 2
+        ;;
+esac
+
+all_requirements() {
+    requirements
+    requirements_of_machines
+}
+
 present() {
     if [[ $1 == */* ]]; then
         compgen -G "$1" >/dev/null
@@ -45,7 +70,7 @@ while read -r package proof purpose; do
         missing+=("$package")
         echo "setup: $package is missing: $purpose" >&2
     fi
-done < <(requirements)
+done < <("$wanted")
 
 if ((${#missing[@]} > 0)); then
     if ! command -v apt-get >/dev/null; then

@@ -91,7 +91,7 @@ fn main() -> ExitCode {
         Some("pod-exec") => return pod::exec::main(args),
         _ => {}
     }
-    netlabd::memory::keep_one_arena();
+    netlabd::memory::set_up();
     let cli = Cli::parse();
     log_to_stderr(cli.options.log.as_deref());
     match run(cli) {

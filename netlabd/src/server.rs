@@ -92,8 +92,12 @@ pub struct Limits {
     pub arrival: Duration,
     /// A watch that had nothing to say for so long sends a `BOOKMARK`.
     pub bookmark: Duration,
-    /// How long requests and exec sessions may go on once the server is told to stop.
+    /// How long requests may go on once the server is told to stop.
     pub drain: Duration,
+    /// The same for exec sessions. Short: a command that is about to end tells its exit code, and
+    /// a shell that nobody types in does not keep a daemon from its restart, which it cannot
+    /// outlive anyway.
+    pub session_drain: Duration,
 }
 
 impl Default for Limits {
@@ -105,6 +109,7 @@ impl Default for Limits {
             arrival: Duration::from_secs(10),
             bookmark: Duration::from_secs(30),
             drain: Duration::from_secs(5),
+            session_drain: Duration::from_millis(500),
         }
     }
 }

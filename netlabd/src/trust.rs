@@ -24,6 +24,7 @@ pub mod client;
 pub mod identity;
 pub mod join;
 pub mod membership;
+pub mod names;
 pub mod pki;
 pub mod renewal;
 pub mod tls;

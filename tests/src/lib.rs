@@ -25,6 +25,7 @@ pub mod lab;
 mod leftover;
 pub mod machine;
 pub mod observe;
+pub mod ping;
 pub mod pty;
 pub mod server;
 pub mod virtual_lab;

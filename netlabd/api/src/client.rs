@@ -32,7 +32,7 @@ pub use self::error::ClientError;
 pub use self::exec::{ExecInput, ExecOptions, ExecOutput};
 pub use self::query::Query;
 pub use self::stream::{LogStream, ViewStream, Watch};
-pub use self::transport::{Dial, Io, Transport};
+pub use self::transport::{Dial, Dialing, Io, Transport};
 use crate::exec::EXEC_PROTOCOL;
 use crate::resource::{Kind, ListMeta, Resource};
 use crate::view::{NetworkSettings, NodeReport, ReportAnswer, TUNNEL_PROTOCOL};

@@ -24,7 +24,7 @@ use nix::{
 
 mod pin;
 
-pub use pin::{list_pins, prepare_pin_dir, unpin};
+pub use pin::{is_pin, list_pins, prepare_pin_dir, unpin};
 
 /// An open network namespace. It lives as long as this, a socket in it, a process in it, or a
 /// pin does.

@@ -145,6 +145,12 @@ impl RouteSocket {
         }
     }
 
+    /// Frees the memory that talking to the kernel took, 128 KiB, until it is talked to again: for
+    /// sockets that are kept for later.
+    pub(crate) fn release_buffers(&mut self) {
+        (self.received, self.sending) = (Vec::new(), Vec::new());
+    }
+
     fn next_sequence_number(&mut self) -> u32 {
         self.sequence_number = self.sequence_number.wrapping_add(1);
         self.sequence_number

@@ -30,8 +30,8 @@ pub fn observe_uplink(socket: &mut RouteSocket) -> Result<Option<Uplink>, Socket
     let Some((route, dev)) = default.and_then(|route| Some((route, route.dev?))) else {
         return Ok(None);
     };
-    let Some(link) = socket.list_links()?.into_iter().find(|link| link.index == dev) else {
-        // It went between the two lists, and its route with it.
+    let Some(link) = socket.get_link(dev)? else {
+        // It went after the list of routes was made, and its route with it.
         return Ok(None);
     };
     let mut addresses = socket.list_addresses()?;

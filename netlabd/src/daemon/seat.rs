@@ -7,11 +7,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use netlab_api::Time;
-use netlab_api::client::{Client, Dial, Io, Transport};
+use netlab_api::client::{Client, Dial, Dialing, Io, Transport};
 
 use super::config::Config;
 use super::{STORE_DIR, store_options};
@@ -131,7 +130,7 @@ async fn keep_certificate(connector: Arc<Connector>, node: String, state_dir: Pa
 struct ToServer(Arc<Connector>);
 
 impl Dial for ToServer {
-    fn dial(&self) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send + '_>> {
+    fn dial(&self) -> Dialing<'_> {
         Box::pin(async {
             let stream = self.0.connect().await;
             let stream = stream.map_err(|error| io::Error::other(chain(&error)))?;

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::doctor;
 use super::machine::Machine;
 use super::pod::ContainerState;
-use super::pod::exec::{ExecRequest as Spawn, resize, wait_ready};
+use super::pod::exec::{ExecRequest as Spawn, helper_handle, resize, wait_ready};
 use super::pod::log::{LogError, LogQuery, LogReader};
 use crate::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess};
 use crate::control::cluster::PodIdentity;
@@ -85,9 +85,11 @@ impl PodAccess for NodeAccess {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| failed(&error))?;
+        let pid = child.id().expect("nobody has waited for it yet");
+        let helper = helper_handle(pid).map_err(|error| failed(&error))?;
         let ready = tokio::task::spawn_blocking(move || {
             // The helper fetches its end of the socket out of our descriptor table.
-            let master = wait_ready(&control);
+            let master = wait_ready(&control, &helper);
             drop(helper_end);
             (master, control)
         });

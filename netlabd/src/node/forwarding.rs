@@ -5,13 +5,13 @@
 //! on disk, *before* the setting is changed, and the first value noted is the one that stays, so
 //! that a teardown after any number of crashes finds what was there before netlab.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use netlab_link::sysctl::{self, SysctlError};
-use netlab_link::{IfName, Netns, RouteSocket, SocketError, mark};
+use netlab_link::{IfIndex, IfName, Netns, RouteSocket, SocketError, mark};
 
 /// Why the node does not forward.
 #[derive(Debug, thiserror::Error)]
@@ -96,14 +96,16 @@ pub fn restore(netns: &Netns, journal: &Path) -> Result<(), Vec<ForwardingError>
 /// Links, other than pods', those to other nodes' pods and loopback, that have an address.
 fn uplinks(netns: &Netns) -> Result<Vec<IfName>, SocketError> {
     let mut socket = RouteSocket::open_in(netns)?;
-    let addresses = socket.list_addresses()?;
-    let mut links = socket.list_links()?;
-    links.retain(|link| {
-        ![mark::LINK_GROUP, mark::FABRIC_LINK_GROUP].contains(&link.group)
-            && link.index != mark::LOOPBACK_INDEX
-            && addresses.iter().any(|address| address.dev == link.index)
-    });
-    Ok(links.into_iter().map(|link| link.name).collect())
+    // Pods' links have no address, so however many there are, only a few are asked for.
+    let indexes: BTreeSet<IfIndex> =
+        socket.list_addresses()?.into_iter().map(|address| address.dev).collect();
+    let mut names = Vec::new();
+    for index in indexes.into_iter().filter(|index| *index != mark::LOOPBACK_INDEX) {
+        let link = socket.get_link(index)?;
+        let groups = [mark::LINK_GROUP, mark::FABRIC_LINK_GROUP];
+        names.extend(link.filter(|link| !groups.contains(&link.group)).map(|link| link.name));
+    }
+    Ok(names)
 }
 
 fn read_journal(path: &Path) -> Result<BTreeMap<String, String>, ForwardingError> {

@@ -101,8 +101,9 @@ pub struct Reconciler {
     removals: mpsc::UnboundedSender<Removal>,
     starters: Arc<Semaphore>,
     masquerade: Option<Masquerade>,
-    /// Pods of this node, by uid.
-    entries: HashMap<String, Entry>,
+    /// Pods of this node, by uid. Boxed: an entry is large, and a table keeps its empty places, more
+    /// than half of them after it grew, for as long as it lives.
+    entries: HashMap<String, Box<Entry>>,
     /// Where the nodes are, this one too, by name.
     nodes: BTreeMap<String, ViewNode>,
     /// How blocks of other nodes are reached.
@@ -330,7 +331,7 @@ impl Reconciler {
                 if self.reported.is_some() {
                     entry.forget_status();
                 }
-                self.entries.insert(uid, entry);
+                self.entries.insert(uid, Box::new(entry));
             }
         }
     }
@@ -512,10 +513,9 @@ impl Reconciler {
                 }
                 // The record is the name's: it may be that of a younger pod by now.
                 let is_of_another = |id: &PodLinkId| {
-                    let has_it = |(other, entry): (&String, &Entry)| {
+                    self.entries.iter().any(|(other, entry)| {
                         other != uid && entry.link.is_some_and(|link| link.id == *id)
-                    };
-                    self.entries.iter().any(has_it)
+                    })
                 };
                 let removal = Removal { pod, link: link.filter(|id| !is_of_another(id)) };
                 // The worker ends only with the daemon.

@@ -36,7 +36,8 @@ const REFUSALS: usize = 16;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Serves the API on `listener` until `shutdown` is done. Then no connection is accepted any more,
-/// watches end, requests and exec sessions get [`Limits::drain`](super::Limits::drain) to finish.
+/// watches end, requests get [`Limits::drain`](super::Limits::drain) to finish and exec sessions
+/// [`Limits::session_drain`](super::Limits::session_drain).
 ///
 /// Never ends for an error: an accept that fails is tried again.
 pub async fn serve(listener: UnixListener, state: ServerState, shutdown: impl Future<Output = ()>) {

@@ -109,9 +109,14 @@ async fn run(app: App, upgrade: OnUpgrade, session: ExecSession) {
     let _level = app.state.metrics.exec_sessions.raise();
     tokio::select! {
         () = pump(upgraded, session) => {}
-        // Sessions get as long as requests once the server is told to stop.
-        () = app.closed() => {}
+        () = time_is_up(&app) => {}
     }
+}
+
+/// Waits until the server stops and what a session gets then is over.
+async fn time_is_up(app: &App) {
+    app.draining().await;
+    tokio::time::sleep(app.state.limits.session_drain).await;
 }
 
 async fn pump(upgraded: Upgraded, session: ExecSession) {

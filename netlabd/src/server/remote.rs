@@ -12,14 +12,12 @@
 //! node is deleted.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use netlab_api::{ApiError, Time};
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
@@ -36,6 +34,7 @@ use crate::trust::authority::ServerNames;
 use crate::trust::certificate::Facts;
 use crate::trust::client::watch_peer;
 use crate::trust::membership::no_member;
+use crate::trust::names;
 use crate::trust::tls;
 
 mod budget;
@@ -354,7 +353,7 @@ async fn keep_certificate(membership: &Membership) {
     let every = REFRESH.min(authority.lifetime() / 20).max(Duration::from_millis(100));
     loop {
         tokio::time::sleep(every).await;
-        match authority.refresh(&server_names(membership.node()), Time::now()) {
+        match authority.refresh(&names::own(membership.node()), Time::now()) {
             Ok(true) => {
                 let until = authority.server().facts().not_after;
                 tracing::info!(%until, "renewed the server's certificate");
@@ -371,39 +370,8 @@ async fn keep_certificate(membership: &Membership) {
 impl NodePort {
     /// What the server of this node is known by, now.
     pub fn names(node: &str) -> ServerNames {
-        server_names(node)
+        names::own(node)
     }
-}
-
-/// The node's name and its addresses, without those of pods' links.
-fn server_names(node: &str) -> ServerNames {
-    let mut addresses: Vec<IpAddr> = Vec::new();
-    match getifaddrs() {
-        Ok(interfaces) => {
-            for interface in interfaces {
-                let is_pod_link =
-                    interface.interface_name.starts_with(netlab_link::mark::LINK_PREFIX);
-                let Some(address) = interface.address.filter(|_| !is_pod_link) else { continue };
-                if !interface.flags.contains(InterfaceFlags::IFF_UP) {
-                    continue;
-                }
-                if let Some(address) = address.as_sockaddr_in() {
-                    addresses.push(address.ip().into());
-                } else if let Some(address) = address.as_sockaddr_in6() {
-                    addresses.push(address.ip().into());
-                }
-            }
-        }
-        Err(error) => tracing::debug!(%error, "the server's addresses are not known"),
-    }
-    // A link-local address means another machine on each link.
-    addresses.retain(|address| match address {
-        IpAddr::V4(address) => !address.is_link_local(),
-        IpAddr::V6(address) => !address.is_unicast_link_local(),
-    });
-    addresses.sort();
-    addresses.dedup();
-    ServerNames { node: node.to_owned(), addresses }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

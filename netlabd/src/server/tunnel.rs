@@ -11,7 +11,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use std::time::Duration;
 use axum::Router;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use netlab_api::client::{Dial, Io};
+use netlab_api::client::{Dial, Dialing, Io};
 use netlab_api::view::ViewEvent;
 use tokio::sync::{oneshot, watch};
 
@@ -130,7 +129,7 @@ struct WayToNode {
 }
 
 impl Dial for WayToNode {
-    fn dial(&self) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send + '_>> {
+    fn dial(&self) -> Dialing<'_> {
         Box::pin(self.tunnels.open(&self.node))
     }
 

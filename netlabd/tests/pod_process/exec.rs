@@ -2,10 +2,11 @@
 //! Commands beside the pod's own.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::process::{Output, Stdio};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Output, Stdio};
 
-use netlabd::node::pod::exec::{ExecRequest, resize, wait_ready};
+use netlabd::node::pod::exec::{ExecRequest, ExecSession, helper_handle, resize, wait_ready};
 
 use crate::lab::{Lab, TIMEOUT, wait_until};
 
@@ -23,6 +24,10 @@ fn request(command: &[&str]) -> ExecRequest {
 fn run(lab: &Lab, uid: &str, command: &[&str]) -> Output {
     let mut session = lab.runtime.exec(uid, &request(command)).unwrap();
     session.command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn ready(session: &ExecSession, child: &Child) -> io::Result<Option<OwnedFd>> {
+    wait_ready(&session.control, &helper_handle(child.id())?)
 }
 
 #[test]
@@ -63,7 +68,7 @@ fn input_flows_in_and_its_end_is_seen() {
     holding(&lab, "p");
     let mut session = lab.runtime.exec("p", &request(&["wc", "-c"])).unwrap();
     let mut child = session.command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    assert!(wait_ready(&session.control).unwrap().is_none());
+    assert!(ready(&session, &child).unwrap().is_none());
     child.stdin.take().unwrap().write_all(&vec![b'x'; 300_000]).unwrap();
     assert_eq!(child.wait_with_output().unwrap().stdout, b"300000\n");
 }
@@ -77,7 +82,7 @@ fn a_terminal_is_the_pods_own_and_can_be_resized() {
     request.tty = true;
     let mut session = lab.runtime.exec("p", &request).unwrap();
     let mut child = session.command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    let master = wait_ready(&session.control).unwrap().expect("a terminal was asked for");
+    let master = ready(&session, &child).unwrap().expect("a terminal was asked for");
     resize(&master, 33, 101).unwrap();
     let mut master = File::from(master);
     master.write_all(b"abc\n").unwrap();
@@ -99,7 +104,7 @@ fn a_client_that_hangs_up_leaves_no_process() {
     let command = ["sh", "-c", "trap '' HUP; echo up; while :; do sleep 100 & wait; done"];
     let mut session = lab.runtime.exec("p", &request(&command)).unwrap();
     let mut child = session.command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    wait_ready(&session.control).unwrap();
+    ready(&session, &child).unwrap();
     let mut up = [0; 3];
     child.stdout.take().unwrap().read_exact(&mut up).unwrap();
     // PID 1, the helper, the shell and its sleep; the fork of the sleep may be yet to come.
@@ -122,7 +127,7 @@ fn a_helper_that_is_killed_takes_the_command_along() {
     holding(&lab, "p");
     let mut session = lab.runtime.exec("p", &request(&["sleep", "1000"])).unwrap();
     let mut child = session.command.stdin(Stdio::null()).spawn().unwrap();
-    wait_ready(&session.control).unwrap();
+    ready(&session, &child).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     wait_until(
@@ -137,7 +142,7 @@ fn commands_end_with_their_pod() {
     holding(&lab, "p");
     let mut session = lab.runtime.exec("p", &request(&["sleep", "1000"])).unwrap();
     let mut child = session.command.stdin(Stdio::null()).spawn().unwrap();
-    wait_ready(&session.control).unwrap();
+    ready(&session, &child).unwrap();
     lab.runtime.remove("p", TIMEOUT).unwrap();
     assert!(!child.wait().unwrap().success());
 }
@@ -163,4 +168,16 @@ fn there_is_no_command_in_a_pod_that_is_not_running() {
     let lab = Lab::new();
     let error = lab.runtime.exec("nobody", &request(&["true"])).unwrap_err();
     assert!(error.to_string().starts_with("pod `nobody` is not running"), "{error}");
+}
+
+#[test]
+fn a_helper_that_ends_before_it_can_begin_is_not_waited_for() {
+    let lab = Lab::new();
+    holding(&lab, "p");
+    let session = lab.runtime.exec("p", &request(&["true"])).unwrap();
+    // As one that the kernel forbids to fetch its end of the control socket.
+    let mut child = Command::new("false").spawn().unwrap();
+    let error = ready(&session, &child).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }

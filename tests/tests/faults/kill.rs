@@ -2,13 +2,13 @@
 //! The daemon is killed two hundred times in the middle of its work.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use netlab_tests::Background;
+use netlab_tests::ping::end_ping;
 use serde_json::{Value, json};
 
 use crate::audit::{ips, uid};
@@ -51,7 +51,7 @@ fn two_hundred_kills_lose_nothing_and_leave_nothing() {
     let mut dice = Dice(seed);
     let mut lab = Lab::started("kill");
     lab.run_pods(&["stays-a", "stays-b"]);
-    let pings = Pings::start(&lab, "stays-a", "stays-b");
+    let pings = ping(&lab, "stays-a", "stays-b");
     let mut known: Vec<BTreeMap<String, Known>> = vec![BTreeMap::new(); CLIENTS];
     let mut processes: BTreeMap<String, (i32, u64)> = BTreeMap::new();
     let mut deletes = 0;
@@ -84,10 +84,10 @@ fn two_hundred_kills_lose_nothing_and_leave_nothing() {
     check_processes(ROUNDS, &lab, &pods, &mut processes);
     assert!(pods.len() > 2, "the clients made no pods");
     assert!(deletes > ROUNDS / 10, "the clients deleted next to nothing: {deletes}");
-    let (sent, received) = pings.stop();
-    println!("{sent} packets over {ROUNDS} kills, {received} answered; {deletes} deletes");
-    assert!(sent > 100, "too few packets to tell");
-    assert_eq!(sent, received, "packets between two pods were lost");
+    let answers = end_ping(pings);
+    println!("{} packets over {ROUNDS} kills; {deletes} deletes", answers.last);
+    assert!(answers.last > 100, "too few packets to tell");
+    assert!(answers.lost.is_empty(), "packets between two pods were lost: {answers:?}");
     lab.client().delete("/v1/namespaces/default/pods?gracePeriodSeconds=0").unwrap().ok();
     crate::daemon::wait_for("all pods are gone", || match lab.pods().len() {
         0 => Ok(()),
@@ -252,40 +252,11 @@ fn check_processes(
 }
 
 /// Packets from one pod to the other.
-struct Pings(Option<Child>);
-
-impl Pings {
-    fn start(lab: &Lab, from: &str, to: &str) -> Pings {
-        lab.assert_connected(from, to);
-        let (from, to) = (lab.pod(from), lab.pod(to));
-        let (pid, _) = lab.process(&from).unwrap();
-        let child = Command::new("nsenter")
-            .args([&format!("--net=/proc/{pid}/ns/net"), "ping", "-q", "-i", "0.05", &ip_of(&to)])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Pings(Some(child))
-    }
-
-    /// How many packets were sent, and how many answered.
-    fn stop(mut self) -> (u64, u64) {
-        let pings = self.0.take().unwrap();
-        kill(Pid::from_raw(pings.id() as i32), Signal::SIGINT).unwrap();
-        let output = pings.wait_with_output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let line = text.lines().find(|line| line.contains("transmitted")).expect("ping tells");
-        let mut numbers =
-            line.split(", ").take(2).map(|part| part.split(' ').next().unwrap().parse().unwrap());
-        (numbers.next().unwrap(), numbers.next().unwrap())
-    }
-}
-
-impl Drop for Pings {
-    fn drop(&mut self) {
-        if let Some(mut pings) = self.0.take() {
-            let _ = pings.kill();
-            let _ = pings.wait();
-        }
-    }
+fn ping(lab: &Lab, from: &str, to: &str) -> Background {
+    lab.assert_connected(from, to);
+    let (from, to) = (lab.pod(from), lab.pod(to));
+    let (pid, _) = lab.process(&from).unwrap();
+    let netns = format!("--net=/proc/{pid}/ns/net");
+    let words = [netns.as_str(), "ping", "-i", "0.05", &ip_of(&to)];
+    Background::spawn(Command::new("nsenter").args(words))
 }

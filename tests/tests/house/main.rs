@@ -93,7 +93,7 @@ const RULES: &[Rule] = &[
         why: "control decides and touches no kernel",
         files: &["netlabd/src/control.rs", "netlabd/src/control/"],
         // Its tests run it over the real store.
-        except: &["netlabd/src/control/tests"],
+        except: &["netlabd/src/control/tests", "netlabd/src/control/feed/tests.rs"],
         never: &[
             "netlab_link",
             "netlab_nft",

@@ -23,8 +23,11 @@ fn killed_when(lab: &VirtualLab, is_so: impl Fn(&VirtualLab) -> bool) {
     up.wait();
 }
 
+/// Tells whether a lab is that far.
+type IsSo = fn(&VirtualLab) -> bool;
+
 /// How far the lab is, from the first sign to nearly the end.
-const POINTS: [(&str, fn(&VirtualLab) -> bool); 6] = [
+const POINTS: [(&str, IsSo); 6] = [
     ("folder", |lab| lab.labs().exists()),
     ("state", |lab| lab.folder().join("state.json").exists()),
     ("pin", |lab| entries(&lab.folder().join("netns")) > 0),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Clusters of several nodes: how they join, what they see, how packets cross, what they survive.
+#![allow(clippy::unwrap_used, reason = "these are all tests")]
 
 mod drain;
 mod join;

@@ -21,10 +21,13 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
+/// A connection to be.
+pub type Dialing<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send + 'a>>;
+
 /// Another way to a daemon than a unix socket; it brings its own security.
 pub trait Dial: Send + Sync {
     /// Opens a connection.
-    fn dial(&self) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send + '_>>;
+    fn dial(&self) -> Dialing<'_>;
 
     /// Where it leads, for messages.
     fn describe(&self) -> String;

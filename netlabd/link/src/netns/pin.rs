@@ -16,6 +16,7 @@ use std::{
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
+    sys::statfs::{NSFS_MAGIC, statfs},
 };
 
 use super::{Netns, NetnsError};
@@ -39,6 +40,11 @@ pub fn prepare_pin_dir(dir: &Path) -> Result<(), NetnsError> {
     mount(Some(dir), dir, NONE, MsFlags::MS_BIND, NONE)
         .and_then(|()| mount(NONE, dir, NONE, MsFlags::MS_PRIVATE, NONE))
         .map_err(|errno| failed(errno.into()))
+}
+
+/// Whether a namespace is pinned at `path`. One system call, for those who look at many.
+pub fn is_pin(path: &Path) -> bool {
+    statfs(path).is_ok_and(|found| found.filesystem_type() == NSFS_MAGIC)
 }
 
 pub(super) fn pin(netns: &Netns, path: &Path) -> Result<(), NetnsError> {

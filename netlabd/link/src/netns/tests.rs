@@ -66,8 +66,10 @@ fn a_pin_that_lost_its_mount_is_no_namespace_but_can_be_used_and_removed() {
     let pin = node.pin_dir().join("lost");
     fs::write(&pin, "").unwrap();
     assert!(matches!(Netns::open(&pin), Err(NetnsError::Open { .. })));
+    assert!(!is_pin(&pin));
     let netns = Netns::create().unwrap();
     netns.pin(&pin).unwrap();
+    assert!(is_pin(&pin));
     assert_eq!(Netns::open(&pin).unwrap(), netns);
     unpin(&pin).unwrap();
     fs::write(&pin, "").unwrap();

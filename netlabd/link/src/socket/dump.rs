@@ -50,6 +50,27 @@ impl RouteSocket {
         Ok(links)
     }
 
+    /// One link; none when there is no such one. With a thousand others about it takes a thousandth
+    /// of what a list of all takes.
+    ///
+    /// # Errors
+    /// As [`RouteSocket::list_links`].
+    pub fn get_link(&mut self, index: IfIndex) -> Result<Option<Link>, SocketError> {
+        let mut message = LinkMessage::default();
+        message.header.index = index.get();
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let request = RouteNetlinkMessage::GetLink(message);
+        let found = self.ask("ip link show", &request, NLM_F_ACK, |message| match message {
+            RouteNetlinkMessage::NewLink(message) => Link::from_message(&message),
+            _ => None,
+        });
+        match found {
+            Ok((found, _)) => Ok(found.into_iter().next()),
+            Err(error) if error.kernel_error().is_some_and(KernelError::is_not_found) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// All addresses, IPv4 and IPv6, sorted.
     ///
     /// # Errors

@@ -197,3 +197,14 @@ fn half_a_message_is_an_error() {
         assert!(matches!(frame, Err(SocketError::Short { .. })), "{datagram:?}");
     }
 }
+
+#[test]
+fn a_single_link_is_found_as_in_the_list_and_a_missing_one_is_no_error() {
+    let mut node = Node::new();
+    let listed = node.socket.list_links().unwrap();
+    assert!(!listed.is_empty());
+    for link in listed {
+        assert_eq!(node.socket.get_link(link.index).unwrap(), Some(link));
+    }
+    assert_eq!(node.socket.get_link(MISSING).unwrap(), None);
+}

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use netlab_link::netns::prepare_pin_dir;
+use netlab_link::netns::{is_pin, prepare_pin_dir};
 use netlab_link::pod_link::list_pod_links;
 use netlab_link::{
     Batch, Families, IfIndex, KernelError, LinkChange, Netns, NetnsError, NodeLinks, PodAddresses,
@@ -455,7 +455,7 @@ impl Network {
 
     /// Whether a link's namespace is pinned.
     pub fn is_pinned(&self, id: PodLinkId) -> bool {
-        Netns::open(&self.pin_path(id)).is_ok()
+        is_pin(&self.pin_path(id))
     }
 
     /// Removes links, pins and records of these pods; what is gone already is fine.

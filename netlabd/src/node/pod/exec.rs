@@ -22,6 +22,8 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
 
 pub use helper::main;
 
@@ -67,12 +69,36 @@ impl ExecSession {
     }
 }
 
+/// A handle of the helper with this number, for [`wait_ready`]. To be had before anybody waits for
+/// the helper's end, while the number cannot be another process' yet.
+///
+/// # Errors
+/// When there is no such process, or there are no file descriptors left.
+pub fn helper_handle(pid: u32) -> io::Result<OwnedFd> {
+    Ok(sys::pidfd_open(Pid::from_raw(pid.cast_signed()))?)
+}
+
 /// Waits until the helper says that the command has been started, and returns the terminal's
 /// master side if the command has a terminal. `control` must be blocking.
 ///
 /// # Errors
 /// When the helper ended before; its exit code and standard error say why.
-pub fn wait_ready(control: &UnixStream) -> io::Result<Option<OwnedFd>> {
+pub fn wait_ready(control: &UnixStream, helper: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+    let mut fds = [
+        PollFd::new(control.as_fd(), PollFlags::POLLIN),
+        PollFd::new(helper.as_fd(), PollFlags::POLLIN),
+    ];
+    while let Err(errno) = poll(&mut fds, PollTimeout::NONE) {
+        if errno != Errno::EINTR {
+            return Err(errno.into());
+        }
+    }
+    // A helper that ended before it fetched its end of the socket, which the kernel may forbid it,
+    // hangs up nothing: that end is still open in this process.
+    let mut control_alone = [PollFd::new(control.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut control_alone, PollTimeout::ZERO)? == 0 {
+        return Err(Errno::EPIPE.into());
+    }
     let (count, terminal) = sys::receive_fd(control.as_fd())?;
     if count == 0 {
         return Err(Errno::EPIPE.into());

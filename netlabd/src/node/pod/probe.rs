@@ -17,7 +17,7 @@ use netlab_api::pod::{ContainerPort, ExecAction, HttpGetAction, PortRef, Probe, 
 use netlab_link::{Netns, PodLinkId};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::exec::{ExecRequest, wait_ready};
+use super::exec::{ExecRequest, helper_handle, wait_ready};
 use crate::error::chain;
 use crate::node::machine::Machine;
 
@@ -212,8 +212,10 @@ impl Prober {
             .kill_on_drop(true);
         let child = command.spawn().map_err(|error| error.to_string())?;
         let (control, helper_end) = (session.control, session.helper_end);
+        let pid = child.id().expect("nobody has waited for it yet");
+        let helper = helper_handle(pid).map_err(|error| error.to_string())?;
         let ready = tokio::task::spawn_blocking(move || {
-            let ready = wait_ready(&control);
+            let ready = wait_ready(&control, &helper);
             drop(helper_end);
             // An error is told by the exit code.
             drop(ready);

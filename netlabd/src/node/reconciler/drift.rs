@@ -224,7 +224,8 @@ impl Reconciler {
         self.mend_names().await;
         self.mend(self.links(), false).await;
         self.stale_hosts.extend(self.hosts.keys().cloned());
-        self.touched.extend(self.entries.keys().cloned());
+        let unsettled = self.entries.iter().filter(|(_, entry)| !entry.is_settled());
+        self.touched.extend(unsettled.map(|(uid, _)| uid.clone()));
     }
 
     /// Puts back records and pins that somebody removed: nothing tells when they go.

@@ -144,6 +144,14 @@ impl Entry {
         }
     }
 
+    /// Whether there is nothing to do for it before something is heard of it: its link is there, its
+    /// process lives or has ended for good, and nobody wants it gone.
+    pub(super) fn is_settled(&self) -> bool {
+        self.link.is_some()
+            && matches!(self.process, Process::Alive | Process::Ended)
+            && self.pod.metadata.deletion_timestamp.is_none()
+    }
+
     /// Whether it does not rest after a failure.
     pub(super) fn may_try(&self, now: Instant) -> bool {
         self.rest_until.is_none_or(|until| until <= now)

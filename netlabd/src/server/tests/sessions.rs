@@ -171,13 +171,15 @@ async fn an_exec_that_cannot_start_is_an_ordinary_error() {
 
 #[tokio::test]
 async fn sessions_end_when_the_time_to_finish_is_over() {
-    let limits = Limits { drain: Duration::from_millis(300), ..Limits::default() };
+    let session_drain = Duration::from_millis(300);
+    let limits = Limits { session_drain, ..Limits::default() };
     let mut lab = Lab::with(Setting { limits, ..Setting::default() }).await;
     lab.pod("web", json!({})).await;
     let mut stream = exec(&lab, "command=cat").await;
     let log = "/v1/namespaces/default/pods/web/log?follow=true";
     let log = lab.open("GET", log, &[], "").await;
     lab.stop();
+    let stopped = std::time::Instant::now();
     // While there is time, a session works.
     say(&mut stream, Frame::Stdin(Bytes::from_static(b"still here"))).await;
     let said = frame(&mut stream).await;
@@ -187,6 +189,9 @@ async fn sessions_end_when_the_time_to_finish_is_over() {
     assert_eq!(frame(&mut stream).await, None);
     becomes(&lab.pods.killed, 1).await;
     within(&mut lab.server).await.expect("the server ends");
+    let took = stopped.elapsed();
+    assert!(took >= session_drain, "the session was cut after {took:?}");
+    assert!(took < Limits::default().drain, "requests get longer, but there were none: {took:?}");
     assert_eq!(lab.readiness.missing(), Vec::<String>::new());
     assert!(UnixStream::connect(&lab.socket).await.is_err(), "nobody listens any more");
 }

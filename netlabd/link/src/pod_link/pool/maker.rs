@@ -102,6 +102,8 @@ impl Maker {
             link.host_index = self.next_host_index();
         }
         link.set_pod_sysctls_here()?;
+        // It may wait for hours.
+        socket.release_buffers();
         Ok(PreparedLink { link, netns: Arc::new(netns), socket })
     }
 
