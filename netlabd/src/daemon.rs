@@ -54,6 +54,11 @@ const THOROUGH_ROUNDS: u32 = 120;
 /// The node looks at its own addresses every so many rounds: it means to list all links.
 const STATUS_ROUNDS: u32 = 60;
 
+/// How long a joined node waits for its server to hear what it is before it says it is ready; and
+/// how often it tries.
+const STATUS_PATIENCE: Duration = Duration::from_secs(3);
+const STATUS_RETRY: Duration = Duration::from_millis(500);
+
 /// How often is looked whether the socket is still there.
 const SOCKET_LOOK: Duration = Duration::from_secs(2);
 
@@ -141,11 +146,20 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     let server = tokio::spawn(serve_always(socket.listener, socket.file, state, stopped.clone()));
     let ready = async {
         if first_sync.await.is_ok() {
-            // First, so that the node that holds the store has its role from the start.
-            if let Some(control) = &seat.control {
-                control.watch_nodes(&name);
+            match &seat.control {
+                Some(control) => {
+                    // First, so that the node that holds the store has its role from the start.
+                    control.watch_nodes(&name);
+                    tell_status(&machine).await?;
+                }
+                // The server may be away: the pods of this node do not wait for it.
+                None => {
+                    let told = insist_on_status(machine.clone());
+                    if tokio::time::timeout(STATUS_PATIENCE, told).await.is_err() {
+                        tokio::spawn(insist_on_status(machine.clone()));
+                    }
+                }
             }
-            tell_status(&machine).await?;
             gate.open();
             tracing::info!(node = name, "ready");
             notify(&[sd_notify::NotifyState::Ready]);
@@ -176,6 +190,14 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
         let _ = node.await;
     }
     outcome
+}
+
+/// Tells the cluster what this node is as soon as it can be told.
+async fn insist_on_status(machine: Arc<Machine>) {
+    while let Err(error) = tell_status(&machine).await {
+        tracing::debug!(%error, "the node's status is not told yet");
+        tokio::time::sleep(STATUS_RETRY).await;
+    }
 }
 
 /// Tells the cluster what this node is.

@@ -7,8 +7,8 @@
 //!   exec, logs ─► RoutedAccess ─► here, or there ──────┘
 //! ```
 //!
-//! Nothing is cached and nothing decided here. Whether the server is there decides what commands
-//! answer; pods, links and rules do not ask.
+//! Nothing is decided here. Whether the server is there decides what commands answer; pods, links
+//! and rules do not ask: what a node saw last is kept on disk for a start without a server.
 
 use netlab_api::client::ClientError;
 use netlab_api::{ApiError, Reason};
@@ -19,6 +19,7 @@ pub use plane::{RemoteControlPlane, ServeTunnel};
 
 mod access;
 mod cluster;
+mod memory;
 mod plane;
 
 /// What went wrong on the way to the server, or what the server said.

@@ -58,6 +58,53 @@ pub struct ViewSnapshot {
     pub names: Vec<ViewNames>,
 }
 
+impl ViewSnapshot {
+    /// The same view after `changes`, which came after it.
+    pub fn apply(&mut self, changes: ViewChanges) {
+        self.revision = self.revision.max(changes.revision);
+        for change in changes.changes {
+            self.apply_one(change);
+        }
+    }
+
+    fn apply_one(&mut self, change: ViewChange) {
+        match change {
+            ViewChange::Pod(pod) => {
+                self.pods.retain(|known| known.metadata.uid != pod.metadata.uid);
+                self.pods.push(*pod);
+            }
+            ViewChange::PodGone { uid, .. } => self.pods.retain(|pod| pod.metadata.uid != uid),
+            ViewChange::Names(names) => {
+                self.names.retain(|known| known.namespace != names.namespace);
+                self.names.push(names);
+            }
+            ViewChange::Name { namespace, pod } => {
+                let names = self.names_of(namespace);
+                names.retain(|known| known.name != pod.name);
+                names.push(pod);
+            }
+            ViewChange::NameGone { namespace, name } => {
+                self.names_of(namespace).retain(|known| known.name != name);
+            }
+            ViewChange::Node(node) => {
+                self.nodes.retain(|known| known.name != node.name);
+                self.nodes.push(node);
+            }
+            ViewChange::NodeGone { name } => self.nodes.retain(|known| known.name != name),
+            ViewChange::Routing(routing) => self.routing = routing,
+        }
+    }
+
+    fn names_of(&mut self, namespace: String) -> &mut Vec<PodName> {
+        let place = self.names.iter().position(|known| known.namespace == namespace);
+        let place = place.unwrap_or_else(|| {
+            self.names.push(ViewNames { namespace, pods: Vec::new() });
+            self.names.len() - 1
+        });
+        &mut self.names[place].pods
+    }
+}
+
 /// What is different, up to one revision.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -285,6 +332,53 @@ mod tests {
             let back: ViewEvent = serde_json::from_str(&text).expect(&text);
             assert_eq!(back, event, "{text}");
         }
+    }
+
+    fn pod(uid: &str) -> Pod {
+        let mut pod = Pod::default();
+        pod.metadata.uid = uid.to_owned();
+        pod
+    }
+
+    #[test]
+    fn changes_lead_from_one_snapshot_to_the_next() {
+        let name = |name: &str| PodName { name: name.to_owned(), ..PodName::default() };
+        let node = |name: &str| ViewNode { name: name.to_owned(), ..ViewNode::default() };
+        let mut view = ViewSnapshot {
+            revision: 4,
+            nodes: vec![node("n1"), node("n2")],
+            pods: vec![pod("a"), pod("b")],
+            ..ViewSnapshot::default()
+        };
+        let routing = Routing { route_mode: RouteMode::Vxlan, accept_encapsulated: false };
+        let (namespace, gone) = ("default".to_owned(), "x".to_owned());
+        let mut newer = node("n2");
+        newer.blocks.push("10.42.0.64/26".parse().expect("a block"));
+        view.apply(ViewChanges {
+            revision: 9,
+            changes: vec![
+                ViewChange::PodGone {
+                    namespace: namespace.clone(),
+                    name: "b".to_owned(),
+                    uid: "b".to_owned(),
+                },
+                ViewChange::Pod(Box::new(pod("c"))),
+                ViewChange::Name { namespace: namespace.clone(), pod: name("x") },
+                ViewChange::Name { namespace: namespace.clone(), pod: name("y") },
+                ViewChange::NameGone { namespace: namespace.clone(), name: gone },
+                ViewChange::Node(newer.clone()),
+                ViewChange::NodeGone { name: "n1".to_owned() },
+                ViewChange::Routing(routing),
+            ],
+        });
+        let expected = ViewSnapshot {
+            revision: 9,
+            routing,
+            nodes: vec![newer],
+            pods: vec![pod("a"), pod("c")],
+            names: vec![ViewNames { namespace, pods: vec![name("y")] }],
+        };
+        assert_eq!(view, expected);
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Seat {
         Ok(Seat {
             config: joined.cluster,
             cluster: Arc::new(RemoteCluster::new(client.clone())),
-            plane: Arc::new(RemoteControlPlane::new(client, serve)),
+            plane: Arc::new(RemoteControlPlane::new(client, serve, &config.state_dir)),
             tunnels: Tunnels::none(),
             // The server knows the way to every node.
             way_to: Box::new(move |_| to_server.clone()),

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! [`ControlPlane`] by way of the server's API.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use hyper::upgrade::Upgraded;
 use netlab_api::client::{Client, ViewStream};
-use netlab_api::view::{NodeReport, ReportAnswer, ViewEvent};
+use netlab_api::view::{NodeReport, ReportAnswer, ViewEvent, ViewSnapshot};
 use netlab_api::{ApiError, Reason};
 
 use super::failed;
+use super::memory::Memory;
 use crate::control::cluster::{Cluster, Filter, Objects, Scope};
 use crate::control::plane::{ControlPlane, NodeView};
 use crate::remote::RemoteCluster;
@@ -31,13 +33,20 @@ pub struct RemoteControlPlane {
     client: Arc<Client>,
     cluster: RemoteCluster,
     serve: ServeTunnel,
+    memory: Arc<Memory>,
 }
 
 impl RemoteControlPlane {
-    /// The server that `client` reaches; what it asks in tunnels is answered by `serve`.
-    pub fn new(client: Arc<Client>, serve: ServeTunnel) -> RemoteControlPlane {
+    /// The server that `client` reaches; what it asks in tunnels is answered by `serve`. What it
+    /// told last is kept in `state_dir`.
+    pub fn new(client: Arc<Client>, serve: ServeTunnel, state_dir: &Path) -> RemoteControlPlane {
         let cluster = RemoteCluster::new(client.clone());
-        RemoteControlPlane { client, cluster, serve }
+        RemoteControlPlane { client, cluster, serve, memory: Memory::of(state_dir) }
+    }
+
+    async fn open_view(&self, node: &str, from: Option<Revision>) -> Result<ViewStream, ApiError> {
+        let view = self.client.view(node, from.map(|from| from.0));
+        tokio::time::timeout(SILENCE, view).await.map_err(|_| silent())?.map_err(failed)
     }
 }
 
@@ -48,14 +57,33 @@ impl ControlPlane for RemoteControlPlane {
         node: &str,
         from: Option<Revision>,
     ) -> Result<Box<dyn NodeView>, ApiError> {
-        let view = self.client.view(node, from.map(|from| from.0));
-        let stream = tokio::time::timeout(SILENCE, view).await.map_err(|_| silent())?;
-        Ok(Box::new(RemoteView {
-            stream: stream.map_err(failed)?,
-            client: self.client.clone(),
-            node: node.to_owned(),
-            serve: self.serve.clone(),
-        }))
+        let error = match self.open_view(node, from).await {
+            Ok(stream) => {
+                return Ok(Box::new(RemoteView {
+                    stream,
+                    client: self.client.clone(),
+                    node: node.to_owned(),
+                    serve: self.serve.clone(),
+                    memory: self.memory.clone(),
+                }));
+            }
+            Err(error) => error,
+        };
+        match error.reason {
+            Reason::Forbidden => self.memory.forget(),
+            Reason::ServiceUnavailable if from.is_none() => {
+                if let Some(snapshot) = self.memory.recall() {
+                    let revision = snapshot.revision;
+                    tracing::warn!(%error, revision, "going on with what was seen last");
+                    return Ok(Box::new(RecalledView {
+                        snapshot: Some(Box::new(snapshot)),
+                        error,
+                    }));
+                }
+            }
+            _ => {}
+        }
+        Err(error)
     }
 
     async fn report(&self, node: &str, report: NodeReport) -> Result<ReportAnswer, ApiError> {
@@ -73,6 +101,21 @@ struct RemoteView {
     client: Arc<Client>,
     node: String,
     serve: ServeTunnel,
+    memory: Arc<Memory>,
+}
+
+/// What was seen last, for a node that starts while its server is away.
+struct RecalledView {
+    snapshot: Option<Box<ViewSnapshot>>,
+    error: ApiError,
+}
+
+#[async_trait]
+impl NodeView for RecalledView {
+    async fn next(&mut self) -> Result<ViewEvent, ApiError> {
+        // Whoever follows asks the server again from there.
+        self.snapshot.take().map(ViewEvent::Snapshot).ok_or_else(|| self.error.clone())
+    }
 }
 
 #[async_trait]
@@ -83,7 +126,10 @@ impl NodeView for RemoteView {
             match event.map_err(|_| silent())?.map_err(failed)? {
                 Some(ViewEvent::Ping) => {}
                 Some(ViewEvent::Dial { tunnel }) => self.dial_back(tunnel),
-                Some(event) => return Ok(event),
+                Some(event) => {
+                    self.memory.see(&event);
+                    return Ok(event);
+                }
                 None => {
                     return Err(ApiError::new(
                         Reason::ServiceUnavailable,

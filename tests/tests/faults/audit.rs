@@ -54,9 +54,9 @@ impl Lab {
             let free: BTreeSet<u64> =
                 spec["free"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
             equal("free offsets twice", free.len(), spec["free"].as_array().unwrap().len())?;
-            // The very first address of the network is nobody's; only the first blocks have it.
+            // The first address is the node's, and the network's very last is nobody's.
             let total = taken.len() + free.len();
-            if !(62..=64).contains(&total) {
+            if !(62..=63).contains(&total) {
                 return Err(format!("{total} addresses in block {}", block["metadata"]["name"]));
             }
             for (ip, holder) in taken {
@@ -153,6 +153,15 @@ impl Lab {
                 }
             }
         }
+        // Addresses of the node's own blocks that no pod has lead nowhere.
+        let blocks = self.client().get("/v1/ipamblocks").map_err(|e| e.to_string())?.ok();
+        let mut nowhere = BTreeSet::new();
+        for block in blocks["items"].as_array().unwrap() {
+            nowhere.insert(block["spec"]["cidr"].as_str().unwrap().to_owned());
+        }
+        let (blackholes, routes): (BTreeSet<_>, BTreeSet<_>) =
+            routes.into_iter().partition(|(to, _)| to.contains('/'));
+        equal("blackholes", blackholes.into_iter().map(|(to, _)| to).collect(), nowhere)?;
         equal("routes", routes, wanted)
     }
 

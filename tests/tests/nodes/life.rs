@@ -129,6 +129,34 @@ fn a_member_is_restarted_and_killed_with_its_pods_untouched() {
 }
 
 #[test]
+fn a_member_that_starts_without_a_server_mends_its_pods_and_hears_the_rest_later() {
+    let mut cluster = Cluster::builder("alone").racks(&[2]).config(GRACE).start();
+    cluster.run_on("n2", "web", &["--ready=tcp:8080", "--", SERVER[0], SERVER[1], SERVER[2]]);
+    let targets = cluster.server().pod_ips("web");
+    let pids = cluster.node("n2").pod_pids("web");
+    let kept = cluster.node("n2").state_dir().join("view.json");
+    wait_until("what it sees is on disk", || {
+        std::fs::read_to_string(&kept).is_ok_and(|text| text.contains("\"web\""))
+    });
+    cluster.node_mut("n2").kill9();
+    cluster.node_mut("n1").kill9();
+    cluster.node("n2").node.ip(&format!("route del {}", targets[0]));
+    cluster.node_mut("n2").start();
+    let n2 = cluster.node("n2");
+    wait_until("the route is back", || {
+        n2.node.ip(&format!("route show {}", targets[0])).contains("dev nl")
+    });
+    assert_eq!(n2.pod_pids("web"), pids, "the same processes");
+    for to in &targets {
+        ask(|words| n2.node.command(words), to);
+    }
+    cluster.node_mut("n1").start();
+    cluster.wait_node("n2", "True");
+    cluster.run_on("n2", "late", &[]);
+    assert_eq!(cluster.ctl(&["exec", "late", "--", "hostname"]).ok().trim(), "late");
+}
+
+#[test]
 fn a_deleted_node_takes_its_pods_blocks_and_routes_with_it() {
     let mut cluster = Cluster::builder("gone").config(GRACE).start();
     cluster.run_on("n1", "client", &[]);
