@@ -15,7 +15,7 @@ use super::difference::{Observed, ObservedMachine};
 use super::folder::Folder;
 use super::plan::ROUTER;
 use super::process::Namespaces;
-use super::step::{Step, What};
+use super::step::{NO_DETECTION, Step, What};
 use super::{cgroup, failed};
 use crate::failure::Failure;
 
@@ -101,6 +101,11 @@ fn add_netns(folder: &Folder, name: &str) -> Result<(String, Arc<Netns>), Failur
     let mut socket = RouteSocket::open_in(&netns).map_err(failed)?;
     let up = LinkChange { up: Some(true), ..LinkChange::of(mark::LOOPBACK_INDEX) };
     socket.request(Request::SetLink(up)).map_err(failed)?;
+    match sysctl::ensure(&netns, &format!("net/{NO_DETECTION}"), "0") {
+        // A kernel without IPv6 has none of its settings.
+        Err(error) if error.is_not_found() => {}
+        done => drop(done.map_err(failed)?),
+    }
     netns.pin(&folder.pin(name)).map_err(failed)?;
     Ok((name.to_owned(), Arc::new(netns)))
 }

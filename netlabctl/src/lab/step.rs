@@ -9,6 +9,11 @@ use ipnet::IpNet;
 
 use super::plan::ROUTER;
 
+/// The setting, below `net/`, by which links that are made from then on wait a second for somebody
+/// who has their link-local address already. Until then a machine finds no neighbour over IPv6, and
+/// in a lab nobody has another's address.
+pub(crate) const NO_DETECTION: &str = "ipv6/conf/default/accept_dad";
+
 /// One change of a lab's network.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Step {
@@ -97,6 +102,8 @@ impl fmt::Display for Step {
             What::DelLink { dev } => write!(f, "ip -n {name} link delete dev {dev}"),
             What::AddNetns => {
                 writeln!(f, "ip netns add {name}")?;
+                let key = format!("net/{NO_DETECTION}");
+                writeln!(f, "ip netns exec {name} sysctl -qw {key}=0")?;
                 write!(f, "ip -n {name} link set dev lo up")
             }
             What::AddBridge { bridge, index, mtu } => {
