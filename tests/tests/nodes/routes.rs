@@ -34,7 +34,7 @@ fn udp(cluster: &Cluster, from: &str, to: &str) -> String {
         true => format!("UDP6:[{to}]:8081"),
         false => format!("UDP4:{to}:8081"),
     };
-    let script = format!("echo over udp | timeout 5 socat -t 2 - {target}");
+    let script = format!("echo over udp | timeout 5 socat -t 5 - {target},readbytes=9");
     cluster.pod_exec(from, &["sh", "-c", &script]).ok()
 }
 
