@@ -2,6 +2,7 @@
 //! Clusters of several nodes: how they join, what they see, how packets cross, what they survive.
 #![allow(clippy::unwrap_used, reason = "these are all tests")]
 
+mod chaos;
 mod drain;
 mod join;
 mod life;

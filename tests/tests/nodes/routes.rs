@@ -11,10 +11,10 @@ const SERVERS: &str = "socat UDP6-RECVFROM:8081,ipv6only=0,fork PIPE & \
     'SYSTEM:read request; echo HTTP/1.0 200 OK; echo; echo $SOCAT_PEERADDR'";
 
 /// What VXLAN takes of a packet over IPv4: IP, UDP, VXLAN and Ethernet headers.
-const VXLAN_HEADER: u32 = 50;
+pub(crate) const VXLAN_HEADER: u32 = 50;
 
 /// Runs a pod with servers on each node: `on-n1`, `on-n2`, …
-fn run_servers(cluster: &Cluster) -> Vec<String> {
+pub(crate) fn run_servers(cluster: &Cluster) -> Vec<String> {
     let mut pods = Vec::new();
     for node in cluster.nodes() {
         let pod = format!("on-{}", node.node_name);
@@ -39,7 +39,7 @@ fn udp(cluster: &Cluster, from: &str, to: &str) -> String {
 }
 
 /// Every pair of pods talks over ICMP at the full MTU, TCP and UDP, and keeps its own addresses.
-fn assert_all_pairs(cluster: &Cluster, pods: &[String], mtu: u32) {
+pub(crate) fn assert_all_pairs(cluster: &Cluster, pods: &[String], mtu: u32) {
     for from in pods {
         let own = cluster.server().pod_ips(from);
         for to in pods {
