@@ -42,6 +42,7 @@ use config::Config;
 use seat::Seat;
 
 pub mod config;
+mod lock;
 mod seat;
 pub mod teardown;
 
@@ -54,8 +55,14 @@ const THOROUGH_ROUNDS: u32 = 120;
 /// The node looks at its own addresses every so many rounds: it means to list all links.
 const STATUS_ROUNDS: u32 = 60;
 
+/// How long a joined node's first status rests that could not be told.
+const STATUS_RETRY: Duration = Duration::from_millis(500);
+
 /// How often is looked whether the socket is still there.
 const SOCKET_LOOK: Duration = Duration::from_secs(2);
+
+/// Name of the socket in the run folder.
+const SOCKET: &str = "netlabd.sock";
 
 /// Name of the store's folder in the state folder.
 const STORE_DIR: &str = "store";
@@ -103,7 +110,7 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let socket = bind_socket(&config.run_dir.join("netlabd.sock"), &config.socket_group)?;
+    let socket = bind_socket(&config.run_dir.join(SOCKET), &config.socket_group)?;
     let options = machine_options(&config, &name, seat.config.clone());
     let machine = Arc::new(Machine::open(options, seat.plane.clone())?);
     let readiness = Readiness::new();
@@ -145,7 +152,7 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
             if let Some(control) = &seat.control {
                 control.watch_nodes(&name);
             }
-            tell_status(&machine).await?;
+            first_tell_status(&machine, seat.control.is_some()).await?;
             gate.open();
             tracing::info!(node = name, "ready");
             notify(&[sd_notify::NotifyState::Ready]);
@@ -176,6 +183,20 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
         let _ = node.await;
     }
     outcome
+}
+
+/// Tells the cluster what this node is. A server elsewhere may be gone at this very moment, and
+/// comes back; one that is here has no such excuse.
+async fn first_tell_status(machine: &Machine, is_server: bool) -> anyhow::Result<()> {
+    loop {
+        match tell_status(machine).await {
+            Err(error) if !is_server => {
+                tracing::warn!(error = format!("{error:#}"), "this node's status is not told yet");
+                tokio::time::sleep(STATUS_RETRY).await;
+            }
+            told => return told,
+        }
+    }
 }
 
 /// Tells the cluster what this node is.
@@ -235,6 +256,7 @@ fn store_options() -> StoreOptions {
 /// addresses change.
 async fn keep_house(control: Option<Arc<Control>>, machine: Arc<Machine>) {
     let mut interval = tokio::time::interval(HOUSEKEEPING);
+    let mut owes_status = false;
     for round in 0_u32.. {
         interval.tick().await;
         let thorough = round.is_multiple_of(THOROUGH_ROUNDS);
@@ -246,10 +268,12 @@ async fn keep_house(control: Option<Arc<Control>>, machine: Arc<Machine>) {
                 tracing::warn!(%error, "tokens that ended stay");
             }
         }
-        if round.is_multiple_of(STATUS_ROUNDS)
-            && let Err(error) = tell_status(&machine).await
-        {
-            tracing::warn!(%error, "the node's status is not told");
+        if owes_status || round.is_multiple_of(STATUS_ROUNDS) {
+            let told = tell_status(&machine).await;
+            owes_status = told.is_err();
+            if let Err(error) = told {
+                tracing::warn!(%error, "the node's status is not told yet");
+            }
         }
     }
 }
