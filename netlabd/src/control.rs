@@ -123,6 +123,13 @@ impl Control {
         self
     }
 
+    /// The same cluster, in which `node` is the node of this process: it is alive while anybody
+    /// asks, and nobody but itself makes it a node.
+    pub fn with_home(self, node: &str) -> Control {
+        self.liveness.set_home(node);
+        self
+    }
+
     /// The cluster's networks and names.
     pub fn config(&self) -> &ClusterConfig {
         &self.config
@@ -404,13 +411,11 @@ impl Control {
         if !moved.is_empty() {
             self.admit_alone(&Wish::Move(moved), false, &placing).await?;
         }
-        let mut waiting = Vec::new();
-        for entry in self.entries(Kind::Pod, None).await?.entries {
-            let pod: Pod = decode_entry(&entry)?;
-            if pod.spec.node_name.is_none() {
-                waiting.push(ObjectKey::of(&pod.into()));
-            }
-        }
+        // Only who holds `placing` makes pods, so the index has all of them once it has caught up.
+        self.feed.caught_up(self.revision().await?).await;
+        let key =
+            |(namespace, name)| ObjectKey { kind: Kind::Pod, namespace: Some(namespace), name };
+        let waiting: Vec<ObjectKey> = self.feed.homeless_pods().into_iter().map(key).collect();
         if waiting.is_empty() {
             self.pods_wait.store(false, Ordering::SeqCst);
             return Ok(());

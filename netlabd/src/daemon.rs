@@ -42,6 +42,7 @@ use config::Config;
 use seat::Seat;
 
 pub mod config;
+mod lock;
 mod seat;
 pub mod teardown;
 
@@ -61,6 +62,9 @@ const STATUS_RETRY: Duration = Duration::from_millis(500);
 
 /// How often is looked whether the socket is still there.
 const SOCKET_LOOK: Duration = Duration::from_secs(2);
+
+/// Name of the socket in the run folder.
+const SOCKET: &str = "netlabd.sock";
 
 /// Name of the store's folder in the state folder.
 const STORE_DIR: &str = "store";
@@ -108,7 +112,7 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let socket = bind_socket(&config.run_dir.join("netlabd.sock"), &config.socket_group)?;
+    let socket = bind_socket(&config.run_dir.join(SOCKET), &config.socket_group)?;
     let options = machine_options(&config, &name, seat.config.clone());
     let machine = Arc::new(Machine::open(options, seat.plane.clone())?);
     let readiness = Readiness::new();
@@ -257,6 +261,7 @@ fn store_options() -> StoreOptions {
 /// addresses change.
 async fn keep_house(control: Option<Arc<Control>>, machine: Arc<Machine>) {
     let mut interval = tokio::time::interval(HOUSEKEEPING);
+    let mut owes_status = false;
     for round in 0_u32.. {
         interval.tick().await;
         let thorough = round.is_multiple_of(THOROUGH_ROUNDS);
@@ -268,10 +273,12 @@ async fn keep_house(control: Option<Arc<Control>>, machine: Arc<Machine>) {
                 tracing::warn!(%error, "tokens that ended stay");
             }
         }
-        if round.is_multiple_of(STATUS_ROUNDS)
-            && let Err(error) = tell_status(&machine).await
-        {
-            tracing::warn!(%error, "the node's status is not told");
+        if owes_status || round.is_multiple_of(STATUS_ROUNDS) {
+            let told = tell_status(&machine).await;
+            owes_status = told.is_err();
+            if let Err(error) = told {
+                tracing::warn!(%error, "the node's status is not told yet");
+            }
         }
     }
 }

@@ -137,6 +137,11 @@ pub(crate) fn end_outdated(folder: &Folder, plan: &Plan) -> Result<(), Failure> 
     Ok(())
 }
 
+/// Whether a node has what it needs to be the one that it was.
+pub(crate) fn has_joined(folder: &Folder, node: &str) -> bool {
+    folder.node(node).join("state/pki/joined.json").exists()
+}
+
 /// Asks the server for a token that lets nodes join, and writes it where they look for it.
 pub(crate) async fn token(folder: &Folder, context: &Context) -> Result<(), Failure> {
     let wish = TokenRequest {

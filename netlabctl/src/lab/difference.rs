@@ -63,19 +63,23 @@ pub(crate) fn difference(
 /// pods could not follow.
 fn rebuilt(plan: &Plan, before: Option<&Plan>) -> BTreeSet<String> {
     let Some(before) = before else { return BTreeSet::new() };
-    let cluster = plan.pod_networks != before.pod_networks;
-    let is_rebuilt = |machine: &&super::plan::Machine| match before.machine(&machine.name) {
+    let is_other = |machine: &super::plan::Machine| match before.machine(&machine.name) {
         Some(then) => {
             let plugs = |machine: &super::plan::Machine| {
                 let ports = machine.ports.iter();
                 let port = |p: &super::plan::Port| Port { faults: Faults::default(), ..p.clone() };
                 ports.map(port).collect::<Vec<_>>()
             };
-            then.kind != machine.kind
-                || plugs(then) != plugs(machine)
-                || (cluster && machine.kind == MachineKind::Node)
+            then.kind != machine.kind || plugs(then) != plugs(machine)
         }
         None => false,
+    };
+    // The first node holds the store: a new one knows none of the others.
+    let cluster =
+        plan.pod_networks != before.pod_networks || plan.nodes().next().is_some_and(is_other);
+    let is_rebuilt = |machine: &&super::plan::Machine| {
+        let is_of_cluster = cluster && machine.kind == MachineKind::Node;
+        is_other(machine) || (is_of_cluster && before.machine(&machine.name).is_some())
     };
     plan.machines.iter().filter(is_rebuilt).map(|machine| machine.name.clone()).collect()
 }

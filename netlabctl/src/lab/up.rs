@@ -180,7 +180,8 @@ async fn build(
     uplink::apply(folder, &mut state, &opened)?;
     fault::apply(folder, &mut state, &opened)?;
     limit::raise(folder, &mut state)?;
-    let context = start_daemons(folder, &state.plan, &steps, &opened, progress).await?;
+    let context =
+        start_daemons(folder, &state.plan, &steps, &opened, args.timeout, progress).await?;
     let nodes: BTreeSet<String> = state.plan.nodes().map(|node| node.name.clone()).collect();
     for gone in old_nodes.difference(&nodes) {
         let node = ObjectRef::new(Kind::Node, None, gone);
@@ -224,6 +225,7 @@ async fn start_daemons(
     plan: &Plan,
     steps: &[Step],
     opened: &kernel::Opened,
+    timeout: Duration,
     progress: &Progress,
 ) -> Result<Context, Failure> {
     let is_start = |step: &&Step| matches!(step.what, What::StartDaemon { .. });
@@ -241,6 +243,9 @@ async fn start_daemons(
     daemon::ready(folder, &server.name, child, progress).await?;
     let context = Context::of_socket(folder.socket(&server.name));
     if !waiting.is_empty() {
+        let new = |node: &&&str| !daemon::has_joined(folder, node);
+        let new: BTreeSet<&str> = waiting.iter().filter(new).copied().collect();
+        forget_nodes(&context, &new, timeout, progress).await?;
         daemon::token(folder, &context).await?;
     }
     // A few at a time: a server that two hundred ask at once answers none of them in time.
@@ -255,6 +260,31 @@ async fn start_daemons(
         })
         .await?;
     Ok(context)
+}
+
+/// Deletes nodes that the cluster had under these names: their machines were made anew, and could
+/// not join under a name that is taken.
+async fn forget_nodes(
+    context: &Context,
+    names: &BTreeSet<&str>,
+    timeout: Duration,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let known = context.client.list_as::<Node>(None, &Selectors::default()).await?.items;
+    let mut doomed = Vec::new();
+    for node in known.iter().filter(|node| names.contains(node.metadata.name.as_str())) {
+        let node = ObjectRef::new(Kind::Node, None, &node.metadata.name);
+        match context.client.delete(&node, &DeleteOptions::default()).await {
+            Ok(object) => doomed.push(object),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if !doomed.is_empty() {
+        progress.set(format!("{} nodes go, and come anew", doomed.len()));
+        delete::gone(context, &doomed, Some(timeout), |_| {}).await?;
+    }
+    Ok(())
 }
 
 async fn label_nodes(context: &Context, plan: &Plan) -> Result<(), Failure> {

@@ -286,7 +286,23 @@ impl Admission<'_, '_> {
             wanted.metadata_mut().generation += 1;
         }
         self.draft.put(&wanted);
+        if let Object::Node(node) = &wanted {
+            self.see_node(node);
+        }
         Ok(wanted)
+    }
+
+    /// Pods of the same request are placed by what it makes of the nodes, and a block that they
+    /// claim is noted in the node as it is going to be.
+    fn see_node(&mut self, changed: &Node) {
+        let nodes = &mut self.placement.nodes;
+        let known = nodes.iter_mut().find(|node| node.metadata.name == changed.metadata.name);
+        if let Some(known) = known {
+            let mut node = changed.clone();
+            // What was read, so that nobody's change in between is lost.
+            node.metadata.resource_version.clone_from(&known.metadata.resource_version);
+            *known = Arc::new(node);
+        }
     }
 }
 

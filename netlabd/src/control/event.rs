@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use netlab_api::event::{EventKind, EventSource, ObjectReference};
+use netlab_api::names::{dns_label, dns_subdomain};
 use netlab_api::resource::{Kind, Object};
 use netlab_api::{ApiError, Event, ObjectMeta, Time};
 
@@ -17,6 +18,12 @@ pub(super) const EVENT_LIFETIME: Duration = Duration::from_secs(3600);
 /// Most events that are kept; beyond it the oldest go, lest a flapping cluster eat the store and
 /// the daemon's memory. It is enough for the start of 1,000 pods.
 pub(super) const MAX_EVENTS: usize = 2000;
+
+/// Bytes of a message that are kept of what a node tells; Kubernetes keeps 1024.
+const MAX_MESSAGE: usize = 4096;
+
+/// Longest word, in bytes, of what a node tells.
+const MAX_WORD: usize = 128;
 
 /// An event about an object that happens now, not yet named or counted.
 pub fn event_about(
@@ -65,10 +72,34 @@ pub(super) fn name_event(event: &mut Event, now: Time) {
 
 /// Joins an event with the equal one that happened before.
 fn count_event(before: &Event, mut event: Event) -> Event {
-    event.count += before.count;
+    event.count = event.count.saturating_add(before.count);
     event.first_timestamp = before.first_timestamp;
     event.metadata.creation_timestamp = before.metadata.creation_timestamp;
     event
+}
+
+/// An event as a node may tell it: it happened on that node, once and not in the future, and it is
+/// about a pod or the node itself. `None` when it is not one that a node has to tell.
+pub(super) fn vouch(mut event: Event, node: &str, now: Time) -> Option<Event> {
+    let about = &event.involved_object;
+    let is_possible = match about.kind.as_str() {
+        "Node" => about.name == node && about.namespace.is_empty(),
+        "Pod" => dns_subdomain(&about.name).is_ok() && dns_label(&about.namespace).is_ok(),
+        _ => false,
+    };
+    let words = [&about.uid, &event.reason, &event.source.component];
+    if !is_possible || words.iter().any(|word| word.len() > MAX_WORD) {
+        return None;
+    }
+    let end = event.message.floor_char_boundary(MAX_MESSAGE);
+    event.message.truncate(end);
+    event.metadata = ObjectMeta::default();
+    event.count = 1;
+    // Later than it happened, if the node could not tell it at once.
+    event.first_timestamp = event.first_timestamp.map(|time| time.min(now));
+    event.last_timestamp = event.last_timestamp.map(|time| time.min(now));
+    node.clone_into(&mut event.source.host);
+    Some(event)
 }
 
 /// Writes a named event, joined with the equal one that happened before.
@@ -126,6 +157,44 @@ mod tests {
         assert_eq!(counted.count, 2);
         assert_eq!(counted.first_timestamp, before.first_timestamp);
         assert_eq!(counted.last_timestamp, Some(at("2026-11-22T10:05:00Z")));
+    }
+
+    #[test]
+    fn a_node_tells_what_happened_on_it_and_no_more() {
+        let now = at("2026-11-22T10:00:00Z");
+        let mut told = event("Started", "2026-11-22T09:00:00Z");
+        told.involved_object.name = "web".to_owned();
+        told.involved_object.namespace = "default".to_owned();
+        told.source.host = "n1".to_owned();
+        let vouched = vouch(told.clone(), "n1", now).expect("is its own");
+        assert_eq!(vouched.last_timestamp, told.last_timestamp);
+        // The name that it gives itself is not what it is stored under.
+        assert_eq!(vouched.metadata, ObjectMeta::default());
+
+        let mut lie = told.clone();
+        lie.source.host = "n2".to_owned();
+        lie.count = u64::MAX;
+        lie.last_timestamp = Some(at("2036-11-22T10:00:00Z"));
+        lie.message = "ä".repeat(1 << 20);
+        let vouched = vouch(lie, "n1", now).expect("the rest of it may be true");
+        assert_eq!((vouched.source.host.as_str(), vouched.count), ("n1", 1));
+        assert_eq!(vouched.last_timestamp, Some(now));
+        assert_eq!(vouched.message.len(), MAX_MESSAGE);
+
+        let refused = |change: &dyn Fn(&mut Event)| {
+            let mut event = told.clone();
+            change(&mut event);
+            assert_eq!(vouch(event, "n1", now), None);
+        };
+        refused(&|event| event.involved_object.name = "web/../x".to_owned());
+        refused(&|event| event.involved_object.namespace = String::new());
+        refused(&|event| event.involved_object.kind = "Namespace".to_owned());
+        refused(&|event| event.reason = "R".repeat(4096));
+        refused(&|event| {
+            event.involved_object.kind = "Node".to_owned();
+            event.involved_object.name = "n2".to_owned();
+            event.involved_object.namespace = String::new();
+        });
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use netlab_api::resource::{Kind, Resource};
 use netlab_api::view::{
@@ -40,6 +41,9 @@ const RECENT: usize = 4096;
 /// Messages that wait for a node; one that is further behind starts anew with a snapshot.
 const QUEUE: usize = 512;
 
+/// How long the feed rests before it reads a store again that could not be read.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// The store's changes on their way to nodes, and how far these are.
 pub(super) struct Feed {
     state: Mutex<State>,
@@ -56,6 +60,8 @@ struct State {
     routing: Routing,
     /// Pods by namespace and name.
     pods: BTreeMap<String, BTreeMap<String, PodFacts>>,
+    /// Namespaces and names of pods that no node has.
+    homeless: BTreeSet<(String, String)>,
     /// How many pods of a namespace a node has.
     homes: HashMap<String, BTreeMap<String, usize>>,
     nodes: BTreeMap<String, NodeFacts>,
@@ -83,6 +89,8 @@ struct NodeFacts {
     view: ViewNode,
     ready: bool,
     lost: bool,
+    /// It is being deleted.
+    going: bool,
 }
 
 /// What a change was about.
@@ -191,12 +199,14 @@ impl Feed {
                 Err(WatchError::Closed) => return,
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "the nodes' views begin anew");
-                    match feed.read_all(&*store).await {
-                        Ok(again) => watch = again,
-                        Err(error) => {
-                            tracing::error!(%error, "no node hears of changes any more");
-                            return;
+                    loop {
+                        match feed.read_all(&*store).await {
+                            Ok(again) => break watch = again,
+                            Err(error) => {
+                                tracing::error!(%error, "no node hears of changes: trying again");
+                            }
                         }
+                        tokio::time::sleep(RETRY).await;
                     }
                 }
             }
@@ -209,7 +219,12 @@ impl Feed {
         let mut state = self.lock();
         let item = match from.filter(|from| *from >= state.oldest && *from <= state.revision) {
             Some(from) => Item::Changes(state.revision, state.since(node, from)),
-            None => state.snapshot(node),
+            None => {
+                // It starts from nothing, perhaps after its machine did: what it said before is no
+                // longer what its kernel has.
+                state.reports.remove(node);
+                state.snapshot(node)
+            }
         };
         // The channel is new and holds more than one.
         let _ = sender.try_send(item);
@@ -245,15 +260,28 @@ impl Feed {
         self.lock().nodes.get(node).is_some_and(|facts| facts.lost)
     }
 
+    /// Whether there is such a node.
+    pub(super) fn has_node(&self, node: &str) -> bool {
+        self.lock().nodes.contains_key(node)
+    }
+
+    /// Lost nodes that are being deleted: they will not let go of their pods.
+    pub(super) fn deserted_nodes(&self) -> Vec<String> {
+        let state = self.lock();
+        let deserted = state.nodes.iter().filter(|(_, facts)| facts.lost && facts.going);
+        deserted.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Namespaces and names of the pods of a node.
     pub(super) fn pods_on(&self, node: &str) -> Vec<(String, String)> {
         let state = self.lock();
-        let mut found = Vec::new();
-        for (namespace, pods) in &state.pods {
-            let here = pods.iter().filter(|(_, facts)| facts.node.as_deref() == Some(node));
-            found.extend(here.map(|(name, _)| (namespace.clone(), name.clone())));
-        }
-        found
+        let pods = state.pods_of_node(node);
+        pods.map(|(namespace, name, _)| (namespace.to_owned(), name.to_owned())).collect()
+    }
+
+    /// Namespaces and names of pods that no node has.
+    pub(super) fn homeless_pods(&self) -> Vec<(String, String)> {
+        self.lock().homeless.iter().cloned().collect()
     }
 
     /// Notes how far a node's kernel is.
@@ -292,7 +320,10 @@ impl Feed {
             .map(|name| ((*name).clone(), reported(name)))
             .collect();
         match lagging.is_empty() {
-            true => Standing::Done(state.reports.values().cloned().collect()),
+            // What others could not program when they were last heard is no news.
+            true => Standing::Done(
+                ready.iter().filter_map(|name| state.reports.get(*name)).cloned().collect(),
+            ),
             false => Standing::Lagging(lagging),
         }
     }
@@ -592,10 +623,8 @@ impl State {
     }
 
     fn snapshot(&self, node: &str) -> Item {
-        let of_node = |facts: &&PodFacts| facts.node.as_deref() == Some(node);
-        let pods =
-            self.pods.values().flat_map(BTreeMap::values).filter(of_node).map(|f| f.entry.clone());
-        let local = self.pods.keys().filter(|namespace| self.pods_of(namespace, node) > 0);
+        let pods = self.pods_of_node(node).map(|(_, _, facts)| facts.entry.clone());
+        let local = self.namespaces_of(node);
         let snapshot = ViewSnapshot {
             revision: self.revision.0,
             routing: self.routing,
@@ -618,15 +647,33 @@ impl State {
         }
     }
 
+    /// Namespaces of which a node has pods.
+    fn namespaces_of(&self, node: &str) -> impl Iterator<Item = &str> {
+        let namespaces = self.pods.keys().map(String::as_str);
+        namespaces.filter(move |namespace| self.pods_of(namespace, node) > 0)
+    }
+
+    /// Namespace, name and facts of the pods of a node.
+    fn pods_of_node(&self, node: &str) -> impl Iterator<Item = (&str, &str, &PodFacts)> {
+        self.namespaces_of(node).flat_map(move |namespace| {
+            let pods = self.pods.get(namespace).into_iter().flatten();
+            let here = pods.filter(move |(_, facts)| facts.node.as_deref() == Some(node));
+            here.map(move |(name, facts)| (namespace, name.as_str(), facts))
+        })
+    }
+
     fn pods_of(&self, namespace: &str, node: &str) -> usize {
         self.homes.get(namespace).and_then(|homes| homes.get(node)).copied().unwrap_or(0)
     }
 
     fn put_pod(&mut self, namespace: &str, name: &str, facts: PodFacts) {
         self.remove_pod(namespace, name);
-        if let Some(node) = &facts.node {
-            let homes = self.homes.entry(namespace.to_owned()).or_default();
-            *homes.entry(node.clone()).or_default() += 1;
+        match &facts.node {
+            Some(node) => {
+                let homes = self.homes.entry(namespace.to_owned()).or_default();
+                *homes.entry(node.clone()).or_default() += 1;
+            }
+            None => drop(self.homeless.insert((namespace.to_owned(), name.to_owned()))),
         }
         self.pods.entry(namespace.to_owned()).or_default().insert(name.to_owned(), facts);
     }
@@ -637,9 +684,11 @@ impl State {
         if pods.is_empty() {
             self.pods.remove(namespace);
         }
-        let (Some(node), Some(homes)) = (&facts.node, self.homes.get_mut(namespace)) else {
+        let Some(node) = &facts.node else {
+            self.homeless.remove(&(namespace.to_owned(), name.to_owned()));
             return;
         };
+        let Some(homes) = self.homes.get_mut(namespace) else { return };
         if let Some(count) = homes.get_mut(node) {
             *count -= 1;
             if *count == 0 {
@@ -739,6 +788,7 @@ impl NodeFacts {
             view: ViewNode::of(&node),
             ready: node.is_ready(),
             lost: super::liveness::is_lost(&node),
+            going: node.metadata.deletion_timestamp.is_some(),
         })
     }
 }

@@ -9,7 +9,7 @@
 //! When a node was heard is not stored: after a start of the server every node has the whole grace
 //! to be heard again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,11 @@ impl Liveness {
         Liveness { heard: Mutex::default(), grace, home: OnceLock::new() }
     }
 
+    pub(super) fn set_home(&self, node: &str) {
+        // Said twice, it is the same name.
+        let _ = self.home.set(node.to_owned());
+    }
+
     /// Whether this is the node of this process.
     pub(super) fn is_home(&self, node: &str) -> bool {
         self.home.get().is_some_and(|home| home == node)
@@ -75,30 +80,70 @@ impl Liveness {
             let last = *heard.entry((*node).clone()).or_insert(now);
             !self.is_home(node) && now.duration_since(last) >= self.grace
         };
-        nodes.into_iter().filter(|node| is_lost(node)).cloned().collect()
+        let nodes: BTreeSet<&String> = nodes.into_iter().collect();
+        let lost = nodes.iter().copied().filter(|node| is_lost(node)).cloned().collect();
+        // Of nodes that are gone, or lost already, nothing has to be remembered.
+        heard.retain(|node, _| nodes.contains(node));
+        lost
+    }
+
+    /// Whether a node is still not heard: it may have been, since it was found lost.
+    fn is_silent(&self, node: &str, now: Instant) -> bool {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get(node).is_none_or(|last| now.duration_since(*last) >= self.grace)
+    }
+
+    /// This process did not run for so long: it could hear nobody, and nobody is to blame.
+    fn forgive(&self, absence: Duration, now: Instant) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        for last in heard.values_mut() {
+            *last = (*last + absence).min(now);
+        }
     }
 }
 
 impl Control {
     /// Looks for lost nodes for as long as the cluster is open. `home` is the node of this process.
     pub fn watch_nodes(self: &Arc<Self>, home: &str) {
-        // Said twice, it is the same name.
-        let _ = self.liveness.home.set(home.to_owned());
+        self.liveness.set_home(home);
         let control = Arc::downgrade(self);
-        let mut interval = tokio::time::interval(self.liveness.grace / LOOKS_A_GRACE);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let pause = self.liveness.grace / LOOKS_A_GRACE;
+        let heartbeat = self.liveness.heartbeat();
         tokio::spawn(async move {
             loop {
-                interval.tick().await;
+                let began = Instant::now();
+                tokio::time::sleep(pause).await;
+                let absence = began.elapsed().saturating_sub(pause);
                 let Some(control) = control.upgrade() else { return };
-                let ready = control.feed.ready_nodes();
-                for node in control.liveness.lost(&ready, Instant::now()) {
-                    if let Err(error) = control.mark_lost(&node).await {
-                        tracing::warn!(node, %error, "a lost node still counts as ready");
-                    }
+                // A machine that was overloaded or stopped has heartbeats yet to read.
+                if absence >= heartbeat {
+                    tracing::warn!(
+                        ?absence,
+                        "this server was held up: nodes get longer to be heard"
+                    );
+                    control.liveness.forgive(absence, Instant::now());
                 }
+                control.look_for_lost_nodes().await;
             }
         });
+    }
+
+    async fn look_for_lost_nodes(&self) {
+        let ready = self.feed.ready_nodes();
+        for node in self.liveness.lost(&ready, Instant::now()) {
+            // Marking the ones before it may have taken a while.
+            if self.liveness.is_silent(&node, Instant::now())
+                && let Err(error) = self.mark_lost(&node).await
+            {
+                tracing::warn!(node, %error, "a lost node still counts as ready");
+            }
+        }
+        // Deleted while they were alive, and lost before they had let go of their pods.
+        for node in self.feed.deserted_nodes() {
+            if let Err(error) = self.remove_deserted(&node).await {
+                tracing::warn!(node, %error, "a lost node is not deleted yet");
+            }
+        }
     }
 
     /// A node was not heard: neither it nor its pods are ready.
@@ -147,11 +192,18 @@ impl Control {
         )
         .await?;
         self.record_events(vec![event]).await;
-        self.remove_deserted(name).await
+        Ok(())
     }
 
     /// A lost node was heard again: its pods are as ready as their commands were.
     pub(super) async fn mark_back(&self, name: &str) -> Result<(), ApiError> {
+        self.bring_back(name).await?;
+        self.place_waiting().await;
+        Ok(())
+    }
+
+    /// As [`Control::mark_back`], without a look for pods that may be placed on it now.
+    pub(super) async fn bring_back(&self, name: &str) -> Result<(), ApiError> {
         tracing::info!(node = name, "a lost node is back: Ready");
         self.change_node_and_pods(
             name,
@@ -182,9 +234,7 @@ impl Control {
                 Some(())
             },
         )
-        .await?;
-        self.place_waiting().await;
-        Ok(())
+        .await
     }
 
     /// Changes a node and its pods in one write; nothing is written when the node is left as it is.
@@ -239,6 +289,31 @@ mod tests {
         assert_eq!(liveness.lost([&n1, &n2], at(15)), ["n1", "n2"]);
         liveness.hear("n1", at(15));
         assert_eq!(liveness.lost([&n1, &n2], at(16)), ["n2"]);
+    }
+
+    #[test]
+    fn nodes_are_not_blamed_for_the_time_in_which_nobody_listened() {
+        let liveness = Liveness::new(Duration::from_secs(10));
+        let (n1, n2) = ("n1".to_owned(), "n2".to_owned());
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        liveness.hear("n1", at(0));
+        liveness.hear("n2", at(8));
+        // Stopped from 1 to 31, and meanwhile n2's heartbeat came in.
+        liveness.forgive(Duration::from_secs(30), at(31));
+        assert!(liveness.lost([&n1, &n2], at(31)).is_empty());
+        assert_eq!(liveness.lost([&n1, &n2], at(40)), ["n1"]);
+        assert_eq!(liveness.lost([&n1, &n2], at(41)), ["n1", "n2"]);
+    }
+
+    #[test]
+    fn only_nodes_that_count_as_ready_are_remembered() {
+        let liveness = Liveness::new(Duration::from_secs(10));
+        let start = Instant::now();
+        liveness.hear("n1", start);
+        liveness.hear("deleted", start);
+        assert!(liveness.lost([&"n1".to_owned()], start).is_empty());
+        assert_eq!(liveness.heard.lock().unwrap().keys().collect::<Vec<_>>(), ["n1"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::cluster::{Cluster, DeleteOptions, Filter, ObjectKey, Objects, Scope};
 use super::draft::{Draft, commit_failed, decode_entry};
-use super::event::{name_event, put_event};
+use super::event::{name_event, put_event, vouch};
 use super::ipam::Blocks;
 use super::membership::member_path;
 use super::plane::{ControlPlane, NodeView};
@@ -36,6 +36,7 @@ impl ControlPlane for Control {
 
     async fn report(&self, node: &str, report: NodeReport) -> Result<ReportAnswer, ApiError> {
         let NodeReport { status, programmed, pods, finalized, events } = report;
+        self.check_node(node).await?;
         self.liveness.hear(node, Instant::now());
         // Before what follows, which is news of later than the loss.
         if self.feed.is_lost(node) {
@@ -58,7 +59,9 @@ impl ControlPlane for Control {
             self.finalize_pods(node, finalized).await?;
         }
         if !events.is_empty() {
-            self.record_events(events).await;
+            let now = Time::now();
+            let events = events.into_iter();
+            self.record_events(events.filter_map(|event| vouch(event, node, now)).collect()).await;
         }
         let heartbeat = self.liveness.heartbeat();
         Ok(ReportAnswer { heartbeat_millis: heartbeat.as_millis().try_into().unwrap_or(u64::MAX) })
@@ -70,6 +73,17 @@ impl ControlPlane for Control {
 }
 
 impl Control {
+    /// Refuses a node that is none, or none any more: what it still says must not make it one
+    /// again. The node of this process makes itself.
+    async fn check_node(&self, name: &str) -> Result<(), ApiError> {
+        if self.feed.has_node(name) || self.liveness.is_home(name) {
+            return Ok(());
+        }
+        // One that has just joined may not be in the index yet.
+        let key = ObjectKey::of(&Node::named(name).into());
+        Cluster::get(self, &key).await.map(|_| ())
+    }
+
     /// Says something in a node's view that has nothing to do with objects; whether anybody
     /// follows it.
     pub fn tell_node(&self, node: &str, event: ViewEvent) -> bool {
@@ -85,6 +99,12 @@ impl Control {
         for _ in 0..MAX_ROUNDS {
             let mut draft = Draft::new(&*self.store);
             let found: Option<Node> = draft.get_as(None, name).await?;
+            if found.as_ref().is_some_and(super::liveness::is_lost) {
+                // With its pods; what it says of itself alone would not bring them back.
+                drop(draft);
+                self.bring_back(name).await?;
+                continue;
+            }
             let is_new = found.is_none();
             let mut node = found.unwrap_or_else(|| new_node(name, NodeStatus::default(), now));
             for condition in &mut status.conditions {

@@ -13,6 +13,7 @@ use netlab_api::Time;
 use netlab_api::client::{Client, Dial, Dialing, Io, Transport};
 
 use super::config::Config;
+use super::lock::StateLock;
 use super::{STORE_DIR, store_options};
 use crate::control::Control;
 use crate::control::cluster::Cluster;
@@ -42,6 +43,8 @@ pub(super) struct Seat {
     pub(super) port: Option<BoundPort>,
     /// Where the one goes who serves what the server asks.
     pub(super) asked: Option<Arc<OnceLock<TunnelServer>>>,
+    /// Keeps others from this state directory; a server's store does so itself.
+    pub(super) _lock: Option<StateLock>,
 }
 
 impl Seat {
@@ -52,7 +55,8 @@ impl Seat {
     pub(super) async fn server(config: &Config, name: &str) -> anyhow::Result<Seat> {
         let store = SledStore::open(&config.state_dir.join(STORE_DIR), store_options())?;
         let control = Control::open(Arc::new(store), config.cluster()?).await?;
-        let control = Arc::new(control.with_node_grace(config.node_grace));
+        let control = control.with_node_grace(config.node_grace).with_home(name);
+        let control = Arc::new(control);
         if let Some(mode) = config.route_mode {
             control.configure_route_mode(mode).await?;
         }
@@ -72,6 +76,7 @@ impl Seat {
             control: Some(control),
             port,
             asked: None,
+            _lock: None,
         })
     }
 
@@ -80,6 +85,7 @@ impl Seat {
     /// # Errors
     /// When the server refuses.
     pub(super) async fn member(config: &Config, options: &JoinOptions) -> anyhow::Result<Seat> {
+        let lock = StateLock::take(&config.state_dir)?;
         let joined = crate::trust::join(options).await?;
         tracing::info!(server = joined.server, node = joined.node, "a node of the cluster");
         let connector = joined.connector;
@@ -104,6 +110,7 @@ impl Seat {
             control: None,
             port: None,
             asked: Some(asked),
+            _lock: Some(lock),
         })
     }
 }

@@ -14,13 +14,15 @@ use netlab_link::{Netns, PodLinkId, RouteSocket, observe_node, remove_pod_links}
 use nix::mount::{MntFlags, umount2};
 
 use super::config::Config;
-use super::{STORE_DIR, require_root};
+use super::lock::{StateInUse, StateLock};
+use super::{SOCKET, STORE_DIR, require_root};
 use crate::node::forwarding;
 use crate::node::masquerade::Masquerade;
 use crate::node::network::apply::host_links;
 use crate::node::network::fabric;
 use crate::node::pod::Runtime;
 use crate::node::reconciler::drift::FORWARDING_JOURNAL;
+use crate::server::{SocketError, SocketLock, lock_socket};
 use crate::store::{OpenError, Options, SledStore};
 
 /// How long a killed process may take to be gone.
@@ -32,7 +34,7 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// When a daemon is running, and everything that could not be removed.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     require_root()?;
-    let _lock = lock(config)?;
+    let _locks = lock(config)?;
     let mut errors: Vec<String> = Vec::new();
     let mut note = |what: &str, done: anyhow::Result<()>| {
         if let Err(error) = done {
@@ -56,18 +58,46 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keeps daemons from starting meanwhile, and finds out whether one is there. A store that cannot
-/// be opened for another reason is going to be removed anyway.
-fn lock(config: &Config) -> anyhow::Result<Option<SledStore>> {
-    let dir = config.state_dir.join(STORE_DIR);
+/// What keeps daemons from starting meanwhile: a server by its store, a joined node by its state
+/// directory, and either by its socket.
+struct Locks {
+    _store: Option<SledStore>,
+    _state: Option<StateLock>,
+    _socket: Option<SocketLock>,
+}
+
+/// Keeps daemons from starting meanwhile, and finds out whether one is there.
+fn lock(config: &Config) -> anyhow::Result<Locks> {
+    let running = "a running netlabd would only put everything back: stop it first";
+    let store = lock_store(&config.state_dir.join(STORE_DIR)).context(running)?;
+    let state = match config.state_dir.exists() {
+        true => match StateLock::take(&config.state_dir) {
+            Err(error) if error.is::<StateInUse>() => return Err(error.context(running)),
+            lock => Some(lock?),
+        },
+        false => None,
+    };
+    let socket = match config.run_dir.exists() {
+        true => match lock_socket(&config.run_dir.join(SOCKET)) {
+            Err(error @ SocketError::InUse { .. }) => {
+                return Err(anyhow::Error::from(error).context(running));
+            }
+            lock => Some(lock?),
+        },
+        false => None,
+    };
+    Ok(Locks { _store: store, _state: state, _socket: socket })
+}
+
+/// A store that cannot be opened for another reason than that it is in use is going to be removed
+/// anyway.
+fn lock_store(dir: &Path) -> Result<Option<SledStore>, OpenError> {
     if !dir.exists() {
         return Ok(None);
     }
-    match SledStore::open(&dir, Options::default()) {
-        Ok(store) => Ok(Some(store)),
-        Err(error @ OpenError::InUse { .. }) => Err(anyhow::Error::from(error)
-            .context("a running netlabd would only put everything back: stop it first")),
-        Err(_) => Ok(None),
+    match SledStore::open(dir, Options::default()) {
+        Err(error @ OpenError::InUse { .. }) => Err(error),
+        opened => Ok(opened.ok()),
     }
 }
 

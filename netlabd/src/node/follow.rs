@@ -88,7 +88,6 @@ async fn follow_once(
 pub(super) async fn beat(machine: Arc<Machine>) {
     let mut pause = HEARTBEAT;
     loop {
-        tokio::time::sleep(pause).await;
         let report = machine.cluster.report(&machine.options.name, NodeReport::default());
         // A server that does not answer must not keep the next from being tried.
         match tokio::time::timeout(pause.max(Duration::from_millis(500)), report).await {
@@ -99,5 +98,6 @@ pub(super) async fn beat(machine: Arc<Machine>) {
             Ok(Err(error)) => tracing::debug!(%error, "the cluster does not hear this node"),
             Err(_) => tracing::debug!("the cluster does not answer this node"),
         }
+        tokio::time::sleep(pause).await;
     }
 }

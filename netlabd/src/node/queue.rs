@@ -21,6 +21,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Most events that wait while the cluster cannot be told; the newest are dropped beyond it.
 const MAX_WAITING_EVENTS: usize = 2000;
 
+/// Most statuses, and most events, of one report: the server takes only so many bytes, and after an
+/// outage all that a large node has to say waits at once.
+const REPORT: usize = 512;
+
 /// What waits to be told.
 #[derive(Debug, Default)]
 pub struct ReportQueue {
@@ -86,7 +90,7 @@ impl ReportQueue {
     async fn drain_rest(&self, node: &str, cluster: &dyn ControlPlane) {
         loop {
             self.filled.notified().await;
-            let Waiting { statuses, events } = mem::take(&mut *self.lock());
+            let Waiting { statuses, events } = self.take_some();
             if !statuses.is_empty() {
                 let pods = statuses
                     .iter()
@@ -111,6 +115,22 @@ impl ReportQueue {
         }
     }
 
+    /// As much as fits into one report of each; the rest is for the next round.
+    fn take_some(&self) -> Waiting {
+        let mut waiting = self.lock();
+        let later = match waiting.statuses.keys().nth(REPORT).cloned() {
+            Some(first) => waiting.statuses.split_off(&first),
+            None => BTreeMap::new(),
+        };
+        let statuses = mem::replace(&mut waiting.statuses, later);
+        let count = waiting.events.len().min(REPORT);
+        let events = waiting.events.drain(..count).collect();
+        if !waiting.statuses.is_empty() || !waiting.events.is_empty() {
+            self.filled.notify_one();
+        }
+        Waiting { statuses, events }
+    }
+
     /// Statuses wait again, unless newer ones do, and events in front of newer ones.
     fn put_back(&self, statuses: BTreeMap<PodIdentity, PodStatus>, mut events: Vec<Event>) {
         let mut waiting = self.lock();
@@ -131,5 +151,42 @@ impl ReportQueue {
 
     fn lock_programmed(&self) -> std::sync::MutexGuard<'_, Option<ProgrammedReport>> {
         self.programmed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlab_api::event::EventKind;
+
+    use super::*;
+    use crate::control::event::event_about;
+
+    #[tokio::test]
+    async fn what_waits_is_told_in_reports_that_the_server_takes() {
+        let queue = ReportQueue::default();
+        let pods = REPORT * 2 + 1;
+        let about = netlab_api::Pod::default().into();
+        let event = event_about(&about, EventKind::Normal, "Started", String::new(), "node", "n1");
+        for number in 0..pods {
+            let pod = PodIdentity {
+                namespace: "default".to_owned(),
+                name: format!("web-{number}"),
+                uid: number.to_string(),
+            };
+            queue.status(pod, PodStatus::default());
+            queue.event(event.clone());
+        }
+        let mut told = Vec::new();
+        loop {
+            // As long as something waits, whoever drains the queue is woken.
+            queue.filled.notified().await;
+            let Waiting { statuses, events } = queue.take_some();
+            assert_eq!(statuses.len(), events.len());
+            told.push(statuses.len());
+            if told.iter().sum::<usize>() == pods {
+                break;
+            }
+        }
+        assert_eq!(told, [REPORT, REPORT, 1]);
     }
 }

@@ -90,6 +90,8 @@ pub(super) enum Input {
     Rules(netlab_nft::Event),
     /// Time to look at a pod again.
     Look { uid: String },
+    /// Time to try again what failed between nodes.
+    RetryFabric,
 }
 
 /// The loop, and all that it knows.
@@ -114,6 +116,10 @@ pub struct Reconciler {
     fabric_is_stale: bool,
     /// Somebody may have taken something away from the fabric.
     doubt_fabric: bool,
+    /// Why the fabric is not as it must be, if it is not.
+    fabric_failure: Option<String>,
+    /// It is going to be tried again.
+    retries_fabric: bool,
     /// What the fabric cannot do, as it was last told.
     problems: Vec<String>,
     /// MTU of pod links.
@@ -185,6 +191,8 @@ impl Reconciler {
             fabric: None,
             fabric_is_stale: false,
             doubt_fabric: false,
+            fabric_failure: None,
+            retries_fabric: false,
             problems: Vec::new(),
             mtu,
             hosts: BTreeMap::new(),
@@ -265,7 +273,7 @@ impl Reconciler {
             Input::Attached => self.retell = true,
             Input::View(ViewEvent::Snapshot(snapshot)) => self.take_snapshot(*snapshot).await?,
             Input::View(ViewEvent::Changes(changes)) => {
-                self.seen = self.seen.max(Revision(changes.revision));
+                self.seen = Revision(changes.revision);
                 changes.changes.into_iter().for_each(|change| self.take_change(change));
             }
             Input::View(ViewEvent::Ping | ViewEvent::Dial { .. }) => {}
@@ -281,6 +289,10 @@ impl Reconciler {
             Input::Drift(event) => self.take_drift(event).await,
             Input::Rules(event) => self.take_rules(event).await,
             Input::Look { uid } => drop(self.touched.insert(uid)),
+            Input::RetryFabric => {
+                self.retries_fabric = false;
+                self.fabric_is_stale = true;
+            }
         }
         Ok(())
     }
@@ -508,6 +520,7 @@ impl Reconciler {
                 let link = entry.link.map(|link| link.id);
                 let link = link.or_else(|| recorded_link(&dir, &entry.full_name()));
                 let pod = entry.identity();
+                let is_object_gone = entry.is_object_gone;
                 if let Some(link) = entry.link {
                     self.by_index.remove(&link.host_index);
                 }
@@ -517,7 +530,8 @@ impl Reconciler {
                         other != uid && entry.link.is_some_and(|link| link.id == *id)
                     })
                 };
-                let removal = Removal { pod, link: link.filter(|id| !is_of_another(id)) };
+                let removal =
+                    Removal { pod, link: link.filter(|id| !is_of_another(id)), is_object_gone };
                 // The worker ends only with the daemon.
                 let _ = self.removals.send(removal);
             }
@@ -599,15 +613,17 @@ impl Reconciler {
         if self.touched.iter().any(|uid| self.wants_link(uid)) {
             return;
         }
-        let failures = self
+        let pods = self
             .entries
             .values()
             .filter(|entry| entry.link.is_none() && !entry.removing)
             .filter_map(|entry| {
                 let (_, message) = entry.facts.failure.as_ref()?;
                 Some(format!("pod/{}: {message}", entry.full_name()))
-            })
-            .collect();
+            });
+        let node = &self.machine.options.name;
+        let fabric = self.fabric_failure.iter().map(|message| format!("node/{node}: {message}"));
+        let failures = fabric.chain(pods).collect();
         self.reported = Some(self.seen);
         self.retell = false;
         self.machine.reports.programmed(ProgrammedReport { revision: self.seen.0, failures });

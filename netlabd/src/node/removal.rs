@@ -8,7 +8,7 @@
 //! In this order an address is only free once nothing in the kernel answers to it. Each step is
 //! fine with having been done before, so a removal that was cut short is simply done again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::sync::Arc;
@@ -37,6 +37,8 @@ const ROUND: usize = 512;
 pub(super) struct Removal {
     pub(super) pod: PodIdentity,
     pub(super) link: Option<PodLinkId>,
+    /// The cluster knows it no more, and is not to be told.
+    pub(super) is_object_gone: bool,
 }
 
 /// How a removal ended.
@@ -62,6 +64,8 @@ pub(super) async fn work(
     let mut round = Vec::new();
     while wanted.recv_many(&mut round, ROUND).await > 0 {
         let removals = std::mem::take(&mut round);
+        let forgotten: BTreeSet<PodIdentity> =
+            removals.iter().filter(|r| r.is_object_gone).map(|r| r.pod.clone()).collect();
         let worker = machine.clone();
         let removed = tokio::task::spawn_blocking(move || remove(&worker, &removals)).await;
         let mut removed = match removed {
@@ -73,9 +77,13 @@ pub(super) async fn work(
         for pod in &gone {
             machine.reports.forget(pod);
         }
-        let report = NodeReport { finalized: gone, ..NodeReport::default() };
-        if let Err(error) = machine.cluster.report(&machine.options.name, report).await {
-            for removed in removed.iter_mut().filter(|r| r.failure.is_none()) {
+        let finalized: Vec<_> = gone.into_iter().filter(|pod| !forgotten.contains(pod)).collect();
+        let report = NodeReport { finalized, ..NodeReport::default() };
+        if !report.finalized.is_empty()
+            && let Err(error) = machine.cluster.report(&machine.options.name, report).await
+        {
+            let untold = |r: &&mut Removed| r.failure.is_none() && !forgotten.contains(&r.pod);
+            for removed in removed.iter_mut().filter(untold) {
                 removed.failure = Some(error.to_string());
             }
         }

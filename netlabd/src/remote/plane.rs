@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hyper::upgrade::Upgraded;
-use netlab_api::client::{Client, ViewStream};
+use netlab_api::client::{Client, ClientError, ViewStream};
 use netlab_api::view::{NodeReport, ReportAnswer, ViewEvent, ViewSnapshot};
 use netlab_api::{ApiError, Reason};
 
@@ -122,8 +122,11 @@ impl NodeView for RecalledView {
 impl NodeView for RemoteView {
     async fn next(&mut self) -> Result<ViewEvent, ApiError> {
         loop {
-            let event = tokio::time::timeout(SILENCE, self.stream.next()).await;
-            match event.map_err(|_| silent())?.map_err(failed)? {
+            let event = self.stream.next(SILENCE).await.map_err(|error| match error {
+                ClientError::NoAnswer { .. } => silent(),
+                error => failed(error),
+            })?;
+            match event {
                 Some(ViewEvent::Ping) => {}
                 Some(ViewEvent::Dial { tunnel }) => self.dial_back(tunnel),
                 Some(event) => {

@@ -143,6 +143,18 @@ pub fn bind_socket(path: &Path, group: &str) -> Result<BoundSocket, SocketError>
     Ok(BoundSocket { listener, group, file: Some(file) })
 }
 
+/// Keeps daemons from listening on `path`; for those who take away what a daemon works with.
+///
+/// # Errors
+/// [`SocketError::InUse`] when one does already.
+pub fn lock_socket(path: &Path) -> Result<SocketLock, SocketError> {
+    Lock::take(path).map(SocketLock)
+}
+
+/// No daemon starts to listen while this is held.
+#[derive(Debug)]
+pub struct SocketLock(#[expect(dead_code, reason = "held, and dropped")] Lock);
+
 /// A listening socket at `path`, and the device and inode of its file.
 fn make(path: &Path, address: &UnixAddr, group: Option<u32>) -> io::Result<(OwnedFd, (u64, u64))> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;

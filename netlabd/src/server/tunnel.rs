@@ -73,8 +73,9 @@ impl Tunnels {
         let key = (node.to_owned(), tunnel);
         let (arrived, arrival) = oneshot::channel();
         self.lock().insert(key.clone(), arrived);
+        // Whoever asked may hang up while the node dials.
+        let _awaited = Awaited { tunnels: self, key };
         if !(self.tell)(node, ViewEvent::Dial { tunnel }) {
-            self.lock().remove(&key);
             return Err(io::Error::new(
                 io::ErrorKind::NotConnected,
                 format!("node `{node}` is not connected: is netlabd running on it?"),
@@ -82,18 +83,27 @@ impl Tunnels {
         }
         match tokio::time::timeout(PATIENCE, arrival).await {
             Ok(Ok(upgraded)) => Ok(Box::new(TokioIo::new(upgraded))),
-            _ => {
-                self.lock().remove(&key);
-                Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    format!("node `{node}` did not connect back within {PATIENCE:?}"),
-                ))
-            }
+            _ => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("node `{node}` did not connect back within {PATIENCE:?}"),
+            )),
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, u64), oneshot::Sender<Upgraded>>> {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A tunnel is awaited for as long as this lives.
+struct Awaited<'a> {
+    tunnels: &'a Tunnels,
+    key: (String, u64),
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.tunnels.lock().remove(&self.key);
     }
 }
 
@@ -135,5 +145,24 @@ impl Dial for WayToNode {
 
     fn describe(&self) -> String {
         format!("node {}", self.node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tunnel_is_forgotten_when_nobody_waits_for_it_any_more() {
+        let (told, mut dials) = tokio::sync::mpsc::unbounded_channel();
+        let tunnels = Tunnels::new(move |node, event| told.send((node.to_owned(), event)).is_ok());
+        let way = tunnels.to("n2");
+        let dialing = tokio::spawn(async move { way.dial().await.map(|_| ()) });
+        let (node, event) = dials.recv().await.unwrap();
+        assert_eq!((node.as_str(), event), ("n2", ViewEvent::Dial { tunnel: 1 }));
+        assert!(tunnels.is_awaited("n2", 1) && !tunnels.is_awaited("n3", 1));
+        dialing.abort();
+        assert!(dialing.await.unwrap_err().is_cancelled());
+        assert!(!tunnels.is_awaited("n2", 1));
     }
 }

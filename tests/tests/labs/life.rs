@@ -134,3 +134,25 @@ fn of_several_labs_one_must_be_named() {
     let refused = run(&mut lab.netlabctl(&["lab", "down", "other"])).fails(3);
     assert!(refused.contains(&lab.name), "{refused}");
 }
+
+#[test]
+fn a_node_that_moves_to_another_network_comes_anew_with_its_pods() {
+    let file = |network: &str| {
+        format!(
+            "[[network]]\nname = \"a\"\n[[network]]\nname = \"b\"\n\
+             [[node]]\nname = \"n1\"\nnetwork = \"a\"\n\
+             [[node]]\nname = \"n2\"\nnetwork = \"{network}\"\n\
+             [[pod]]\nname = \"here\"\nnodeName = \"n1\"\n\
+             [[pod]]\nname = \"there\"\nnodeName = \"n2\"\n"
+        )
+    };
+    let lab = VirtualLab::new("moved", &file("a"));
+    lab.up().ok();
+    let (here, there, daemon) = (uid(&lab, "here"), uid(&lab, "there"), lab.daemon("n1"));
+    lab.write(&file("b"));
+    lab.up().ok();
+    assert_eq!((uid(&lab, "here"), lab.daemon("n1")), (here, daemon));
+    assert_ne!(uid(&lab, "there"), there);
+    lab.ctl(&["exec", "here", "--", "ping", "-c1", "-W2", "there"]).ok();
+    lab.down();
+}

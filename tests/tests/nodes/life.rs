@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What a cluster survives: servers that go, nodes that are cut off, nodes that are deleted.
 
+use std::time::{Duration, Instant};
+
 use netlab_tests::server::{SERVER, ask};
-use netlab_tests::{Background, Cluster, observe, wait_until};
+use netlab_tests::{Background, Cluster, command, observe, wait_until};
 use nix::sys::signal::Signal;
 
 const GRACE: &str = "node-grace = '2s'";
@@ -190,4 +192,49 @@ fn a_deleted_node_takes_its_pods_blocks_and_routes_with_it() {
     cluster.heal("n3");
     wait_until("it lets go of its pods", || !cluster.node("n3").pod_netns("db").exists());
     cluster.node_mut("n2").stop();
+}
+
+#[test]
+fn a_joined_nodes_state_is_one_daemons_and_nobody_takes_it_away_while_it_runs() {
+    let cluster = Cluster::builder("memberlock").racks(&[2]).start();
+    cluster.run_on("n2", "web", &[]);
+    let pids = cluster.node("n2").pod_pids("web");
+    let refused = command::run(&mut cluster.node("n2").netlabd(&["teardown"])).fails(1);
+    assert!(refused.contains("stop it first"), "{refused}");
+    let refused = command::run(&mut cluster.node("n2").netlabd(&[])).fails(1);
+    assert!(refused.contains("another netlabd uses"), "{refused}");
+    assert_eq!(cluster.node("n2").pod_pids("web"), pids);
+    assert_eq!(cluster.ctl(&["exec", "web", "--", "hostname"]).ok().trim(), "web");
+}
+
+#[test]
+fn a_member_stops_and_starts_while_its_server_is_out_of_reach() {
+    let mut cluster = Cluster::builder("alone").racks(&[2]).config(GRACE).start();
+    cluster.run_on("n2", "web", &[]);
+    let pids = cluster.node("n2").pod_pids("web");
+    cluster.cut("n2");
+    // Its answer will not come; the daemon must not wait for it.
+    let asking = cluster.node("n2").ctl_spawn(&["get", "pods", "--watch"]);
+    let took = cluster.node_mut("n2").stop();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    drop(asking);
+    cluster.node_mut("n2").spawn();
+    cluster.wait_node("n2", "Unknown");
+    assert_eq!(cluster.node("n2").pod_pids("web"), pids);
+    cluster.heal("n2");
+    cluster.node_mut("n2").wait_ready();
+    cluster.wait_node("n2", "True");
+    assert_eq!(cluster.node("n2").pod_pids("web"), pids);
+}
+
+#[test]
+fn nodes_are_not_lost_because_the_server_did_not_listen() {
+    let cluster = Cluster::builder("lull").racks(&[2]).config(GRACE).start();
+    cluster.server().signal(Signal::SIGSTOP);
+    let since = Instant::now();
+    wait_until("longer than the grace", || since.elapsed() > Duration::from_secs(3));
+    cluster.server().signal(Signal::SIGCONT);
+    cluster.run_on("n2", "web", &[]);
+    let events = cluster.ctl(&["get", "events"]).ok();
+    assert!(!events.contains("NodeNotReady"), "{events}");
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Answers that go on: watches and logs.
 
+use std::time::Duration;
+
 use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -28,7 +30,7 @@ impl Watch {
     /// The next change; `None` when the server ended the watch. Cancel-safe. An `Error` event
     /// comes as [`ClientError::Api`].
     pub async fn next(&mut self) -> Result<Option<WatchEvent>, ClientError> {
-        match self.lines.next("watch").await? {
+        match self.lines.next("watch", Duration::MAX).await? {
             Some(WatchEvent::Error(error)) => Err(ClientError::Api(error)),
             event => Ok(event),
         }
@@ -47,8 +49,12 @@ impl ViewStream {
     }
 
     /// What comes next; `None` when the server ended the view. Cancel-safe.
-    pub async fn next(&mut self) -> Result<Option<ViewEvent>, ClientError> {
-        self.lines.next("view").await
+    ///
+    /// # Errors
+    /// [`ClientError::NoAnswer`] when not a byte comes for as long as `silence`. However slow the
+    /// way is, a long answer on it is none.
+    pub async fn next(&mut self, silence: Duration) -> Result<Option<ViewEvent>, ClientError> {
+        self.lines.next("view", silence).await
     }
 }
 
@@ -66,7 +72,12 @@ impl Lines {
         Lines { body, buffer: BytesMut::new(), searched: 0 }
     }
 
-    async fn next<T: DeserializeOwned>(&mut self, what: &str) -> Result<Option<T>, ClientError> {
+    /// The next line; an error after so long a silence.
+    async fn next<T: DeserializeOwned>(
+        &mut self,
+        what: &str,
+        silence: Duration,
+    ) -> Result<Option<T>, ClientError> {
         loop {
             if let Some(line) = self.take_line() {
                 return serde_json::from_slice(&line)
@@ -76,7 +87,9 @@ impl Lines {
             if self.buffer.len() > MAX_LINE {
                 return Err(ClientError::WatchLine { limit: MAX_LINE });
             }
-            match next_piece(&mut self.body).await? {
+            let piece = tokio::time::timeout(silence, next_piece(&mut self.body)).await;
+            let silent = |_| ClientError::NoAnswer { request: what.to_owned() };
+            match piece.map_err(silent)?? {
                 Some(piece) => self.buffer.extend_from_slice(&piece),
                 None => return Ok(None),
             }

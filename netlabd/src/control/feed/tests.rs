@@ -235,3 +235,41 @@ async fn a_node_is_followed_once_and_one_that_does_not_listen_starts_anew() {
     }
     assert_eq!(last.unwrap_err().reason, Reason::Expired);
 }
+
+#[tokio::test]
+async fn what_a_node_programmed_before_it_started_from_nothing_does_not_count() {
+    let lab = Lab::new().await;
+    let made = lab.put_node("n1", true).await;
+    let _view = lab.feed.view("n1", None);
+    let report = NodeRevision { name: "n1".into(), revision: made.0, failures: Vec::new() };
+    lab.feed.report(report.clone());
+    let standing = |feed: &Feed| feed.standing(made, &mut Goals::default());
+    assert_eq!(standing(&lab.feed), Standing::Done(vec![report.clone()]));
+    // A connection that broke: the kernel is as it was.
+    let _view = lab.feed.view("n1", Some(made));
+    assert_eq!(standing(&lab.feed), Standing::Done(vec![report.clone()]));
+    // A machine that was started anew has nothing yet.
+    let _view = lab.feed.view("n1", None);
+    assert_eq!(standing(&lab.feed), Standing::Lagging(vec![("n1".to_owned(), 0)]));
+    lab.feed.report(report.clone());
+    assert_eq!(standing(&lab.feed), Standing::Done(vec![report]));
+}
+
+#[tokio::test]
+async fn pods_are_found_by_their_node_and_by_having_none() {
+    let lab = Lab::new().await;
+    let mut web = pod("shop", "web", "n1", 1);
+    web.spec.node_name = None;
+    lab.put(&web).await;
+    lab.put(&pod("default", "web", "n1", 2)).await;
+    lab.put(&pod("default", "other", "n2", 3)).await;
+    let named = |namespace: &str, name: &str| vec![(namespace.to_owned(), name.to_owned())];
+    assert_eq!(lab.feed.homeless_pods(), named("shop", "web"));
+    assert_eq!(lab.feed.pods_on("n1"), named("default", "web"));
+    web.spec.node_name = Some("n1".to_owned());
+    lab.put(&web).await;
+    assert_eq!(lab.feed.homeless_pods(), []);
+    assert_eq!(lab.feed.pods_on("n1").len(), 2);
+    lab.remove(&web).await;
+    assert_eq!(lab.feed.pods_on("n1"), named("default", "web"));
+}

@@ -229,3 +229,64 @@ fn where_a_node_is_told_to_the_others() {
         assert!(changes.changes.iter().any(has_block), "{changes:?}");
     });
 }
+
+#[test]
+fn a_node_that_was_deleted_does_not_make_itself_one_again() {
+    run(async {
+        let lab = Lab::new().await;
+        lab.control.watch_nodes("n1");
+        lab.register("n2", false).await;
+        lab.delete(&key(Kind::Node, "n2")).await.unwrap();
+        lab.control.feed.caught_up(lab.control.revision().await.unwrap()).await;
+        // It was on its way when the node was deleted.
+        let report = NodeReport { status: Some(node_status(true)), ..NodeReport::default() };
+        let error = lab.control.report("n2", report).await.unwrap_err();
+        assert!(error.is_not_found(), "{error}");
+        assert!(lab.is_gone(&key(Kind::Node, "n2")).await);
+    });
+}
+
+#[test]
+fn a_node_that_is_lost_while_it_is_being_deleted_goes_with_its_pods() {
+    run(async {
+        let lab = Lab::with_grace(Duration::from_millis(200)).await;
+        lab.register("n2", true).await;
+        lab.run_on("web", "n2").await;
+        lab.delete(&key(Kind::Node, "n2")).await.unwrap();
+        // As a server left it that ended between the loss and the deletion.
+        let lost = Condition {
+            kind: READY.to_owned(),
+            status: ConditionStatus::Unknown,
+            last_transition_time: None,
+            reason: Some("NodeStatusUnknown".to_owned()),
+            message: None,
+        };
+        let status = NodeStatus { conditions: vec![lost], ..node_status(true) };
+        lab.control.register_node("n2", status).await.unwrap();
+        lab.control.watch_nodes("n1");
+        lab.until("n2 is gone", async || lab.is_gone(&key(Kind::Node, "n2")).await).await;
+        assert!(lab.is_gone(&pod_key("web")).await);
+    });
+}
+
+#[test]
+fn what_a_request_makes_of_a_node_holds_for_the_pods_of_the_same_request() {
+    run(async {
+        let lab = Lab::new().await;
+        lab.register("n2", true).await;
+        let mut n1 = lab.node("n1").await;
+        n1.metadata.labels.insert("rack".to_owned(), "a".to_owned());
+        let mut n2 = lab.node("n2").await;
+        n2.spec.unschedulable = true;
+        // Both would be n2's turn, and the first claims a block of n1.
+        let wanted = vec![n1.into(), n2.into(), pod("a").into(), pod("b").into()];
+        lab.apply(wanted).await.unwrap();
+        for name in ["a", "b"] {
+            assert_eq!(lab.pod(name).await.spec.node_name.as_deref(), Some("n1"));
+        }
+        let n1 = lab.node("n1").await;
+        assert_eq!(n1.metadata.labels.get("rack").map(String::as_str), Some("a"));
+        assert_eq!(n1.status.pod_blocks.len(), 1);
+        assert!(lab.node("n2").await.spec.unschedulable);
+    });
+}

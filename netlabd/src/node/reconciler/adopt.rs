@@ -39,7 +39,9 @@ impl Reconciler {
     ) -> Result<(), MachineError> {
         let is_first = self.reported.is_none();
         let ViewSnapshot { revision, routing, nodes, pods, names } = snapshot;
-        self.seen = self.seen.max(Revision(revision));
+        // Also when it is older than what was seen: a server that was put back to an older state
+        // counts on from there, and what it asks for next is not there yet.
+        self.seen = Revision(revision);
         self.routing = routing;
         self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
         // Before the links are looked at: it says which MTU they must have.
@@ -233,7 +235,8 @@ fn orphans(
             _ => (String::new(), String::new()),
         };
         let link = records.remove(&format!("{namespace}/{name}"));
-        orphans.push(Removal { pod: PodIdentity { namespace, name, uid }, link });
+        let pod = PodIdentity { namespace, name, uid };
+        orphans.push(Removal { pod, link, is_object_gone: true });
     }
     for (pod, id) in records {
         let (namespace, name) = pod.split_once('/').unwrap_or_default();
@@ -243,7 +246,7 @@ fn orphans(
             // No process was ever started for it, so no uid is on disk.
             uid: format!("unknown-{id}"),
         };
-        orphans.push(Removal { pod, link: Some(id) });
+        orphans.push(Removal { pod, link: Some(id), is_object_gone: true });
     }
     orphans
 }

@@ -2,12 +2,12 @@
 //! Keeps the ways to other nodes as the cluster's nodes and its route mode ask for.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use netlab_api::event::EventKind;
 
-use super::Reconciler;
+use super::{Input, Reconciler};
 use crate::control::ipam::node_address;
 use crate::error::chain;
 use crate::node::network::fabric::{Fabric, FabricError, FabricWish, Outcome, Peer, plan};
@@ -15,8 +15,11 @@ use crate::node::network::fabric::{Fabric, FabricError, FabricWish, Outcome, Pee
 /// Why a node's pods are out of reach, or others' out of its own.
 const UNREACHABLE: &str = "RouteUnreachable";
 
+/// How long the ways to other nodes rest before they are tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
 impl Reconciler {
-    /// Programs the ways to other nodes. A failure is told and tried again by the next look.
+    /// Programs the ways to other nodes. A failure is told and tried again soon.
     pub(super) async fn ensure_fabric(&mut self) {
         let wish = match self.wish() {
             Ok(wish) => wish,
@@ -33,6 +36,8 @@ impl Reconciler {
                 if outcome.changed {
                     tracing::debug!("routes between nodes:\n{}", fabric.plan());
                 }
+                // Whoever waits must hear that it is well again.
+                self.retell |= self.fabric_failure.take().is_some();
                 self.tell_problems(outcome);
             }
             Err(error) => self.fabric_failed(&error),
@@ -117,8 +122,22 @@ impl Reconciler {
         self.problems = problems;
     }
 
-    fn fabric_failed(&self, error: &FabricError) {
+    fn fabric_failed(&mut self, error: &FabricError) {
         let message = chain(error);
+        if !std::mem::replace(&mut self.retries_fabric, true) {
+            let input = self.input.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(RETRY).await;
+                // The loop ends only with the daemon.
+                let _ = input.send(Input::RetryFabric);
+            });
+        }
+        // What is reported as programmed from now on is so but for this.
+        let before = self.fabric_failure.replace(message.clone());
+        if before.as_ref() == Some(&message) {
+            return;
+        }
+        self.retell = true;
         tracing::error!(error = %message, "other nodes may be out of reach");
         self.machine.node_event(EventKind::Warning, UNREACHABLE, message);
     }
