@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use netlabd::control::Control;
 use netlabd::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess};
 use netlabd::control::config::ClusterConfig;
 use netlabd::server::{Limits, Metrics, NodePort, Readiness, ServerState, bind_port, serve_remote};
-use netlabd::store::{Options, SledStore};
+use netlabd::store::{OpenError, Options, SledStore};
 use netlabd::trust::authority::{DEFAULT_LIFETIME, ServerNames};
 use netlabd::trust::client::CallError;
 use netlabd::trust::token::RANDOM_BYTES;
@@ -76,6 +76,21 @@ impl PodAccess for NoPods {
     }
 }
 
+/// The store in `folder`. A server that stopped gives it up when the last of its tasks is gone,
+/// which may be a moment after its port is closed.
+async fn open_store(folder: &TempDir) -> SledStore {
+    let path = folder.path().join("store");
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match SledStore::open(&path, Options::default()) {
+            Err(OpenError::InUse { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            store => return store.expect("a store"),
+        }
+    }
+}
+
 /// A server.
 pub(crate) struct Server {
     folder: TempDir,
@@ -98,13 +113,13 @@ impl Server {
 
     /// A server with the state in `folder`.
     pub(crate) async fn at(address: SocketAddr, folder: TempDir, lifetime: Duration) -> Server {
-        let store = SledStore::open(&folder.path().join("store"), Options::default());
+        let store = open_store(&folder).await;
         let config = ClusterConfig {
             pod_networks: vec!["10.42.0.0/16".parse().expect("a network")],
             cluster_dns: Vec::new(),
             domain: "cluster.local".to_owned(),
         };
-        let control = Control::open(Arc::new(store.expect("a store")), config).await;
+        let control = Control::open(Arc::new(store), config).await;
         let control = Arc::new(control.expect("control"));
         let names: ServerNames = NodePort::names("n1");
         let authority = Authority::open(folder.path(), lifetime, &names, Time::now());
