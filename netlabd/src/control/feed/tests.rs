@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+use std::net::IpAddr;
 use std::time::Duration;
 
 use netlab_api::pod::PodIp;
+use netlab_api::view::ViewChange;
+use netlab_api::{Node, Pod};
 
+use super::index::RECENT;
 use super::*;
 use crate::store::{Options, SledStore, Transaction};
 

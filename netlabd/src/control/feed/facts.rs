@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the feed keeps of a pod, a node and the network, read from what the store holds.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+
+use netlab_api::resource::{Kind, Resource};
+use netlab_api::view::{PodName, Routing, ViewNode};
+use netlab_api::{Node, Pod};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::control::draft::decode_entry;
+use crate::control::liveness::is_lost;
+use crate::control::network::{NETWORK_KEY, StoredNetwork};
+use crate::store::Entry;
+
+/// What the feed knows of a pod.
+#[derive(Debug, Clone)]
+pub(super) struct PodFacts {
+    pub(super) uid: String,
+    pub(super) node: Option<String>,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) hostname: Option<String>,
+    /// Fingerprint of all that a node acts on: everything but the status.
+    pub(super) wish: u64,
+    /// Shares its bytes with the store.
+    pub(super) entry: Entry,
+}
+
+/// What the feed knows of a node.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct NodeFacts {
+    pub(super) view: ViewNode,
+    pub(super) ready: bool,
+    pub(super) lost: bool,
+    /// It is being deleted.
+    pub(super) going: bool,
+}
+
+/// What a change was about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    Pod { namespace: String, name: String, uid: String, node: Option<String> },
+    Node(String),
+    Routing,
+}
+
+impl Key {
+    pub(super) fn of(namespace: &str, name: &str, facts: &PodFacts) -> Key {
+        Key::Pod {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: facts.uid.clone(),
+            node: facts.node.clone(),
+        }
+    }
+}
+
+impl PodFacts {
+    /// `None` when the record does not have the form of a pod, which whoever reads it says.
+    pub(super) fn of(entry: Entry) -> Option<PodFacts> {
+        #[derive(Deserialize)]
+        struct Record<'a> {
+            #[serde(borrow)]
+            metadata: &'a RawValue,
+            #[serde(borrow)]
+            spec: &'a RawValue,
+            #[serde(default)]
+            status: Status,
+        }
+        #[derive(Deserialize, Default)]
+        struct Status {
+            #[serde(default, rename = "podIPs")]
+            pod_ips: Vec<PodIp>,
+        }
+        #[derive(Deserialize)]
+        struct PodIp {
+            ip: IpAddr,
+        }
+        #[derive(Deserialize)]
+        struct Metadata {
+            #[serde(default)]
+            uid: String,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Spec {
+            node_name: Option<String>,
+            hostname: Option<String>,
+        }
+        let record: Record<'_> = serde_json::from_slice(&entry.value).ok()?;
+        let metadata: Metadata = serde_json::from_str(record.metadata.get()).ok()?;
+        let spec: Spec = serde_json::from_str(record.spec.get()).ok()?;
+        let mut hasher = DefaultHasher::new();
+        (record.metadata.get(), record.spec.get()).hash(&mut hasher);
+        let addresses = record.status.pod_ips.iter().map(|pod_ip| pod_ip.ip).collect();
+        Some(PodFacts {
+            uid: metadata.uid,
+            node: spec.node_name,
+            addresses,
+            hostname: spec.hostname,
+            wish: hasher.finish(),
+            entry,
+        })
+    }
+
+    /// Whether only the status is another, which the pod's own node said itself.
+    pub(super) fn concerns_nobody_after(&self, after: &PodFacts) -> bool {
+        self.wish == after.wish && self.uid == after.uid && self.addresses == after.addresses
+    }
+
+    pub(super) fn name(&self, name: &str) -> PodName {
+        PodName {
+            name: name.to_owned(),
+            addresses: self.addresses.clone(),
+            hostname: self.hostname.clone().filter(|hostname| hostname != name),
+        }
+    }
+}
+
+impl NodeFacts {
+    pub(super) fn of(entry: &Entry) -> Option<NodeFacts> {
+        let node: Node = decode_entry(entry).ok()?;
+        Some(NodeFacts {
+            view: ViewNode::of(&node),
+            ready: node.is_ready(),
+            lost: is_lost(&node),
+            going: node.metadata.deletion_timestamp.is_some(),
+        })
+    }
+}
+
+/// What a key of the store names.
+pub(super) enum Parsed<'a> {
+    Pod { namespace: &'a str, name: &'a str },
+    Node(&'a str),
+    Network,
+}
+
+/// What a key of the store is about, if nodes are concerned.
+pub(super) fn parse_key(key: &str) -> Option<Parsed<'_>> {
+    if key == NETWORK_KEY {
+        return Some(Parsed::Network);
+    }
+    let (plural, rest) = key.split_once('/')?;
+    if plural == Pod::KIND.plural() {
+        let (namespace, name) = rest.split_once('/')?;
+        return Some(Parsed::Pod { namespace, name });
+    }
+    (plural == Kind::Node.plural()).then_some(Parsed::Node(rest))
+}
+
+/// The route mode that a record holds; the default for one that cannot be read.
+pub(super) fn routing_of(entry: &Entry) -> Routing {
+    let stored: Option<StoredNetwork> = serde_json::from_slice(&entry.value).ok();
+    stored.unwrap_or_default().routing
+}

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the feed knows, and whom a change concerns. Pure but for the queues of the views.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+
+use netlab_api::view::{Routing, ViewChange, ViewEvent, ViewNames, ViewSnapshot};
+use netlab_api::wire::NodeRevision;
+use netlab_api::{ApiError, Pod};
+use tokio::sync::mpsc;
+
+use super::facts::{Key, NodeFacts, Parsed, PodFacts, parse_key, routing_of};
+use crate::control::draft::decode_entry;
+use crate::store::{Change, Entry, Listing, Revision};
+
+/// Changes that are remembered for nodes that come back. Each is a name or two.
+pub(super) const RECENT: usize = 4096;
+
+/// The index, the views and what nodes reported.
+#[derive(Default)]
+pub(super) struct State {
+    /// All changes up to here are in the index and on their way.
+    pub(super) revision: Revision,
+    /// A node that saw everything up to here can be told the difference.
+    pub(super) oldest: Revision,
+    pub(super) routing: Routing,
+    /// Pods by namespace and name.
+    pub(super) pods: BTreeMap<String, BTreeMap<String, PodFacts>>,
+    /// Namespaces and names of pods that no node has.
+    pub(super) homeless: BTreeSet<(String, String)>,
+    /// How many pods of a namespace a node has.
+    pub(super) homes: HashMap<String, BTreeMap<String, usize>>,
+    pub(super) nodes: BTreeMap<String, NodeFacts>,
+    pub(super) recent: VecDeque<(Revision, Key)>,
+    pub(super) views: HashMap<String, Handle>,
+    pub(super) next_view: u64,
+    pub(super) reports: BTreeMap<String, NodeRevision>,
+}
+
+/// The feed's end of a view.
+pub(super) struct Handle {
+    pub(super) id: u64,
+    pub(super) sender: mpsc::Sender<Item>,
+    /// The newest revision that was sent.
+    pub(super) sent: Revision,
+}
+
+/// A message to a view; pods are decoded by whoever takes it.
+#[derive(Debug)]
+pub(super) enum Item {
+    Event(ViewEvent),
+    Snapshot(Box<ViewSnapshot>, Vec<Entry>),
+    Changes(Revision, Vec<Told>),
+}
+
+/// One change, as it goes to a view.
+#[derive(Debug, Clone)]
+pub(super) enum Told {
+    Plain(ViewChange),
+    Pod(Entry),
+}
+
+impl Told {
+    pub(super) fn decode(self) -> Result<ViewChange, ApiError> {
+        match self {
+            Told::Plain(change) => Ok(change),
+            Told::Pod(entry) => Ok(ViewChange::Pod(Box::new(decode_entry::<Pod>(&entry)?))),
+        }
+    }
+}
+
+impl State {
+    pub(super) fn rebuild(&mut self, listing: Listing) {
+        // Who follows starts anew; who waits goes on waiting.
+        let (next_view, reports) = (self.next_view, std::mem::take(&mut self.reports));
+        *self = State { next_view, reports, ..State::default() };
+        for entry in listing.entries {
+            match parse_key(&entry.key) {
+                Some(Parsed::Pod { namespace, name }) => {
+                    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+                    if let Some(facts) = PodFacts::of(entry) {
+                        self.put_pod(&namespace, &name, facts);
+                    }
+                }
+                Some(Parsed::Node(name)) => {
+                    let name = name.to_owned();
+                    if let Some(facts) = NodeFacts::of(&entry) {
+                        self.nodes.insert(name, facts);
+                    }
+                }
+                Some(Parsed::Network) => self.routing = routing_of(&entry),
+                None => {}
+            }
+        }
+        self.revision = listing.revision;
+        self.oldest = listing.revision;
+    }
+
+    /// Takes in changes up to `revision`, and tells the nodes that they concern.
+    pub(super) fn take(&mut self, revision: Revision, changes: &[Change]) {
+        let mut told: BTreeMap<String, Vec<Told>> = BTreeMap::new();
+        for change in changes {
+            let at = change.revision();
+            let after = match change {
+                Change::Put(entry) => Some(entry),
+                Change::Delete { .. } => None,
+            };
+            match parse_key(change.key()) {
+                Some(Parsed::Pod { namespace, name }) => {
+                    self.take_pod(at, namespace, name, after, &mut told);
+                }
+                Some(Parsed::Node(name)) => self.take_node(at, name, after, &mut told),
+                Some(Parsed::Network) => {
+                    let routing = after.map(routing_of).unwrap_or_default();
+                    if std::mem::replace(&mut self.routing, routing) != routing {
+                        self.remember(at, Key::Routing);
+                        self.tell_all(&mut told, &ViewChange::Routing(routing));
+                    }
+                }
+                None => {}
+            }
+        }
+        self.revision = revision;
+        for (node, told) in told {
+            let Some(view) = self.views.get_mut(&node) else { continue };
+            view.sent = revision;
+            if view.sender.try_send(Item::Changes(revision, told)).is_err() {
+                // It does not keep up, or is gone: it hears that its view is over.
+                self.views.remove(&node);
+            }
+        }
+    }
+
+    pub(super) fn take_pod(
+        &mut self,
+        at: Revision,
+        namespace: &str,
+        name: &str,
+        after: Option<&Entry>,
+        told: &mut BTreeMap<String, Vec<Told>>,
+    ) {
+        let before = self.pods.get(namespace).and_then(|pods| pods.get(name)).cloned();
+        let after = after.and_then(|entry| PodFacts::of(entry.clone()));
+        let is_same = match (&before, &after) {
+            (Some(before), Some(after)) => before.concerns_nobody_after(after),
+            _ => false,
+        };
+        if is_same {
+            if let Some(after) = after {
+                self.replace_entry(namespace, name, after.entry);
+            }
+            return;
+        }
+        let was_of_another = |after: &PodFacts| before.as_ref().is_none_or(|b| b.uid != after.uid);
+        if let Some(before) = &before
+            && after.as_ref().is_none_or(|after| after.uid != before.uid)
+        {
+            self.remember(at, Key::of(namespace, name, before));
+            self.lose_pod(namespace, name, before, told);
+        }
+        let Some(after) = after else { return };
+        self.remember(at, Key::of(namespace, name, &after));
+        let Some(node) = after.node.clone() else {
+            self.put_pod(namespace, name, after);
+            return;
+        };
+        let is_new_here = was_of_another(&after)
+            || before.as_ref().is_none_or(|before| before.node.as_ref() != Some(&node));
+        let has_other_name = before.as_ref().is_none_or(|before| {
+            before.addresses != after.addresses
+                || before.hostname != after.hostname
+                || before.node != after.node
+                || before.uid != after.uid
+        });
+        self.put_pod(namespace, name, after.clone());
+        let is_first = is_new_here && self.pods_of(namespace, &node) == 1;
+        let own = told.entry(node.clone()).or_default();
+        own.push(Told::Pod(after.entry.clone()));
+        if is_first {
+            let names = self.names(namespace, &node);
+            told.entry(node.clone()).or_default().push(Told::Plain(ViewChange::Names(names)));
+        }
+        if has_other_name && !after.addresses.is_empty() {
+            let change =
+                ViewChange::Name { namespace: namespace.to_owned(), pod: after.name(name) };
+            self.tell_neighbours(namespace, &node, &change, told);
+        }
+    }
+
+    pub(super) fn lose_pod(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        before: &PodFacts,
+        told: &mut BTreeMap<String, Vec<Told>>,
+    ) {
+        self.remove_pod(namespace, name);
+        let Some(node) = &before.node else { return };
+        let change = ViewChange::PodGone {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: before.uid.clone(),
+        };
+        told.entry(node.clone()).or_default().push(Told::Plain(change));
+        let change =
+            ViewChange::NameGone { namespace: namespace.to_owned(), name: name.to_owned() };
+        self.tell_neighbours(namespace, node, &change, told);
+    }
+
+    pub(super) fn take_node(
+        &mut self,
+        at: Revision,
+        name: &str,
+        after: Option<&Entry>,
+        told: &mut BTreeMap<String, Vec<Told>>,
+    ) {
+        let after = after.and_then(NodeFacts::of);
+        let before = match &after {
+            Some(after) => self.nodes.insert(name.to_owned(), after.clone()),
+            None => self.nodes.remove(name),
+        };
+        if before.as_ref().map(|facts| &facts.view) == after.as_ref().map(|facts| &facts.view) {
+            return;
+        }
+        self.remember(at, Key::Node(name.to_owned()));
+        let change = match after {
+            Some(after) => ViewChange::Node(after.view),
+            None => {
+                self.views.remove(name);
+                self.reports.remove(name);
+                ViewChange::NodeGone { name: name.to_owned() }
+            }
+        };
+        self.tell_all(told, &change);
+    }
+
+    pub(super) fn tell_all(&self, told: &mut BTreeMap<String, Vec<Told>>, change: &ViewChange) {
+        for node in self.views.keys() {
+            told.entry(node.clone()).or_default().push(Told::Plain(change.clone()));
+        }
+    }
+
+    /// Tells nodes other than `node` that have pods of the namespace.
+    pub(super) fn tell_neighbours(
+        &self,
+        namespace: &str,
+        node: &str,
+        change: &ViewChange,
+        told: &mut BTreeMap<String, Vec<Told>>,
+    ) {
+        let homes = self.homes.get(namespace).into_iter().flat_map(BTreeMap::keys);
+        for other in homes.filter(|other| *other != node) {
+            told.entry(other.clone()).or_default().push(Told::Plain(change.clone()));
+        }
+    }
+
+    pub(super) fn remember(&mut self, at: Revision, key: Key) {
+        self.recent.push_back((at, key));
+        while self.recent.len() > RECENT {
+            if let Some((gone, _)) = self.recent.pop_front() {
+                self.oldest = self.oldest.max(gone);
+            }
+        }
+    }
+
+    /// What is different for a node since it saw everything up to `from`: for each thing that was
+    /// changed since, how it is now.
+    pub(super) fn since(&self, node: &str, from: Revision) -> Vec<Told> {
+        let keys: Vec<&Key> =
+            self.recent.iter().filter(|(at, _)| *at > from).map(|(_, key)| key).collect();
+        let mut seen = HashSet::new();
+        let mut namespaces = BTreeSet::new();
+        let mut told = Vec::new();
+        // Pods that are gone first: a younger one may have taken the name.
+        for key in &keys {
+            let Key::Pod { namespace, name, uid, node: home } = key else { continue };
+            namespaces.insert(namespace);
+            let now = self.pods.get(namespace).and_then(|pods| pods.get(name));
+            let is_gone = now.is_none_or(|now| now.uid != *uid);
+            if is_gone && home.as_deref() == Some(node) && seen.insert(*key) {
+                told.push(Told::Plain(ViewChange::PodGone {
+                    namespace: namespace.clone(),
+                    name: name.clone(),
+                    uid: uid.clone(),
+                }));
+            }
+        }
+        for key in keys {
+            if !seen.insert(key) {
+                continue;
+            }
+            match key {
+                Key::Pod { namespace, name, uid, .. } => {
+                    let now = self.pods.get(namespace).and_then(|pods| pods.get(name));
+                    if let Some(now) = now.filter(|now| now.uid == *uid)
+                        && now.node.as_deref() == Some(node)
+                    {
+                        told.push(Told::Pod(now.entry.clone()));
+                    }
+                }
+                Key::Node(name) => told.push(Told::Plain(match self.nodes.get(name) {
+                    Some(facts) => ViewChange::Node(facts.view.clone()),
+                    None => ViewChange::NodeGone { name: name.clone() },
+                })),
+                Key::Routing => told.push(Told::Plain(ViewChange::Routing(self.routing))),
+            }
+        }
+        for namespace in namespaces {
+            if self.pods_of(namespace, node) > 0 {
+                told.push(Told::Plain(ViewChange::Names(self.names(namespace, node))));
+            }
+        }
+        told
+    }
+
+    pub(super) fn snapshot(&self, node: &str) -> Item {
+        let pods = self.pods_of_node(node).map(|(_, _, facts)| facts.entry.clone());
+        let local = self.namespaces_of(node);
+        let snapshot = ViewSnapshot {
+            revision: self.revision.0,
+            routing: self.routing,
+            nodes: self.nodes.values().map(|facts| facts.view.clone()).collect(),
+            pods: Vec::new(),
+            names: local.map(|namespace| self.names(namespace, node)).collect(),
+        };
+        Item::Snapshot(Box::new(snapshot), pods.collect())
+    }
+
+    /// Pods of a namespace that run on other nodes than `node`.
+    pub(super) fn names(&self, namespace: &str, node: &str) -> ViewNames {
+        let pods = self.pods.get(namespace).into_iter().flatten();
+        let others = pods.filter(|(_, facts)| {
+            facts.node.as_deref().is_some_and(|home| home != node) && !facts.addresses.is_empty()
+        });
+        ViewNames {
+            namespace: namespace.to_owned(),
+            pods: others.map(|(name, facts)| facts.name(name)).collect(),
+        }
+    }
+
+    /// Namespaces of which a node has pods.
+    pub(super) fn namespaces_of(&self, node: &str) -> impl Iterator<Item = &str> {
+        let namespaces = self.pods.keys().map(String::as_str);
+        namespaces.filter(move |namespace| self.pods_of(namespace, node) > 0)
+    }
+
+    /// Namespace, name and facts of the pods of a node.
+    pub(super) fn pods_of_node(&self, node: &str) -> impl Iterator<Item = (&str, &str, &PodFacts)> {
+        self.namespaces_of(node).flat_map(move |namespace| {
+            let pods = self.pods.get(namespace).into_iter().flatten();
+            let here = pods.filter(move |(_, facts)| facts.node.as_deref() == Some(node));
+            here.map(move |(name, facts)| (namespace, name.as_str(), facts))
+        })
+    }
+
+    pub(super) fn pods_of(&self, namespace: &str, node: &str) -> usize {
+        self.homes.get(namespace).and_then(|homes| homes.get(node)).copied().unwrap_or(0)
+    }
+
+    pub(super) fn put_pod(&mut self, namespace: &str, name: &str, facts: PodFacts) {
+        self.remove_pod(namespace, name);
+        match &facts.node {
+            Some(node) => {
+                let homes = self.homes.entry(namespace.to_owned()).or_default();
+                *homes.entry(node.clone()).or_default() += 1;
+            }
+            None => drop(self.homeless.insert((namespace.to_owned(), name.to_owned()))),
+        }
+        self.pods.entry(namespace.to_owned()).or_default().insert(name.to_owned(), facts);
+    }
+
+    pub(super) fn remove_pod(&mut self, namespace: &str, name: &str) {
+        let Some(pods) = self.pods.get_mut(namespace) else { return };
+        let Some(facts) = pods.remove(name) else { return };
+        if pods.is_empty() {
+            self.pods.remove(namespace);
+        }
+        let Some(node) = &facts.node else {
+            self.homeless.remove(&(namespace.to_owned(), name.to_owned()));
+            return;
+        };
+        let Some(homes) = self.homes.get_mut(namespace) else { return };
+        if let Some(count) = homes.get_mut(node) {
+            *count -= 1;
+            if *count == 0 {
+                homes.remove(node);
+            }
+        }
+        if homes.is_empty() {
+            self.homes.remove(namespace);
+        }
+    }
+
+    pub(super) fn replace_entry(&mut self, namespace: &str, name: &str, entry: Entry) {
+        let facts = self.pods.get_mut(namespace).and_then(|pods| pods.get_mut(name));
+        if let Some(facts) = facts {
+            facts.entry = entry;
+        }
+    }
+}
