@@ -28,6 +28,7 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// Hands the node's view to the loop, for as long as the loop is there.
 pub(super) async fn follow(machine: Arc<Machine>, input: mpsc::UnboundedSender<Input>) {
+    let own = format!("node/{}", machine.options.name);
     let mut seen = None;
     let mut rest = REST.0;
     loop {
@@ -39,8 +40,9 @@ pub(super) async fn follow(machine: Arc<Machine>, input: mpsc::UnboundedSender<I
         match error.reason {
             // It starts anew, at once.
             Reason::Expired => seen = None,
-            // The server knows this node no more: what it runs has no place in the cluster.
-            Reason::Forbidden => {
+            // The server knows this node no more: what it runs has no place in the cluster. Nothing
+            // else that may be forbidden is worth a pod.
+            Reason::Forbidden if error.object.as_ref() == Some(&own) => {
                 tracing::error!(%error, "letting go of all pods");
                 let nothing = ViewSnapshot {
                     revision: seen.map_or(0, |seen: Revision| seen.0),

@@ -134,8 +134,7 @@ fn nodes_of(
         return Err(ApiError::new(
             Reason::Forbidden,
             format!("only node \"{node}\" itself may do this, with its certificate"),
-        )
-        .with_object(format!("node/{node}")));
+        ));
     }
     app.state.control_plane.clone().ok_or_else(|| {
         ApiError::new(Reason::Forbidden, "this netlabd holds no store: ask the cluster's server")

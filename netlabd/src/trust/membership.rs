@@ -220,6 +220,8 @@ pub fn no_member(node: &str) -> ApiError {
         Reason::Forbidden,
         format!("node `{node}` is no member of this cluster (any more): it was deleted"),
     )
+    // By this the node knows that it is meant, and lets go of its pods.
+    .with_object(format!("node/{node}"))
     .with_hint("`netlabctl node token` on the server lets it join again")
 }
 
