@@ -9,7 +9,9 @@ use netlab_api::namespace::NamespacePhase;
 use netlab_api::node::{NodeSpec, NodeStatus, SERVER_ROLE_LABEL};
 use netlab_api::resource::{Kind, Object};
 use netlab_api::validate::validate;
-use netlab_api::view::{NodeReport, PodIdentity, PodReport, ReportAnswer, ViewEvent};
+use netlab_api::view::{
+    NetworkSettings, NodeReport, PodIdentity, PodReport, ReportAnswer, ViewEvent,
+};
 use netlab_api::wire::NodeRevision;
 use netlab_api::{ApiError, Event, Namespace, Node, ObjectMeta, Pod, Reason, Time};
 use uuid::Uuid;
@@ -69,6 +71,10 @@ impl ControlPlane for Control {
 
     async fn list(&self, scope: &Scope, filter: &Filter) -> Result<Objects, ApiError> {
         Cluster::list(self, scope, filter).await
+    }
+
+    async fn network_settings(&self) -> Result<NetworkSettings, ApiError> {
+        Cluster::network(self).await
     }
 }
 

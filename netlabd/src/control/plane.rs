@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use netlab_api::ApiError;
 use netlab_api::resource::Object;
-use netlab_api::view::{NodeReport, ReportAnswer, ViewEvent};
+use netlab_api::view::{NetworkSettings, NodeReport, ReportAnswer, ViewEvent};
 
 use super::cluster::{Filter, Objects, Scope};
 use crate::store::Revision;
@@ -20,7 +20,7 @@ pub trait NodeView: Send {
     ///
     /// # Errors
     /// The view is over. `Expired` when the node fell too far behind or is followed twice,
-    /// `NotFound` when it was deleted; all else means that the server cannot be reached.
+    /// `Forbidden` about the node itself when it was deleted; all else means that the server cannot be reached.
     async fn next(&mut self) -> Result<ViewEvent, ApiError>;
 }
 
@@ -48,6 +48,12 @@ pub trait ControlPlane: Send + Sync {
     /// # Errors
     /// `ServiceUnavailable` when the server cannot be reached.
     async fn list(&self, scope: &Scope, filter: &Filter) -> Result<Objects, ApiError>;
+
+    /// What holds for the pod network, for the same.
+    ///
+    /// # Errors
+    /// `ServiceUnavailable` when the server cannot be reached.
+    async fn network_settings(&self) -> Result<NetworkSettings, ApiError>;
 }
 
 /// The objects of a list that are of one kind.

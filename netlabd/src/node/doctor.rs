@@ -17,6 +17,8 @@ use super::network::apply::host_links;
 use crate::control::cluster::{Filter, Scope};
 use crate::error::chain;
 
+mod routes;
+
 /// All checks of this node.
 pub async fn examine(machine: &Arc<Machine>) -> Vec<DoctorCheck> {
     let mut checks = Vec::new();
@@ -36,6 +38,7 @@ pub async fn examine(machine: &Arc<Machine>) -> Vec<DoctorCheck> {
         }
         Err(error) => checks.push(failed("objects", error.to_string(), error.hint)),
     }
+    checks.push(routes::examine(machine).await);
     checks
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hyper::upgrade::Upgraded;
 use netlab_api::client::{Client, ClientError, ViewStream};
-use netlab_api::view::{NodeReport, ReportAnswer, ViewEvent, ViewSnapshot};
+use netlab_api::view::{NetworkSettings, NodeReport, ReportAnswer, ViewEvent, ViewSnapshot};
 use netlab_api::{ApiError, Reason};
 
 use super::failed;
@@ -93,6 +93,10 @@ impl ControlPlane for RemoteControlPlane {
 
     async fn list(&self, scope: &Scope, filter: &Filter) -> Result<Objects, ApiError> {
         self.cluster.list(scope, filter).await
+    }
+
+    async fn network_settings(&self) -> Result<NetworkSettings, ApiError> {
+        self.cluster.network().await
     }
 }
 

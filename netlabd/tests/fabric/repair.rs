@@ -63,6 +63,7 @@ fn whatever_others_take_away_is_noticed_told_and_put_back() {
     let mut lab = Lab::racks();
     lab.set_mode(RouteMode::Auto);
     let netns = lab.nodes[0].netns.try_clone().unwrap();
+    let wish = lab.wish(0, RouteMode::Auto);
     let fabric = &mut lab.nodes[0].fabric;
     let good = snapshot(&netns);
     assert!(good.iter().any(|line| line.contains("nlvx")), "{good:#?}");
@@ -78,14 +79,14 @@ fn whatever_others_take_away_is_noticed_told_and_put_back() {
             let noticed = async { while !fabric.concerns(&monitor.next().await.unwrap()) {} };
             tokio::time::timeout(Duration::from_secs(20), noticed).await.expect(harm);
         });
-        assert!(!fabric.examine().unwrap().is_empty());
+        assert!(!fabric.examine(&wish).unwrap().is_empty());
         let missing = fabric.repair(Instant::now()).unwrap();
         for what in *told {
             assert!(missing.iter().any(|it| it == what), "{harm}: {missing:?}");
         }
         assert_eq!(snapshot(&netns), good, "{harm}: {missing:?}");
         assert_eq!(fabric.repair(Instant::now()).unwrap(), [""; 0], "{harm}");
-        assert_eq!(fabric.examine().unwrap(), [""; 0], "{harm}");
+        assert_eq!(fabric.examine(&wish).unwrap(), [""; 0], "{harm}");
     }
     sh(&lab.nodes[0].pods[0].netns, "ping -c 1 -W 20 10.42.3.5; ping -c 1 -W 20 fd42::3:5");
 }

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Keeps the ways to other nodes as the cluster's nodes and its route mode ask for.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use netlab_api::event::EventKind;
 
 use super::{Input, Reconciler};
-use crate::control::ipam::node_address;
 use crate::error::chain;
-use crate::node::network::fabric::{Fabric, FabricError, FabricWish, Outcome, Peer, plan};
+use crate::node::network::fabric::{Fabric, FabricError, FabricWish, Outcome, plan};
 
 /// Why a node's pods are out of reach, or others' out of its own.
 const UNREACHABLE: &str = "RouteUnreachable";
@@ -69,24 +66,12 @@ impl Reconciler {
             Some(fabric) => fabric,
             none => none.insert(Fabric::open(&self.machine.netns)?),
         };
-        let this = options.name.clone();
-        let peers = self.nodes.values().filter(|node| node.name != this).map(|node| Peer {
-            name: node.name.clone(),
-            addresses: node.addresses.clone(),
-            blocks: node.blocks.clone(),
-        });
-        let own_blocks = self.nodes.get(&this).map(|node| node.blocks.clone()).unwrap_or_default();
-        Ok(FabricWish {
-            mode: self.routing.route_mode,
-            pod_networks: options.cluster.pod_networks.clone(),
-            peers: peers.collect(),
-            underlay: fabric.underlay()?,
-            tunnel: tunnel_addresses(&own_blocks),
-            own_blocks,
-            accept_encapsulated: self.routing.accept_encapsulated,
-            mtu: options.mtu,
-            this,
-        })
+        let networks = &options.cluster.pod_networks;
+        let underlay = fabric.underlay()?;
+        let nodes = self.nodes.values();
+        let wish =
+            FabricWish::of(&options.name, nodes, self.routing, networks, underlay, options.mtu);
+        Ok(wish)
     }
 
     async fn set_mtu(&mut self, mtu: u32) {
@@ -141,13 +126,4 @@ impl Reconciler {
         tracing::error!(error = %message, "other nodes may be out of reach");
         self.machine.node_event(EventKind::Warning, UNREACHABLE, message);
     }
-}
-
-/// The node's own address in its first block of each family.
-fn tunnel_addresses(blocks: &[IpNet]) -> Vec<IpAddr> {
-    let first = |v6: bool| {
-        let blocks = blocks.iter().filter(|block| block.addr().is_ipv6() == v6);
-        blocks.min().map(|block| node_address(*block))
-    };
-    [first(false), first(true)].into_iter().flatten().collect()
 }

@@ -166,17 +166,20 @@ impl Fabric {
         Ok(if refused { Vec::new() } else { difference.missing })
     }
 
-    /// What the kernel refused or lacks, without mending it.
+    /// What the kernel lacks or has too much for a wish, and what of it nobody can do. Changes
+    /// nothing, and knows nothing of what was done before.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn examine(&mut self) -> Result<Vec<String>, FabricError> {
-        let Some(wish) = &self.wish else { return Ok(Vec::new()) };
-        let networks = wish.pod_networks.clone();
-        let observed = self.observe(&networks)?;
-        let missing = diff(&observed, &self.plan.state).missing;
-        let missing = missing.into_iter().map(|what| format!("{what} is missing or wrong"));
-        Ok(self.outcome(false).problems.iter().map(Problem::to_string).chain(missing).collect())
+    pub fn examine(&mut self, wish: &FabricWish) -> Result<Vec<String>, FabricError> {
+        let plan = plan(wish);
+        let observed = self.observe(&wish.pod_networks)?;
+        let mut findings: Vec<String> = plan.problems.iter().map(Problem::to_string).collect();
+        let missing = diff(&observed, &plan.state).missing;
+        findings.extend(missing.into_iter().map(|what| format!("{what} is missing or wrong")));
+        let left = observed.routes.keys().filter(|net| !plan.state.routes.contains_key(*net));
+        findings.extend(left.map(|net| format!("a route to {net} is to no node's block")));
+        Ok(findings)
     }
 
     /// Removes devices that have had no use for [`LINGER`]; says whether others remain.

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlab_api::RouteMode;
+use netlab_api::view::{Routing, ViewNode};
 use netlab_link::{IfIndex, IfName};
+
+use crate::control::ipam::node_address;
 
 /// What a node must know to reach the pods of all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,49 @@ pub struct FabricWish {
     pub accept_encapsulated: bool,
     /// The MTU of pod links, when somebody wants another than what fits the uplinks.
     pub mtu: Option<u32>,
+}
+
+impl FabricWish {
+    /// What node `this` must know of a cluster of `nodes`, itself among them.
+    pub fn of<'a>(
+        this: &str,
+        nodes: impl IntoIterator<Item = &'a ViewNode>,
+        routing: Routing,
+        pod_networks: &[IpNet],
+        underlay: Underlay,
+        mtu: Option<u32>,
+    ) -> FabricWish {
+        let mut own_blocks = Vec::new();
+        let mut peers = Vec::new();
+        for node in nodes {
+            let ViewNode { name, addresses, blocks } = node.clone();
+            if name == this {
+                own_blocks = blocks;
+            } else {
+                peers.push(Peer { name, addresses, blocks });
+            }
+        }
+        FabricWish {
+            this: this.to_owned(),
+            mode: routing.route_mode,
+            pod_networks: pod_networks.to_vec(),
+            tunnel: tunnel_addresses(&own_blocks),
+            own_blocks,
+            peers,
+            underlay,
+            accept_encapsulated: routing.accept_encapsulated,
+            mtu,
+        }
+    }
+}
+
+/// The node's own address in its first block of each family.
+fn tunnel_addresses(blocks: &[IpNet]) -> Vec<IpAddr> {
+    let first = |v6: bool| {
+        let blocks = blocks.iter().filter(|block| block.addr().is_ipv6() == v6);
+        blocks.min().map(|block| node_address(*block))
+    };
+    [first(false), first(true)].into_iter().flatten().collect()
 }
 
 /// Another node.
