@@ -56,7 +56,7 @@ check_alone() {
 
 # A server and two nodes: pods of different machines talk to each other.
 check_joined() {
-    local name token=/run/netlab-token
+    local name address token=/run/netlab-token
     provision server NETLAB_ROLE=server NETLAB_ADDRESS="$SERVER"
     in_machine server netlabctl node token >"$DIR/token"
     for name in node1 node2; do
@@ -71,7 +71,10 @@ check_joined() {
     done
     in_machine server netlabctl get pods -o wide
     for name in server node1 node2; do
-        in_machine "$name" netlabctl exec "on-$name" -- ping -q -c 2 -i 0.1 on-server
+        for address in $(in_machine server netlabctl get pods -o \
+            'jsonpath={.items[*].status.podIPs[*].ip}'); do
+            in_machine "$name" netlabctl exec "on-$name" -- ping -q -c 2 -i 0.1 "$address"
+        done
         in_machine "$name" netlabctl exec "on-$name" -- ping -q -c 2 -i 0.1 on-node2
     done
     echo "machines: ok: pods of different machines talk to each other"

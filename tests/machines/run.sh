@@ -40,13 +40,8 @@ main() {
     boot node2 13
     title "One machine by itself"
     check_alone node1
-    # A switch, until machines can join: the daemon says whether it knows how.
-    if in_machine server /netlab/target/release/netlabd --help | grep -q -- --join; then
-        title "A server, and machines that join it"
-        check_joined
-    else
-        echo "machines: skipped joining: this netlabd has no --join"
-    fi
+    title "A server, and machines that join it"
+    check_joined
     MACHINES_KEEP=
     printf '\nmachines: ok\n'
 }
