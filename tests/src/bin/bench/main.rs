@@ -4,7 +4,7 @@
 //! ```text
 //!   main ──► sandbox (namespaces of its own) ──► parts ──► Report ──► table, JSON
 //!                                                 │
-//!                     network, run, many, idle, restart, clients
+//!                     network, run, many, idle, restart, labs
 //! ```
 //!
 //! A part measures and says nothing about what is good: targets stand beside the measures in
@@ -18,10 +18,13 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use clap::{Parser, ValueEnum};
 
+mod change;
 mod cluster;
 mod cni;
 mod command;
 mod ip_tool;
+mod lab;
+mod labs;
 mod network;
 mod pods;
 mod process;
@@ -30,7 +33,11 @@ mod sandbox;
 mod targets;
 
 use cluster::Cluster;
+use lab::Lab;
 use report::Report;
+
+/// How often a small lab is made at least: it takes a second.
+const LAB_ROUNDS: u32 = 7;
 
 /// Measures netlab beside its peers. Needs root; works in namespaces of its own.
 #[derive(Debug, Parser)]
@@ -50,6 +57,9 @@ struct Cli {
     /// How often many pods are made and deleted
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: u32,
+    /// Nodes of the large lab
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(3..=1000))]
+    nodes: u16,
     /// For how long an idle daemon is watched: twice the interval of its full look, or a multiple
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     idle: u64,
@@ -74,6 +84,8 @@ enum Part {
     Idle,
     /// The daemon's restart with many pods
     Restart,
+    /// `netlabctl lab up` and `lab down`, and what a change costs a cluster of many nodes
+    Labs,
 }
 
 fn main() -> ExitCode {
@@ -132,6 +144,9 @@ fn measure(cli: &Cli, place: &Place, report: &mut Report) -> anyhow::Result<()> 
     if wants(Part::Network) {
         network::measure(cli.links, report).context("failed to measure the network of a pod")?;
     }
+    if wants(Part::Labs) {
+        measure_labs(cli, place, report)?;
+    }
     if !(wants(Part::Run) || wants(Part::Many) || wants(Part::Idle) || wants(Part::Restart)) {
         return Ok(());
     }
@@ -177,4 +192,12 @@ fn measure(cli: &Cli, place: &Place, report: &mut Report) -> anyhow::Result<()> 
         bail!("netlab left something behind: {}", left.join(", "));
     }
     Ok(())
+}
+
+fn measure_labs(cli: &Cli, place: &Place, report: &mut Report) -> anyhow::Result<()> {
+    let lab = Lab::new(&place.bin_dir);
+    labs::measure_small(&lab, cli.rounds.max(LAB_ROUNDS), report)
+        .and_then(|()| labs::measure_many(&lab, cli.nodes, cli.idle, report))
+        .inspect_err(|_| lab.clean())
+        .context("failed to measure labs")
 }

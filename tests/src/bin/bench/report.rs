@@ -58,6 +58,8 @@ pub(crate) enum Unit {
     Seconds,
     #[serde(rename = "MB")]
     Megabytes,
+    #[serde(rename = "B")]
+    Bytes,
     #[serde(rename = "%")]
     Percent,
 }
@@ -75,6 +77,12 @@ impl Row {
         let samples = sizes.iter().map(|size| *size as f64 / 1e6).collect();
         let (measure, how) = (measure.to_owned(), how.to_owned());
         Row { measure, how, unit: Unit::Megabytes, samples, target: None }
+    }
+
+    /// Bytes of something small; an average may have a fraction, and noise be below zero.
+    pub(crate) fn bytes(measure: &str, how: &str, bytes: f64) -> Row {
+        let (measure, how) = (measure.to_owned(), how.to_owned());
+        Row { measure, how, unit: Unit::Bytes, samples: vec![bytes.max(0.0)], target: None }
     }
 
     /// A share in percent.
@@ -117,6 +125,7 @@ impl fmt::Display for Unit {
             Unit::Milliseconds => "ms",
             Unit::Seconds => "s",
             Unit::Megabytes => "MB",
+            Unit::Bytes => "B",
             Unit::Percent => "%",
         })
     }

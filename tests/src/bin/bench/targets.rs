@@ -18,3 +18,18 @@ pub(crate) const RESIDENT_MB: f64 = 40.0;
 
 /// CPU time of an idle daemon, of one processor.
 pub(crate) const IDLE_PERCENT: f64 = 0.1;
+
+/// A small lab, from the command until all is programmed: k3d says of itself 20 s, kind 33 s.
+pub(crate) const LAB_UP_S: f64 = 1.5;
+
+/// A small lab, until nothing is left of it.
+pub(crate) const LAB_DOWN_S: f64 = 0.5;
+
+/// CPU time of a server with nodes that only say they are alive, of one processor.
+pub(crate) const IDLE_SERVER_PERCENT: f64 = 5.0;
+
+/// What a change costs a node that it does not concern: nothing, as far as it can be measured.
+pub(crate) const UNINVOLVED_CPU_MS: f64 = 0.05;
+
+/// Bytes to a node that a change does not concern: less than a packet's headers.
+pub(crate) const UNINVOLVED_BYTES: f64 = 40.0;
