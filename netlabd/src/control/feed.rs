@@ -14,13 +14,14 @@
 //! nodes that have something to do.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use netlab_api::view::{Routing, ViewChanges, ViewEvent};
 use netlab_api::wire::NodeRevision;
 use netlab_api::{ApiError, Reason};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 mod facts;
 mod index;
@@ -42,6 +43,16 @@ pub(super) struct Feed {
     state: Mutex<State>,
     /// Goes up whenever somebody who waits should look again.
     progress: watch::Sender<u64>,
+    /// The task that reads the store, which must not keep it open when nobody asks the feed.
+    follower: OnceLock<AbortHandle>,
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        if let Some(follower) = self.follower.get() {
+            follower.abort();
+        }
+    }
 }
 
 /// How the nodes stand to a revision.
@@ -60,9 +71,14 @@ pub(super) struct Goals(Option<BTreeMap<String, Revision>>);
 impl Feed {
     /// Reads what there is and follows the store from there, for as long as it is open.
     pub(super) async fn start(store: Arc<dyn Store>) -> Result<Arc<Feed>, ApiError> {
-        let feed = Arc::new(Feed { state: Mutex::default(), progress: watch::Sender::new(0) });
+        let feed = Arc::new(Feed {
+            state: Mutex::default(),
+            progress: watch::Sender::new(0),
+            follower: OnceLock::new(),
+        });
         let watch = feed.read_all(&*store).await?;
-        tokio::spawn(Feed::follow(Arc::downgrade(&feed), store, watch));
+        let follower = tokio::spawn(Feed::follow(Arc::downgrade(&feed), store, watch));
+        feed.follower.set(follower.abort_handle()).expect("set once, here");
         Ok(feed)
     }
 

@@ -277,3 +277,14 @@ async fn pods_are_found_by_their_node_and_by_having_none() {
     lab.remove(&web).await;
     assert_eq!(lab.feed.pods_on("n1"), named("default", "web"));
 }
+
+#[tokio::test]
+async fn a_feed_that_nobody_asks_lets_go_of_the_store() {
+    let Lab { store, feed, _dir } = Lab::new().await;
+    drop(feed);
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while Arc::strong_count(&store) > 1 {
+        assert!(tokio::time::Instant::now() < deadline, "the store is still held");
+        tokio::task::yield_now().await;
+    }
+}
