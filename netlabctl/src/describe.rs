@@ -43,6 +43,7 @@ pub(crate) async fn describe(context: &Context, args: DescribeArgs) -> Result<()
         output::text(&match object {
             Object::Pod(pod) => text::pod(pod, &events, now),
             Object::Node(node) => text::node(node, &pods_of(context, node).await?, &events, now),
+            Object::Service(_) | Object::EndpointSlice(_) => String::new(),
             Object::Namespace(namespace) => text::namespace(namespace, &events, now),
             Object::IpamBlock(block) => text::block(block),
             Object::Event(event) => text::event(event),

@@ -3,7 +3,7 @@
 
 use clap::Args;
 use netlab_api::resource::{API_VERSION, Kind};
-use netlab_api::{Event, IpamBlock, Namespace, Node, Pod};
+use netlab_api::{EndpointSlice, Event, IpamBlock, Namespace, Node, Pod, Service};
 use schemars::schema_for;
 use serde_json::Value;
 
@@ -33,6 +33,8 @@ fn schema(kind: Kind) -> Value {
         Kind::Namespace => schema_for!(Namespace),
         Kind::Node => schema_for!(Node),
         Kind::Pod => schema_for!(Pod),
+        Kind::Service => schema_for!(Service),
+        Kind::EndpointSlice => schema_for!(EndpointSlice),
         Kind::Event => schema_for!(Event),
         Kind::IpamBlock => schema_for!(IpamBlock),
     }

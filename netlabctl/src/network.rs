@@ -119,6 +119,7 @@ mod tests {
     fn the_network_is_shown_with_the_blocks_of_each_node() {
         let settings = NetworkSettings {
             route_mode: RouteMode::Auto,
+            proxy_mode: None,
             pod_networks: ["10.42.0.0/16", "fd42::/48"].map(|net| net.parse().unwrap()).to_vec(),
         };
         let n1: Node = from_value(json!({

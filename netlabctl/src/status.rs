@@ -200,6 +200,7 @@ mod tests {
             ],
             network: NetworkSettings {
                 route_mode: netlab_api::RouteMode::Vxlan,
+                proxy_mode: None,
                 pod_networks: vec!["10.42.0.0/16".parse().unwrap()],
             },
             now: from_value(json!("2026-11-22T10:05:00Z")).unwrap(),

@@ -54,6 +54,7 @@ fn the_server_outlives_a_time_without_descriptors() {
             pod_networks: Vec::new(),
             cluster_dns: Vec::new(),
             domain: "cluster.local".to_owned(),
+            services: Default::default(),
         };
         let store = Arc::new(store.expect("a store"));
         let control = Control::open(store, config).await.expect("control");

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use netlab_api::event::{Event, ObjectReference};
 use netlab_api::namespace::NamespacePhase;
 use netlab_api::resource::Kind;
-use netlab_api::{IpamBlock, Node, Object, Time};
+use netlab_api::service::ServiceType;
+use netlab_api::{EndpointSlice, IpamBlock, Node, Object, Service, Time};
 
 use crate::output::table::Table;
 use crate::output::{age, pod_status};
@@ -62,6 +63,8 @@ fn own_headers(kind: Kind) -> &'static [&'static str] {
         Kind::Namespace => &["NAME", "STATUS", "AGE"],
         Kind::Node => &["NAME", "STATUS", "ROLES", "AGE", "VERSION"],
         Kind::Pod => &["NAME", "READY", "STATUS", "RESTARTS", "AGE"],
+        Kind::Service => &["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"],
+        Kind::EndpointSlice => &["NAME", "ADDRESSTYPE", "PORTS", "ENDPOINTS", "AGE"],
         Kind::Event => &["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"],
         Kind::IpamBlock => &["NAME", "CIDR", "NODE", "USED", "FREE"],
     }
@@ -72,6 +75,8 @@ fn wide_headers(kind: Kind) -> &'static [&'static str] {
         Kind::Namespace => &[],
         Kind::Node => &["INTERNAL-IP", "OS-IMAGE", "KERNEL-VERSION", "BLOCKS"],
         Kind::Pod => &["IP", "NODE"],
+        Kind::Service => &["SELECTOR"],
+        Kind::EndpointSlice => &[],
         Kind::Event => &["SOURCE", "COUNT", "NAME"],
         Kind::IpamBlock => &["AGE"],
     }
@@ -118,6 +123,13 @@ fn row(object: &Object, view: View<'_>) -> Vec<String> {
                 row.push(or_none(pod.spec.node_name.clone().unwrap_or_default()));
             }
         }
+        Object::Service(service) => {
+            row.extend(service_cells(service, name, old));
+            if view.wide {
+                row.push(or_none(pairs(&service.spec.selector)));
+            }
+        }
+        Object::EndpointSlice(slice) => row.extend(slice_cells(slice, name, old)),
         Object::Event(event) => {
             row.extend(event_cells(event, age::since(last_seen(event), view.now)));
             if view.wide {
@@ -140,6 +152,64 @@ fn row(object: &Object, view: View<'_>) -> Vec<String> {
         row.push(pairs(&metadata.labels));
     }
     row
+}
+
+/// A service as `kubectl get` shows it.
+fn service_cells(service: &Service, name: String, old: String) -> [String; 6] {
+    let spec = &service.spec;
+    let cluster_ip = match spec.kind {
+        ServiceType::ExternalName => None,
+        _ => spec.cluster_ip.clone(),
+    };
+    let ports = spec.ports.iter().map(|port| {
+        let protocol = format!("{:?}", port.protocol).to_uppercase();
+        match port.node_port {
+            Some(node_port) => format!("{}:{node_port}/{protocol}", port.port),
+            None => format!("{}/{protocol}", port.port),
+        }
+    });
+    [
+        name,
+        spec.kind.as_str().to_owned(),
+        or_none(cluster_ip.unwrap_or_default()),
+        external_addresses(service),
+        or_none(ports.collect::<Vec<_>>().join(",")),
+        old,
+    ]
+}
+
+/// What is reached from outside: `<pending>` for a load balancer that has no address yet.
+fn external_addresses(service: &Service) -> String {
+    let spec = &service.spec;
+    if spec.kind == ServiceType::ExternalName {
+        return or_none(spec.external_name.clone().unwrap_or_default());
+    }
+    let ingress = service.status.load_balancer.ingress.iter().map(|ingress| ingress.ip);
+    let all: Vec<_> = ingress.chain(spec.external_ips.iter().copied()).collect();
+    if all.is_empty() && spec.kind == ServiceType::LoadBalancer {
+        return "<pending>".to_owned();
+    }
+    or_none(all.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+}
+
+/// Addresses that a table shows of a slice, as kubectl does.
+const SHOWN_ENDPOINTS: usize = 3;
+
+/// A slice as `kubectl get` shows it.
+fn slice_cells(slice: &EndpointSlice, name: String, old: String) -> [String; 5] {
+    let ports: Vec<_> = slice
+        .ports
+        .iter()
+        .map(|port| port.port.map_or_else(|| "*".to_owned(), |port| port.to_string()))
+        .collect();
+    let addresses: Vec<&str> =
+        slice.endpoints.iter().flat_map(|it| &it.addresses).map(String::as_str).collect();
+    let mut shown = addresses[..addresses.len().min(SHOWN_ENDPOINTS)].join(",");
+    if addresses.len() > SHOWN_ENDPOINTS {
+        shown += &format!(" + {} more...", addresses.len() - SHOWN_ENDPOINTS);
+    }
+    let unset = |text: String| if text.is_empty() { "<unset>".to_owned() } else { text };
+    [name, slice.address_type.as_str().to_owned(), unset(ports.join(",")), unset(shown), old]
 }
 
 /// `Ready`, `NotReady`, `Ready,SchedulingDisabled`.

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "client")]
 pub mod client;
+pub mod endpoint_slice;
 pub mod error;
 pub mod event;
 pub mod exec;
@@ -20,16 +21,19 @@ pub mod namespace;
 pub mod node;
 pub mod patch;
 pub mod pod;
+pub mod proxy_mode;
 pub mod quantity;
 pub mod resource;
 pub mod route_mode;
 pub mod schema;
+pub mod service;
 pub mod time;
 pub mod token;
 pub mod validate;
 pub mod view;
 pub mod wire;
 
+pub use endpoint_slice::EndpointSlice;
 pub use error::{ApiError, Reason};
 pub use event::Event;
 pub use ipam::IpamBlock;
@@ -37,6 +41,8 @@ pub use meta::ObjectMeta;
 pub use namespace::Namespace;
 pub use node::Node;
 pub use pod::Pod;
+pub use proxy_mode::ProxyMode;
 pub use resource::{List, Object, Resource};
 pub use route_mode::RouteMode;
+pub use service::Service;
 pub use time::Time;

@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::{Event, IpamBlock, Namespace, Node, ObjectMeta, Pod};
+use crate::{EndpointSlice, Event, IpamBlock, Namespace, Node, ObjectMeta, Pod, Service};
 
 /// `apiVersion` of every kind. Manifests may leave it out.
 pub const API_VERSION: &str = "v1";
@@ -38,6 +38,10 @@ pub enum Kind {
     Node,
     /// A process with a network of its own.
     Pod,
+    /// One name and one address for many pods.
+    Service,
+    /// Where the connections of a service end.
+    EndpointSlice,
     /// Something that happened.
     Event,
     /// A piece of the pod network.
@@ -46,8 +50,15 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which they must be made.
-    pub const ALL: [Kind; 5] =
-        [Kind::Namespace, Kind::Node, Kind::Pod, Kind::Event, Kind::IpamBlock];
+    pub const ALL: [Kind; 7] = [
+        Kind::Namespace,
+        Kind::Node,
+        Kind::Pod,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::Event,
+        Kind::IpamBlock,
+    ];
 
     /// `Pod`.
     pub fn name(self) -> &'static str {
@@ -55,6 +66,8 @@ impl Kind {
             Kind::Namespace => "Namespace",
             Kind::Node => "Node",
             Kind::Pod => "Pod",
+            Kind::Service => "Service",
+            Kind::EndpointSlice => "EndpointSlice",
             Kind::Event => "Event",
             Kind::IpamBlock => "IpamBlock",
         }
@@ -66,6 +79,8 @@ impl Kind {
             Kind::Namespace => "namespaces",
             Kind::Node => "nodes",
             Kind::Pod => "pods",
+            Kind::Service => "services",
+            Kind::EndpointSlice => "endpointslices",
             Kind::Event => "events",
             Kind::IpamBlock => "ipamblocks",
         }
@@ -77,6 +92,8 @@ impl Kind {
             Kind::Namespace => "namespace",
             Kind::Node => "node",
             Kind::Pod => "pod",
+            Kind::Service => "service",
+            Kind::EndpointSlice => "endpointslice",
             Kind::Event => "event",
             Kind::IpamBlock => "ipamblock",
         }
@@ -88,14 +105,24 @@ impl Kind {
             Kind::Namespace => &["ns"],
             Kind::Node => &["no"],
             Kind::Pod => &["po"],
+            Kind::Service => &["svc"],
+            Kind::EndpointSlice => &["eps"],
             Kind::Event => &["ev"],
             Kind::IpamBlock => &["blocks"],
         }
     }
 
+    /// `apiVersion` as Kubernetes' manifests write it; here [`API_VERSION`] does for all kinds.
+    pub fn kubernetes_version(self) -> &'static str {
+        match self {
+            Kind::EndpointSlice => "discovery.k8s.io/v1",
+            _ => API_VERSION,
+        }
+    }
+
     /// Whether its objects live in a namespace.
     pub fn is_namespaced(self) -> bool {
-        matches!(self, Kind::Pod | Kind::Event)
+        matches!(self, Kind::Pod | Kind::Service | Kind::EndpointSlice | Kind::Event)
     }
 
     /// The kind that goes by this name on the command line: plural, singular, short, or its name
@@ -186,7 +213,7 @@ macro_rules! resources {
     };
 }
 
-resources!(Namespace, Node, Pod, Event, IpamBlock);
+resources!(Namespace, Node, Pod, Service, EndpointSlice, Event, IpamBlock);
 
 /// An object as it goes over the wire: with its `apiVersion` and `kind` in front.
 #[derive(Debug, Serialize)]

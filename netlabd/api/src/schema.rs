@@ -14,7 +14,9 @@ use serde_json::{Map, Value, json};
 
 use crate::lab::{LabHost, LabLink, LabNetwork, LabNode, LabSettings, LabTest};
 use crate::manifest::MOST_REPLICAS;
-use crate::{Namespace, Node, Pod};
+use crate::resource::API_VERSION;
+use crate::resource::Kind;
+use crate::{EndpointSlice, Namespace, Node, Pod, Service};
 
 /// The dialect that the schemas are written in.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -41,6 +43,8 @@ static DEFINITIONS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     generator.subschema_for::<Namespace>();
     generator.subschema_for::<Node>();
     generator.subschema_for::<Pod>();
+    generator.subschema_for::<Service>();
+    generator.subschema_for::<EndpointSlice>();
     generator.subschema_for::<LabSettings>();
     generator.subschema_for::<LabNode>();
     generator.subschema_for::<LabHost>();
@@ -59,10 +63,15 @@ pub(crate) fn definitions() -> &'static Map<String, Value> {
 pub fn manifest_schema() -> Value {
     let mut definitions = definitions().clone();
     let mut objects = Vec::new();
-    for kind in ["Namespace", "Node", "Pod"] {
+    for kind in [Kind::Namespace, Kind::Node, Kind::Pod, Kind::Service, Kind::EndpointSlice] {
+        let (kind, version) = (kind.name(), kind.kubernetes_version());
         let mut object = definitions.remove(kind).unwrap_or_default();
         if let Some(properties) = object.pointer_mut("/properties").and_then(Value::as_object_mut) {
-            properties.insert("apiVersion".to_owned(), json!({ "const": "v1" }));
+            let versions = match version {
+                API_VERSION => json!({ "const": API_VERSION }),
+                other => json!({ "enum": [API_VERSION, other] }),
+            };
+            properties.insert("apiVersion".to_owned(), versions);
             properties.insert("kind".to_owned(), json!({ "const": kind }));
             // The server writes it; a file may hold what the server wrote and nobody reads it.
             properties.insert("status".to_owned(), json!(true));
@@ -130,6 +139,10 @@ pub fn lab_schema() -> Value {
             "maximum": MOST_REPLICAS,
         }),
     );
+    let mut service = fields("ObjectMeta", &|name| metadata.contains(&name));
+    service.extend(fields("ServiceSpec", &|_| true));
+    let mut slice = fields("ObjectMeta", &|name| metadata.contains(&name));
+    slice.extend(fields("EndpointSlice", &|name| name != "metadata"));
     // A namespace lives in no namespace.
     let namespace = fields("ObjectMeta", &|name| metadata.contains(&name) && name != "namespace");
     let section = |description: &str, properties: Map<String, Value>| {
@@ -160,6 +173,8 @@ pub fn lab_schema() -> Value {
         "test": lab_section("What must be true.", "LabTest"),
         "namespace": section("Sets of names.", namespace),
         "pod": section("Processes with a network of their own.", pod),
+        "service": section("One name and one address for many pods.", service),
+        "endpointslice": section("Where the connections of services without selector end.", slice),
     });
     let mut schema = json!({
         "$schema": DIALECT,
@@ -168,7 +183,17 @@ pub fn lab_schema() -> Value {
         "properties": sections,
         "additionalProperties": false,
     });
-    for kind in ["Namespace", "Node", "Pod", "ObjectMeta", "PodSpec"] {
+    let flattened = [
+        "Namespace",
+        "Node",
+        "Pod",
+        "Service",
+        "EndpointSlice",
+        "ObjectMeta",
+        "PodSpec",
+        "ServiceSpec",
+    ];
+    for kind in flattened {
         definitions.remove(kind);
     }
     let mut used = json!({ "$defs": definitions, "root": schema["properties"] });

@@ -4,7 +4,9 @@
 //! The rules are Kubernetes' (`pkg/apis/core/validation/validation.go`), with its wording where a
 //! person may search for it, and with the cure.
 
+mod endpoint_slice;
 mod pod;
+mod service;
 
 use std::collections::BTreeMap;
 
@@ -61,8 +63,11 @@ impl FieldError {
 /// All that is wrong with `object`; empty when it may be stored.
 pub fn validate(object: &Object) -> Vec<FieldError> {
     let mut errors = metadata(object);
-    if let Object::Pod(pod) = object {
-        errors.extend(pod::validate(&pod.spec));
+    match object {
+        Object::Pod(pod) => errors.extend(pod::validate(&pod.spec)),
+        Object::Service(service) => errors.extend(service::validate(service)),
+        Object::EndpointSlice(slice) => errors.extend(endpoint_slice::validate(slice)),
+        _ => {}
     }
     errors
 }
@@ -79,6 +84,15 @@ pub fn validate_update(old: &Object, new: &Object) -> Vec<FieldError> {
     ];
     for (field, _) in fixed.iter().filter(|(_, changed)| *changed) {
         errors.push(FieldError::new(*field, "cannot change: field is immutable"));
+    }
+    match (old, new) {
+        (Object::Service(old), Object::Service(new)) => {
+            errors.extend(service::validate_update(old, new));
+        }
+        (Object::EndpointSlice(old), Object::EndpointSlice(new)) => {
+            errors.extend(endpoint_slice::validate_update(old, new));
+        }
+        _ => {}
     }
     if let (Object::Pod(old), Object::Pod(new)) = (old, new) {
         let mut wanted = new.spec.clone();
@@ -116,9 +130,12 @@ fn metadata(object: &Object) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let metadata = object.metadata();
     let checked = match object.kind() {
-        // A node is called like its machine, whose name may have dots; an event has one.
-        Kind::Node | Kind::Event => names::dns_subdomain(&metadata.name),
-        Kind::Namespace | Kind::Pod | Kind::IpamBlock => names::dns_label(&metadata.name),
+        // A node is called like its machine, whose name may have dots; an event has one, and a
+        // slice may.
+        Kind::Node | Kind::Event | Kind::EndpointSlice => names::dns_subdomain(&metadata.name),
+        Kind::Namespace | Kind::Pod | Kind::Service | Kind::IpamBlock => {
+            names::dns_label(&metadata.name)
+        }
     };
     if let Err(error) = checked {
         errors.push(FieldError::name("metadata.name", &metadata.name, error));

@@ -2,7 +2,8 @@
 //! What a node sees of its cluster, and what it says back.
 //!
 //! A node is told what its own kernel must reflect and nothing else: its pods whole, the names of
-//! other pods in namespaces that it runs pods of, and where each node and its address blocks are.
+//! other pods in namespaces that it runs pods of, all services with their endpoints, and where each
+//! node and its address blocks are.
 //! So a change costs only those whom it concerns, however many nodes there are.
 //!
 //! ```text
@@ -16,9 +17,10 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint_slice::ZONE_LABEL;
 use crate::node::NodeStatus;
 use crate::pod::PodStatus;
-use crate::{Event, Node, Pod, RouteMode};
+use crate::{EndpointSlice, Event, Node, ObjectMeta, Pod, ProxyMode, RouteMode, Service};
 
 /// Value of the `Upgrade` header of a tunnel: from then on the server sends HTTP requests and the
 /// node answers.
@@ -56,6 +58,15 @@ pub struct ViewSnapshot {
     pub pods: Vec<Pod>,
     /// Pods of other nodes in namespaces of which this node has pods.
     pub names: Vec<ViewNames>,
+    /// Which layout of rules carries services.
+    #[serde(default)]
+    pub proxy_mode: ProxyMode,
+    /// All services.
+    #[serde(default)]
+    pub services: Vec<Service>,
+    /// All slices of endpoints.
+    #[serde(default)]
+    pub slices: Vec<EndpointSlice>,
 }
 
 impl ViewSnapshot {
@@ -92,6 +103,23 @@ impl ViewSnapshot {
             }
             ViewChange::NodeGone { name } => self.nodes.retain(|known| known.name != name),
             ViewChange::Routing(routing) => self.routing = routing,
+            ViewChange::ProxyMode(mode) => self.proxy_mode = mode,
+            ViewChange::Service(service) => {
+                let named = |it: &Service| same_name(&it.metadata, &service.metadata);
+                self.services.retain(|known| !named(known));
+                self.services.push(*service);
+            }
+            ViewChange::ServiceGone { namespace, name } => {
+                self.services.retain(|known| !is_named(&known.metadata, &namespace, &name));
+            }
+            ViewChange::Slice(slice) => {
+                let named = |it: &EndpointSlice| same_name(&it.metadata, &slice.metadata);
+                self.slices.retain(|known| !named(known));
+                self.slices.push(*slice);
+            }
+            ViewChange::SliceGone { namespace, name } => {
+                self.slices.retain(|known| !is_named(&known.metadata, &namespace, &name));
+            }
         }
     }
 
@@ -103,6 +131,14 @@ impl ViewSnapshot {
         });
         &mut self.names[place].pods
     }
+}
+
+fn is_named(metadata: &ObjectMeta, namespace: &str, name: &str) -> bool {
+    metadata.name == name && metadata.namespace.as_deref() == Some(namespace)
+}
+
+fn same_name(one: &ObjectMeta, other: &ObjectMeta) -> bool {
+    one.name == other.name && one.namespace == other.namespace
 }
 
 /// What is different, up to one revision.
@@ -156,6 +192,26 @@ pub enum ViewChange {
     },
     /// Blocks of other nodes are reached in another way.
     Routing(Routing),
+    /// Another layout of rules carries services.
+    ProxyMode(ProxyMode),
+    /// A service is new, or is to be otherwise.
+    Service(Box<Service>),
+    /// A service is gone.
+    ServiceGone {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// A slice of endpoints is new, or is to be otherwise.
+    Slice(Box<EndpointSlice>),
+    /// A slice of endpoints is gone.
+    SliceGone {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
 }
 
 /// How blocks of other nodes are reached.
@@ -187,6 +243,12 @@ pub struct ViewNode {
     /// Address blocks that it owns.
     #[schemars(with = "Vec<String>")]
     pub blocks: Vec<IpNet>,
+    /// Whether it is ready: one of these announces the addresses of load balancers.
+    #[serde(default)]
+    pub ready: bool,
+    /// The zone that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 impl ViewNode {
@@ -196,6 +258,8 @@ impl ViewNode {
             name: node.metadata.name.clone(),
             addresses: node.internal_ips().collect(),
             blocks: node.status.pod_blocks.clone(),
+            ready: node.is_ready(),
+            zone: node.metadata.labels.get(ZONE_LABEL).cloned(),
         }
     }
 }
@@ -293,6 +357,9 @@ pub struct ReportAnswer {
 pub struct NetworkSettings {
     /// How blocks of other nodes are reached.
     pub route_mode: RouteMode,
+    /// Which layout of rules carries services; as it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_mode: Option<ProxyMode>,
     /// Where pods get addresses from. Not to be changed while the cluster lives.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
@@ -377,6 +444,7 @@ mod tests {
             nodes: vec![newer],
             pods: vec![pod("a"), pod("c")],
             names: vec![ViewNames { namespace, pods: vec![name("y")] }],
+            ..ViewSnapshot::default()
         };
         assert_eq!(view, expected);
     }

@@ -166,6 +166,7 @@ impl Admission<'_, '_> {
         match &mut object {
             Object::Pod(pod) => self.create_pod(pod).await?,
             Object::Namespace(namespace) => namespace.status = NamespaceStatus::default(),
+            Object::Service(_) | Object::EndpointSlice(_) => {}
             Object::Node(_) => {
                 return Err(not_yours(&object, "start netlabd on it: it registers itself"));
             }

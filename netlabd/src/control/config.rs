@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What holds for the whole cluster.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netlab_api::service::IpMode;
 use serde::{Deserialize, Serialize};
 
 /// Networks and names of a cluster. Nodes that join take it from their server.
@@ -16,6 +18,48 @@ pub struct ClusterConfig {
     pub cluster_dns: Vec<IpAddr>,
     /// The cluster's domain: `cluster.local`.
     pub domain: String,
+    /// What holds for services.
+    #[serde(default)]
+    pub services: ServiceConfig,
+}
+
+/// Networks and ports of services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceConfig {
+    /// Where services get their cluster IPs from: at most one network a family, IPv4 first.
+    pub networks: Vec<IpNet>,
+    /// Ports of nodes that services may have.
+    pub node_ports: RangeInclusive<u16>,
+    /// Networks of whose addresses node ports are served; of all when empty.
+    pub node_port_addresses: Vec<IpNet>,
+    /// Where services of type `LoadBalancer` get addresses from. Without any, they stay pending.
+    pub load_balancer_pools: Vec<IpNet>,
+    /// What is written into services about addresses of the pools: whether nodes take a short cut.
+    pub load_balancer_ip_mode: IpMode,
+    /// Gives every connection to a cluster IP the node's address.
+    pub masquerade_all: bool,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> ServiceConfig {
+        ServiceConfig {
+            networks: default_service_networks().to_vec(),
+            node_ports: 30_000..=32_767,
+            node_port_addresses: Vec::new(),
+            load_balancer_pools: Vec::new(),
+            load_balancer_ip_mode: IpMode::Vip,
+            masquerade_all: false,
+        }
+    }
+}
+
+/// Defaults of the cluster that the project's examples come from (RKE2).
+pub fn default_service_networks() -> [IpNet; 2] {
+    [
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 43, 0, 0), 16)),
+        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfd43, 0, 0, 0, 0, 0, 0, 0), 112)),
+    ]
 }
 
 impl ClusterConfig {

@@ -151,6 +151,8 @@ fn encode(object: &Object) -> Vec<u8> {
         Object::Namespace(object) => serde_json::to_vec(object),
         Object::Node(object) => serde_json::to_vec(object),
         Object::Pod(object) => serde_json::to_vec(object),
+        Object::Service(object) => serde_json::to_vec(object),
+        Object::EndpointSlice(object) => serde_json::to_vec(object),
         Object::Event(object) => serde_json::to_vec(object),
         Object::IpamBlock(object) => serde_json::to_vec(object),
     };
@@ -176,6 +178,8 @@ fn decode_bytes(kind: Kind, path: &str, bytes: &[u8]) -> Result<Object, ApiError
         Kind::Namespace => Object::Namespace(decode_as(path, bytes)?),
         Kind::Node => Object::Node(decode_as(path, bytes)?),
         Kind::Pod => Object::Pod(decode_as(path, bytes)?),
+        Kind::Service => Object::Service(decode_as(path, bytes)?),
+        Kind::EndpointSlice => Object::EndpointSlice(decode_as(path, bytes)?),
         Kind::Event => Object::Event(decode_as(path, bytes)?),
         Kind::IpamBlock => Object::IpamBlock(decode_as(path, bytes)?),
     })

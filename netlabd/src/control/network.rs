@@ -147,6 +147,7 @@ impl Control {
     fn settings(&self, stored: &StoredNetwork) -> NetworkSettings {
         NetworkSettings {
             route_mode: stored.routing.route_mode,
+            proxy_mode: None,
             pod_networks: self.config.pod_networks.clone(),
         }
     }

@@ -36,7 +36,11 @@ pub(super) fn check(object: &Object, errors: Vec<FieldError>) -> Result<(), ApiE
 /// Kinds that users write.
 pub(super) fn check_writable(object: &Object) -> Result<(), ApiError> {
     match object {
-        Object::Pod(_) | Object::Node(_) | Object::Namespace(_) => Ok(()),
+        Object::Pod(_)
+        | Object::Node(_)
+        | Object::Namespace(_)
+        | Object::Service(_)
+        | Object::EndpointSlice(_) => Ok(()),
         Object::Event(_) => Err(not_yours(object, "events are made by netlabd")),
         Object::IpamBlock(_) => Err(not_yours(object, "address blocks are claimed by nodes")),
     }
@@ -153,7 +157,7 @@ pub(super) fn not_yours(object: &Object, hint: &str) -> ApiError {
 /// Kinds that users delete.
 pub(super) fn check_deletable(key: &ObjectKey) -> Result<(), ApiError> {
     let why = match key.kind {
-        Kind::Pod | Kind::Event | Kind::Node => return Ok(()),
+        Kind::Pod | Kind::Event | Kind::Node | Kind::Service | Kind::EndpointSlice => return Ok(()),
         Kind::Namespace if key.name == "default" => "namespace `default` always exists",
         Kind::Namespace => return Ok(()),
         Kind::IpamBlock => "address blocks go with their node",

@@ -67,6 +67,7 @@ impl Lab {
             pod_networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
             cluster_dns: Vec::new(),
             domain: "cluster.local".to_owned(),
+            services: Default::default(),
         };
         let control = Control::open(store.clone(), config).await.unwrap().with_node_grace(grace);
         let control = Arc::new(control);

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use netlab_api::resource::{Kind, Object, Resource};
 use netlab_api::validate::FieldError;
-use netlab_api::{ApiError, Event, IpamBlock, Namespace, Node, Pod, Reason};
+use netlab_api::{
+    ApiError, EndpointSlice, Event, IpamBlock, Namespace, Node, Pod, Reason, Service,
+};
 use serde_json::{Value, json};
 
 use super::cluster::ObjectKey;
@@ -28,6 +30,13 @@ pub(super) fn spec_of(object: &Object) -> Value {
         Object::Pod(object) => serde_json::to_value(&object.spec),
         Object::Node(object) => serde_json::to_value(&object.spec),
         Object::Namespace(object) => serde_json::to_value(&object.spec),
+        Object::Service(object) => serde_json::to_value(&object.spec),
+        // It has no spec: all of it but its metadata is wished.
+        Object::EndpointSlice(slice) => Ok(json!({
+            "addressType": slice.address_type,
+            "endpoints": slice.endpoints,
+            "ports": slice.ports,
+        })),
         Object::IpamBlock(object) => serde_json::to_value(&object.spec),
         Object::Event(_) => Ok(Value::Null),
     };
@@ -44,6 +53,8 @@ pub(super) fn read_object(key: &ObjectKey, value: Value) -> Result<Object, ApiEr
     let object = match key.kind {
         Kind::Pod => read::<Pod>(value),
         Kind::Node => read::<Node>(value),
+        Kind::Service => read::<Service>(value),
+        Kind::EndpointSlice => read::<EndpointSlice>(value),
         Kind::Namespace => read::<Namespace>(value),
         Kind::IpamBlock => read::<IpamBlock>(value),
         Kind::Event => read::<Event>(value),
@@ -66,6 +77,8 @@ pub(super) fn fields_of(object: &Object) -> Value {
     let fields = match object {
         Object::Pod(object) => serde_json::to_value(object),
         Object::Node(object) => serde_json::to_value(object),
+        Object::Service(object) => serde_json::to_value(object),
+        Object::EndpointSlice(object) => serde_json::to_value(object),
         Object::Namespace(object) => serde_json::to_value(object),
         Object::IpamBlock(object) => serde_json::to_value(object),
         Object::Event(object) => serde_json::to_value(object),
@@ -87,6 +100,12 @@ pub(super) fn with_wish(live: &Object, wanted: Object) -> Object {
             object.spec.node_name = object.spec.node_name.take().or(node_name);
         }
         (Object::Node(object), Object::Node(wanted)) => object.spec = wanted.spec,
+        (Object::Service(object), Object::Service(wanted)) => object.spec = wanted.spec,
+        (Object::EndpointSlice(object), Object::EndpointSlice(wanted)) => {
+            object.address_type = wanted.address_type;
+            object.endpoints = wanted.endpoints;
+            object.ports = wanted.ports;
+        }
         (Object::Namespace(object), Object::Namespace(wanted)) => object.spec = wanted.spec,
         // Nobody may write the others.
         _ => {}

@@ -153,6 +153,7 @@ impl Config {
             pod_networks: networks,
             cluster_dns: self.cluster_dns.clone(),
             domain: self.cluster_domain.clone(),
+            services: Default::default(),
         })
     }
 

@@ -318,6 +318,11 @@ impl Reconciler {
                 self.routing = routing;
                 self.fabric_is_stale = true;
             }
+            ViewChange::ProxyMode(_)
+            | ViewChange::Service(_)
+            | ViewChange::ServiceGone { .. }
+            | ViewChange::Slice(_)
+            | ViewChange::SliceGone { .. } => {}
         }
     }
 

@@ -13,7 +13,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use netlab_api::resource::{API_VERSION, Kind};
 use netlab_api::wire::ApplyRequest;
-use netlab_api::{ApiError, Event, IpamBlock, Namespace, Node, Object, Pod, Reason, Resource};
+use netlab_api::{
+    ApiError, EndpointSlice, Event, IpamBlock, Namespace, Node, Object, Pod, Reason, Resource,
+    Service,
+};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -281,6 +284,8 @@ fn decode_any(index: usize, item: Value) -> Result<Object, ApiError> {
         Kind::Namespace => decode::<Namespace>(kind, fields, &prefix)?.into(),
         Kind::Node => decode::<Node>(kind, fields, &prefix)?.into(),
         Kind::Pod => decode::<Pod>(kind, fields, &prefix)?.into(),
+        Kind::Service => decode::<Service>(kind, fields, &prefix)?.into(),
+        Kind::EndpointSlice => decode::<EndpointSlice>(kind, fields, &prefix)?.into(),
         Kind::Event => decode::<Event>(kind, fields, &prefix)?.into(),
         Kind::IpamBlock => decode::<IpamBlock>(kind, fields, &prefix)?.into(),
     })

@@ -71,6 +71,7 @@ impl Lab {
             pod_networks: vec!["10.42.0.0/16".parse().expect("a network")],
             cluster_dns: Vec::new(),
             domain: "cluster.local".to_owned(),
+            services: Default::default(),
         };
         let control = Arc::new(Control::open(Arc::new(store), config).await.expect("control"));
         let pods = Arc::new(PlayedPods::default());

@@ -121,6 +121,7 @@ impl Cluster1 {
             pod_networks: vec!["10.42.0.0/16".parse().unwrap()],
             cluster_dns: Vec::new(),
             domain: "cluster.local".to_owned(),
+            services: Default::default(),
         };
         let control = Arc::new(Control::open(Arc::new(store), config).await.unwrap());
         let now = Time::now();

@@ -118,6 +118,7 @@ impl Server {
             pod_networks: vec!["10.42.0.0/16".parse().expect("a network")],
             cluster_dns: Vec::new(),
             domain: "cluster.local".to_owned(),
+            services: Default::default(),
         };
         let control = Control::open(Arc::new(store), config).await;
         let control = Arc::new(control.expect("control"));

@@ -17,10 +17,11 @@ use crate::lab::Lab;
 use crate::names;
 use crate::resource::{API_VERSION, Kind, Object};
 use crate::validate::validate;
-use crate::{Namespace, Node as NodeObject, Pod};
+use crate::{EndpointSlice, Namespace, Node as NodeObject, Pod, Service};
 
 /// Kinds that a file may hold; netlab makes the others itself.
-const WRITABLE: [Kind; 3] = [Kind::Namespace, Kind::Node, Kind::Pod];
+const WRITABLE: [Kind; 5] =
+    [Kind::Namespace, Kind::Node, Kind::Pod, Kind::Service, Kind::EndpointSlice];
 
 /// Fields of `metadata` that the server writes; a file made by `get -o yaml` has them.
 const SERVER_METADATA: [&str; 5] =
@@ -95,7 +96,7 @@ impl<'a, 's> Found<'a, 's> {
         let Some(known) = WRITABLE.into_iter().find(|known| known.name() == word) else {
             return self.foreign_kind(word, kind.span.clone());
         };
-        self.check_version(node, word);
+        self.check_version(node, known);
         let entries = node.entries().unwrap_or_default().iter();
         // What the server says of an object is not for a file to say.
         let entries =
@@ -120,15 +121,18 @@ impl<'a, 's> Found<'a, 's> {
         }
     }
 
-    fn check_version(&mut self, node: &Node, kind: &str) {
+    fn check_version(&mut self, node: &Node, kind: Kind) {
         let Some(version) = node.get("apiVersion") else { return };
-        if version.as_text() != Some(API_VERSION) {
+        let known = kind.kubernetes_version();
+        let text = version.as_text();
+        if text != Some(API_VERSION) && text != Some(known) {
+            let kind = kind.name();
             let message = format!(
-                "`apiVersion` of kind `{kind}` must be `{API_VERSION}`, not {}",
+                "`apiVersion` of kind `{kind}` must be `{known}`, not {}",
                 version.describe()
             );
             let diagnostic = self.report.error(version.span.clone(), message);
-            diagnostic.field("apiVersion").label(format!("write `{API_VERSION}`"));
+            diagnostic.field("apiVersion").label(format!("write `{known}`"));
         }
     }
 
@@ -299,6 +303,8 @@ fn object_of(kind: Kind, value: Json) -> Result<Object, (String, String)> {
         Kind::Namespace => typed::<Namespace>(value).map(Object::Namespace),
         Kind::Node => typed::<NodeObject>(value).map(Object::Node),
         Kind::Pod => typed::<Pod>(value).map(Object::Pod),
+        Kind::Service => typed::<Service>(value).map(Object::Service),
+        Kind::EndpointSlice => typed::<EndpointSlice>(value).map(Object::EndpointSlice),
         _ => Err((String::new(), format!("BUG: kind {} is not written in files", kind.name()))),
     }
 }

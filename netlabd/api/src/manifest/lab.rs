@@ -16,10 +16,15 @@ use crate::lab::{self, Lab};
 use crate::resource::Kind;
 
 /// Sections that hold objects.
-const SECTIONS: [(&str, Kind); 2] = [("namespace", Kind::Namespace), ("pod", Kind::Pod)];
+const SECTIONS: [(&str, Kind); 4] = [
+    ("namespace", Kind::Namespace),
+    ("pod", Kind::Pod),
+    ("service", Kind::Service),
+    ("endpointslice", Kind::EndpointSlice),
+];
 
 /// Sections that this version knows and does not carry out.
-const LATER: [&str; 2] = ["service", "policy"];
+const LATER: [&str; 1] = ["policy"];
 
 /// Fields of a section that belong to `metadata`.
 pub(super) const METADATA: [&str; 4] = ["name", "namespace", "labels", "annotations"];
@@ -242,7 +247,8 @@ impl Found<'_, '_> {
             match entry.key.as_str() {
                 "replicas" if kind == Kind::Pod => replicas = self.replicas(&entry.value),
                 key if METADATA.contains(&key) => metadata.push(entry.clone()),
-                _ if kind == Kind::Pod => spec.push(entry.clone()),
+                // A slice has its fields beside its metadata.
+                _ if matches!(kind, Kind::Pod | Kind::Service) => spec.push(entry.clone()),
                 _ => outside.push(entry.clone()),
             }
         }

@@ -321,6 +321,7 @@ impl State {
             nodes: self.nodes.values().map(|facts| facts.view.clone()).collect(),
             pods: Vec::new(),
             names: local.map(|namespace| self.names(namespace, node)).collect(),
+            ..ViewSnapshot::default()
         };
         Item::Snapshot(Box::new(snapshot), pods.collect())
     }

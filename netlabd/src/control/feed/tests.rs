@@ -110,6 +110,11 @@ fn change(change: &ViewChange) -> String {
         ViewChange::Node(node) => format!("node {}", node.name),
         ViewChange::NodeGone { name } => format!("node {name} gone"),
         ViewChange::Routing(routing) => format!("mode {}", routing.route_mode),
+        ViewChange::ProxyMode(mode) => format!("proxy mode {mode}"),
+        ViewChange::Service(service) => format!("service {}", service.metadata.name),
+        ViewChange::ServiceGone { name, .. } => format!("service {name} gone"),
+        ViewChange::Slice(slice) => format!("slice {}", slice.metadata.name),
+        ViewChange::SliceGone { name, .. } => format!("slice {name} gone"),
     }
 }
 

@@ -160,7 +160,11 @@ fn the_route_mode_of_the_file_counts_when_it_is_new() {
         let mode = async || lab.control.network().await.unwrap().route_mode;
         lab.control.configure_route_mode(RouteMode::Auto).await.unwrap();
         assert_eq!(mode().await, RouteMode::Auto);
-        let settings = NetworkSettings { route_mode: RouteMode::Vxlan, pod_networks: Vec::new() };
+        let settings = NetworkSettings {
+            route_mode: RouteMode::Vxlan,
+            proxy_mode: None,
+            pod_networks: Vec::new(),
+        };
         lab.control.set_network(settings).await.unwrap();
         // The daemon starts again, with the file as it was.
         lab.control.configure_route_mode(RouteMode::Auto).await.unwrap();
@@ -168,7 +172,11 @@ fn the_route_mode_of_the_file_counts_when_it_is_new() {
         lab.control.configure_route_mode(RouteMode::HostGw).await.unwrap();
         assert_eq!(mode().await, RouteMode::HostGw);
         let networks = vec!["10.99.0.0/16".parse().unwrap()];
-        let settings = NetworkSettings { route_mode: RouteMode::Vxlan, pod_networks: networks };
+        let settings = NetworkSettings {
+            route_mode: RouteMode::Vxlan,
+            proxy_mode: None,
+            pod_networks: networks,
+        };
         lab.control.set_network(settings).await.unwrap_err();
     });
 }

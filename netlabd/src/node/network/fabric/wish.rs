@@ -49,7 +49,7 @@ impl FabricWish {
         let mut own_blocks = Vec::new();
         let mut peers = Vec::new();
         for node in nodes {
-            let ViewNode { name, addresses, blocks } = node.clone();
+            let ViewNode { name, addresses, blocks, .. } = node.clone();
             if name == this {
                 own_blocks = blocks;
             } else {
