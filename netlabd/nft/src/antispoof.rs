@@ -18,10 +18,8 @@
 
 use ipnet::{IpNet, Ipv6Net};
 
-use crate::rule::{
-    Base, Chain, ChainType, Comment, Expression, Family, Hook, Operator, Policy, Rule, Side, Table,
-    TableName, Verdict,
-};
+use crate::expression::{Expression, Operator, Side, Verdict};
+use crate::rule::{Base, Chain, ChainType, Comment, Family, Hook, Policy, Rule, Table, TableName};
 use crate::transaction::{Step, Transaction};
 
 /// The chain that drops packets with forged sources.

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::expression::Verdict;
 use crate::instruction::{Instruction, compile};
 use crate::observe::{Observed, ObservedBase, ObservedChain, ObservedRule, ObservedTable};
-use crate::rule::{Base, Chain, ChainName, Policy, Rule, Table, TableName, Verdict};
+use crate::rule::{Base, Chain, ChainName, Policy, Rule, Table, TableName};
 use crate::transaction::{Step, Transaction};
 
 /// Plans the changes after which netlab's tables are as desired; nothing when they are.
@@ -56,7 +57,7 @@ impl<'a> Desired<'a> {
                     }
                 }
                 Step::AddRule(rule) => desired.rules.entry(&rule.chain).or_default().push(rule),
-                Step::DeleteTable(_) | Step::FlushChain(_) | Step::DeleteChain(_) => {}
+                _ => {}
             }
         }
         desired
@@ -149,7 +150,7 @@ fn same_rules(desired: &[&Rule], observed: &[ObservedRule]) -> bool {
     desired.len() == observed.len()
         && desired.iter().zip(observed).all(|(want, now)| {
             now.comment.as_deref() == Some(want.comment.as_str())
-                && now.program == compile(&want.expressions)
+                && now.program == compile(want.chain.table.family, &want.expressions)
         })
 }
 

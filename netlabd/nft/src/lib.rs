@@ -10,8 +10,8 @@
 //! ```
 //!
 //! - [`transaction`]: what to do, step by step, as a value; it prints what `nft -f` accepts.
-//! - [`rule`]: tables, chains, rules and their expressions. Sets, maps and their elements will be
-//!   further objects there and further steps of a transaction.
+//! - [`rule`], [`expression`]: tables, chains, rules, and what rules consist of.
+//! - [`set`], [`element`]: sets and maps, and what is in them.
 //! - [`masquerade`]: the desired rules for pods that leave the cluster.
 //! - [`antispoof`]: the desired rules against forged source addresses.
 //! - [`socket`]: carries a transaction out, all of it or nothing.
@@ -23,10 +23,13 @@
 
 pub mod antispoof;
 pub mod diff;
+pub mod element;
+pub mod expression;
 pub mod masquerade;
 pub mod monitor;
 pub mod observe;
 pub mod rule;
+pub mod set;
 pub mod socket;
 pub mod transaction;
 
@@ -34,12 +37,14 @@ mod instruction;
 mod message;
 
 pub use diff::diff;
+pub use element::{Data, Element, Protocol, Tuple, Value};
+pub use expression::{ConntrackStates, Expression, Field, Operator, Side, Verdict};
 pub use monitor::{Event, Monitor};
 pub use observe::{Observed, observe};
 pub use rule::{
-    Base, Chain, ChainName, ChainType, Comment, Expression, Family, Hook, Operator, Policy, Rule,
-    Side, Table, TableName, Verdict,
+    Base, Chain, ChainName, ChainType, Comment, Family, Hook, Policy, Rule, Table, TableName,
 };
+pub use set::{Datatype, MapData, Set, SetName};
 pub use socket::{Error, Socket};
 pub use transaction::{Step, Transaction, teardown};
 

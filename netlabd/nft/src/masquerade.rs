@@ -14,10 +14,8 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::rule::{
-    Base, Chain, ChainType, Comment, Expression, Family, Hook, Operator, Policy, Rule, Side, Table,
-    TableName,
-};
+use crate::expression::{Expression, Operator, Side};
+use crate::rule::{Base, Chain, ChainType, Comment, Family, Hook, Policy, Rule, Table, TableName};
 use crate::transaction::{Step, Transaction};
 
 /// The chain that rewrites the source of leaving packets.

@@ -30,6 +30,11 @@ pub(crate) fn put_attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     out.resize(align(out.len()), 0);
 }
 
+/// Appends an attribute with a big-endian number.
+pub(crate) fn put_u32(out: &mut Vec<u8>, kind: u16, value: u32) {
+    put_attribute(out, kind, &value.to_be_bytes());
+}
+
 /// Appends an attribute with a NUL-terminated text.
 pub(crate) fn put_text(out: &mut Vec<u8>, kind: u16, text: &str) {
     let mut value = text.as_bytes().to_vec();
@@ -261,21 +266,24 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-/// The user data with a comment in it, as libnftnl stores it: type, length, text, NUL. The type
-/// is 0 for tables (`NFTNL_UDATA_TABLE_COMMENT`), chains and rules alike.
+/// The type of a comment in the user data of tables (`NFTNL_UDATA_TABLE_COMMENT`), chains, rules
+/// and elements alike. Sets have another.
+pub(crate) const UDATA_COMMENT: u8 = 0;
+
+/// The user data with a comment in it, as libnftnl stores it: type, length, text, NUL.
 pub(crate) fn comment_userdata(comment: &str) -> Vec<u8> {
     let len = u8::try_from(comment.len() + 1).expect("a comment has at most 127 bytes");
-    let mut data = vec![0, len];
+    let mut data = vec![UDATA_COMMENT, len];
     data.extend_from_slice(comment.as_bytes());
     data.push(0);
     data
 }
 
-/// Finds the comment in user data, which may hold other things besides.
-pub(crate) fn comment_of(mut userdata: &[u8]) -> Option<&str> {
+/// Finds the comment in user data, by its type there, among other things.
+pub(crate) fn comment_of(mut userdata: &[u8], comment: u8) -> Option<&str> {
     while let [kind, len, rest @ ..] = userdata {
         let value = rest.get(..usize::from(*len))?;
-        if *kind == 0 {
+        if *kind == comment {
             return std::str::from_utf8(value.strip_suffix(&[0]).unwrap_or(value)).ok();
         }
         userdata = &rest[value.len()..];

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use rustables::sys;
 
 use crate::instruction::{self, Instruction};
-use crate::message::{Message, comment_of, put_text, request};
+use crate::message::{Message, UDATA_COMMENT, comment_of, put_text, request};
 use crate::rule::{Family, TableName};
 use crate::socket::{Error, Socket};
 
@@ -169,5 +169,5 @@ fn rule_of(message: &Message<'_>, table: &TableName) -> Option<(String, Observed
 }
 
 fn comment(userdata: Option<&[u8]>) -> Option<String> {
-    userdata.and_then(comment_of).map(str::to_owned)
+    userdata.and_then(|data| comment_of(data, UDATA_COMMENT)).map(str::to_owned)
 }

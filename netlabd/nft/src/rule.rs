@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Tables, chains and rules as values. Each prints the way `nft` writes it.
+//! Tables, chains and rules as values. Each prints the way `nft` writes it. What rules consist of
+//! is the matter of [`crate::expression`].
 //!
 //! These are descriptions only: encoding them is the work of [`crate::transaction`].
 //!
@@ -9,6 +10,9 @@
 use std::fmt;
 
 use ipnet::IpNet;
+
+use crate::expression::Expression;
+use crate::set::SetName;
 
 /// The address family of a table, and so of the packets that its rules see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +79,12 @@ impl TableName {
     pub fn chain(&self, name: &str) -> ChainName {
         ChainName { table: self.clone(), name: name.to_owned() }
     }
+
+    /// A set or map of this table.
+    #[must_use]
+    pub fn set(&self, name: &str) -> SetName {
+        SetName { table: self.clone(), name: name.to_owned() }
+    }
 }
 
 impl fmt::Display for TableName {
@@ -101,7 +111,7 @@ impl fmt::Display for ChainName {
 /// Text that the kernel keeps with an object and that `nft list` shows: which object of netlab's
 /// user the table, chain or rule comes from, and why it is there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Comment(String);
+pub struct Comment(Box<str>);
 
 impl Comment {
     /// The longest comment that `nft` reads back, in bytes
@@ -124,7 +134,7 @@ impl Comment {
             }
             clean.push(c);
         }
-        Self(clean)
+        Self(clean.into_boxed_str())
     }
 
     /// The text.
@@ -271,105 +281,4 @@ pub struct Rule {
     pub expressions: Vec<Expression>,
     /// What it is for.
     pub comment: Comment,
-}
-
-/// One part of a rule, as fine as `nft` writes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expression {
-    /// Matches packets by one of their addresses. The network's family must be the table's.
-    Address {
-        /// Which of the two addresses.
-        side: Side,
-        /// Inside or outside.
-        operator: Operator,
-        /// Of which network; host bits are ignored.
-        network: IpNet,
-    },
-    /// Matches packets that arrived by a link of this group (`IFLA_GROUP`).
-    ArrivedByGroup(u32),
-    /// Matches packets whose source address is not reached over the link they arrived by: an
-    /// answer would go elsewhere, or nowhere. The routing table is asked for each packet.
-    SourceUnreachableThere,
-    /// Counts the packets that came so far, and their bytes.
-    Counter,
-    /// Gives the packet the address of the interface it leaves by, and undoes that for the
-    /// answers. Valid in base chains of type nat at hook postrouting, and below them.
-    Masquerade {
-        /// Chooses the source port at random (`NF_NAT_RANGE_PROTO_RANDOM_FULLY`) and not by
-        /// counting up, so that connections made at the same moment do not run for the same port,
-        /// where the loser's first packet is dropped.
-        fully_random: bool,
-    },
-    /// Decides where the packet goes next.
-    Verdict(Verdict),
-}
-
-impl fmt::Display for Expression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address { side, operator, network } => {
-                let (family, network) = (Family::of(network), network.trunc());
-                let side = match side {
-                    Side::Source => "saddr",
-                    Side::Destination => "daddr",
-                };
-                let operator = match operator {
-                    Operator::Is => "",
-                    Operator::IsNot => "!= ",
-                };
-                write!(f, "{family} {side} {operator}{network}")
-            }
-            Self::ArrivedByGroup(group) => write!(f, "iifgroup {group}"),
-            Self::SourceUnreachableThere => f.write_str("fib saddr . iif oif missing"),
-            Self::Counter => f.write_str("counter"),
-            Self::Masquerade { fully_random: true } => f.write_str("masquerade fully-random"),
-            Self::Masquerade { fully_random: false } => f.write_str("masquerade"),
-            Self::Verdict(verdict) => verdict.fmt(f),
-        }
-    }
-}
-
-/// Which address of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// Where it comes from.
-    Source,
-    /// Where it goes to.
-    Destination,
-}
-
-/// How a value is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operator {
-    /// Equal, or inside of a network.
-    Is,
-    /// Not equal, or outside of a network.
-    IsNot,
-}
-
-/// Where a packet goes next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// On, past the rest of this hook's chain.
-    Accept,
-    /// Nowhere.
-    Drop,
-    /// To another chain of the table, and back here.
-    Jump(String),
-    /// To another chain of the table, without coming back.
-    Goto(String),
-    /// Back to where the chain was called.
-    Return,
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Accept => f.write_str("accept"),
-            Self::Drop => f.write_str("drop"),
-            Self::Jump(chain) => write!(f, "jump {chain}"),
-            Self::Goto(chain) => write!(f, "goto {chain}"),
-            Self::Return => f.write_str("return"),
-        }
-    }
 }

@@ -8,9 +8,13 @@ use std::fmt;
 
 use rustables::{MsgType, ProtocolFamily, sys};
 
+use crate::element::encoding::{LIST, put_element, put_key};
+use crate::element::{Element, Tuple};
 use crate::instruction;
 use crate::message::{Batch, comment_userdata, put_attribute, put_nested, put_text};
 use crate::rule::{Chain, ChainName, ChainType, Comment, Family, Policy, Rule, Table, TableName};
+use crate::set::encoding::put_set;
+use crate::set::{Set, SetName};
 
 /// One step of a transaction: a verb and its object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +31,28 @@ pub enum Step {
     DeleteChain(ChainName),
     /// Adds a rule at the end of its chain.
     AddRule(Rule),
+    /// Adds a set or map. If it exists with the same types it stays, with its old comment.
+    AddSet(Set),
+    /// Deletes a set with what is in it. No rule may use it.
+    DeleteSet(SetName),
+    /// Deletes all that is in a set, not the set.
+    FlushSet(SetName),
+    /// Adds elements to a set, which may have them already, but not with other data. What is
+    /// desired of a set that is to be empty is a step of this kind without elements.
+    AddElements(SetName, Vec<Element>),
+    /// Deletes the elements with these keys, all of which exist.
+    DeleteElements(SetName, Vec<Tuple>),
+}
+
+impl Step {
+    /// Whether it does nothing, as long lists that turned out empty.
+    fn is_idle(&self) -> bool {
+        match self {
+            Self::AddElements(_, elements) => elements.is_empty(),
+            Self::DeleteElements(_, keys) => keys.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Step {
@@ -52,7 +78,28 @@ impl fmt::Display for Step {
                 }
                 write!(f, " {comment}")
             }
+            Self::AddSet(set) => write!(f, "add {set}"),
+            Self::DeleteSet(name) => write!(f, "delete set {name}"),
+            Self::FlushSet(name) => write!(f, "flush set {name}"),
+            _ if self.is_idle() => Ok(()),
+            Self::AddElements(name, elements) => {
+                write!(f, "add element {name} {{ {} }}", List(elements))
+            }
+            Self::DeleteElements(name, keys) => {
+                write!(f, "delete element {name} {{ {} }}", List(keys))
+            }
         }
+    }
+}
+
+struct List<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for List<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().enumerate().try_for_each(|(i, item)| {
+            f.write_str(if i == 0 { "" } else { ", " })?;
+            item.fmt(f)
+        })
     }
 }
 
@@ -67,7 +114,7 @@ impl Transaction {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.steps.iter().all(Step::is_idle)
     }
 
     /// Joins the steps of another transaction to the end of this one.
@@ -90,7 +137,7 @@ impl Transaction {
 
 impl fmt::Display for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+        self.steps.iter().filter(|step| !step.is_idle()).try_for_each(|step| writeln!(f, "{step}"))
     }
 }
 
@@ -130,7 +177,7 @@ fn encode_step(step: &Step, batch: &mut Batch) {
         }
         Step::AddRule(Rule { chain, expressions, comment }) => {
             let mut list = Vec::new();
-            instruction::encode(&instruction::compile(expressions), &mut list);
+            instruction::encode(&instruction::compile(chain.table.family, expressions), &mut list);
             let flags = sys::NLM_F_CREATE | sys::NLM_F_APPEND;
             batch.message(sys::NFT_MSG_NEWRULE, flags, chain.table.family.number(), |out| {
                 put_text(out, sys::NFTA_RULE_TABLE, &chain.table.name);
@@ -140,6 +187,64 @@ fn encode_step(step: &Step, batch: &mut Batch) {
                 put_attribute(out, sys::NFTA_RULE_USERDATA, &userdata);
             });
         }
+        Step::AddSet(set) => {
+            // Any number that no other set of the transaction has.
+            let id = batch.next_sequence();
+            let family = set.name.table.family.number();
+            batch.message(sys::NFT_MSG_NEWSET, sys::NLM_F_CREATE, family, |out| {
+                put_set(set, id, out);
+            });
+        }
+        Step::DeleteSet(name) => {
+            batch.message(sys::NFT_MSG_DELSET, 0, name.table.family.number(), |out| {
+                put_text(out, sys::NFTA_SET_TABLE, &name.table.name);
+                put_text(out, sys::NFTA_SET_NAME, &name.name);
+            });
+        }
+        // Deleting elements without saying which means every one.
+        Step::FlushSet(name) => {
+            let family = name.table.family.number();
+            batch.message(sys::NFT_MSG_DELSETELEM, 0, family, |out| put_list_of(name, out));
+        }
+        Step::AddElements(name, elements) => encode_elements(
+            batch,
+            name,
+            (sys::NFT_MSG_NEWSETELEM, sys::NLM_F_CREATE),
+            elements,
+            put_element,
+        ),
+        Step::DeleteElements(name, keys) => {
+            encode_elements(batch, name, (sys::NFT_MSG_DELSETELEM, 0), keys, put_key);
+        }
+    }
+}
+
+fn put_list_of(name: &SetName, out: &mut Vec<u8>) {
+    put_text(out, sys::NFTA_SET_ELEM_LIST_TABLE, &name.table.name);
+    put_text(out, sys::NFTA_SET_ELEM_LIST_SET, &name.name);
+}
+
+/// Writes as many messages as it takes.
+fn encode_elements<T>(
+    batch: &mut Batch,
+    name: &SetName,
+    (kind, flags): (u32, u32),
+    items: &[T],
+    put: fn(&T, &mut Vec<u8>),
+) {
+    let mut items = items.iter().peekable();
+    while items.peek().is_some() {
+        batch.message(kind, flags, name.table.family.number(), |out| {
+            put_list_of(name, out);
+            put_nested(out, sys::NFTA_SET_ELEM_LIST_ELEMENTS, |out| {
+                let start = out.len();
+                while out.len() - start < LIST
+                    && let Some(item) = items.next()
+                {
+                    put(item, out);
+                }
+            });
+        });
     }
 }
 
