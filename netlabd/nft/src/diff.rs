@@ -1,23 +1,34 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What leads from the observed tables to the desired ones.
 //!
-//! Pure: no socket. The unit of repair is the chain. A chain in which one rule differs is written
-//! anew as a whole: it is short, rules have an order, and the kernel applies the change at once.
+//! Pure: no socket. The unit of repair is the chain and the element. A chain in which one rule
+//! differs is written anew as a whole: it is short, rules have an order, and the kernel applies the
+//! change at once. Of a set, only the elements that differ are written.
+
+mod sets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::expression::Verdict;
+use sets::SetsDiff;
+
+use crate::element::Element;
 use crate::instruction::{Instruction, compile};
 use crate::observe::{Observed, ObservedBase, ObservedChain, ObservedRule, ObservedTable};
 use crate::rule::{Base, Chain, ChainName, Policy, Rule, Table, TableName};
+use crate::set::{Set, SetName};
 use crate::transaction::{Step, Transaction};
 
 /// Plans the changes after which netlab's tables are as desired; nothing when they are.
 ///
 /// `desired` is all that netlab wants: planners that share a table are joined before. What it adds
 /// is wanted, its other steps say nothing. What stands in netlab's tables and is not wanted goes,
-/// whoever made it: chains, rules, whole tables. Comments of tables are not compared, for only a
-/// new table could have another one.
+/// whoever made it: chains, rules, sets, whole tables. Comments of tables are not compared, for
+/// only a new table could have another one.
+///
+/// The elements of a set that stays are compared if they were observed and if `desired` adds some
+/// to it, be it an empty list; of other sets they are left alone, and always of those that packets
+/// change. A set that has another type, size or timeout than it should is made anew, with all
+/// desired elements.
 #[must_use]
 pub fn diff(desired: &Transaction, observed: &Observed) -> Transaction {
     let desired = Desired::of(desired);
@@ -37,6 +48,9 @@ pub fn diff(desired: &Transaction, observed: &Observed) -> Transaction {
 #[derive(Default)]
 struct Desired<'a> {
     tables: BTreeMap<&'a TableName, &'a Table>,
+    sets: Vec<&'a Set>,
+    /// Of each set whose elements are wanted, even if none are.
+    elements: BTreeMap<&'a SetName, Vec<&'a Element>>,
     chains: Vec<&'a Chain>,
     rules: BTreeMap<&'a ChainName, Vec<&'a Rule>>,
 }
@@ -45,6 +59,7 @@ impl<'a> Desired<'a> {
     fn of(transaction: &'a Transaction) -> Self {
         let mut desired = Self::default();
         let mut known = BTreeSet::new();
+        let mut known_sets = BTreeSet::new();
         for step in &transaction.steps {
             match step {
                 Step::AddTable(table) => {
@@ -55,6 +70,14 @@ impl<'a> Desired<'a> {
                     if known.insert(&chain.name) {
                         desired.chains.push(chain);
                     }
+                }
+                Step::AddSet(set) => {
+                    if known_sets.insert(&set.name) {
+                        desired.sets.push(set);
+                    }
+                }
+                Step::AddElements(set, elements) => {
+                    desired.elements.entry(set).or_default().extend(elements);
                 }
                 Step::AddRule(rule) => desired.rules.entry(&rule.chain).or_default().push(rule),
                 _ => {}
@@ -77,8 +100,8 @@ fn diff_table(
     if observed.is_none_or(|observed| observed.flags != 0) {
         steps.push(Step::AddTable(table.clone()));
     }
-    let none = BTreeMap::new();
-    let observed = observed.map_or(&none, |observed| &observed.chains);
+    let nothing = ObservedTable::default();
+    let ObservedTable { sets, chains: observed, .. } = observed.unwrap_or(&nothing);
     let chains: BTreeMap<&str, &Chain> = desired
         .chains
         .iter()
@@ -92,34 +115,38 @@ fn diff_table(
         .filter(|(name, now)| chains.get(name.as_str()).is_none_or(|want| !same_chain(want, now)))
         .map(|(name, _)| name.as_str())
         .collect();
-    // A chain that stays and gets its rules anew: because they differ, or because they jump to a
-    // chain that can only be deleted when nothing does.
+    let sets = SetsDiff::of(desired, &table.name, sets, &deleted);
+    // A chain that stays and gets its rules anew: because they differ, or because they hold a
+    // chain or a set that can only be deleted when nothing does.
     let rewritten: BTreeSet<&str> = observed
         .iter()
         .filter(|(name, _)| !deleted.contains(name.as_str()))
         .filter(|(name, now)| {
             !same_rules(desired.rules(&table.name.chain(name)), &now.rules)
-                || now.rules.iter().any(|rule| leads_to(rule, &deleted))
+                || now.rules.iter().any(|rule| holds(rule, &deleted, &sets.deleted))
         })
         .map(|(name, _)| name.as_str())
         .collect();
 
-    // Rules go before chains, since a rule holds the chain that it jumps to; and they come after
-    // chains for the same reason.
+    // What holds another goes before it and comes after it: rules hold chains and sets, verdicts
+    // in maps hold chains.
     for name in observed.keys().map(String::as_str) {
         if deleted.contains(name) || rewritten.contains(name) {
             steps.push(Step::FlushChain(table.name.chain(name)));
         }
     }
+    steps.extend(sets.removals);
     for name in &deleted {
         steps.push(Step::DeleteChain(table.name.chain(name)));
     }
+    steps.extend(sets.additions);
     let added = |name: &str| !observed.contains_key(name) || deleted.contains(name);
     for chain in desired.chains.iter().filter(|chain| chain.name.table == table.name) {
         if added(&chain.name.name) {
             steps.push(Step::AddChain((*chain).clone()));
         }
     }
+    steps.extend(sets.elements);
     for chain in desired.chains.iter().filter(|chain| chain.name.table == table.name) {
         if added(&chain.name.name) || rewritten.contains(chain.name.name.as_str()) {
             let rules = desired.rules(&chain.name).iter();
@@ -154,9 +181,13 @@ fn same_rules(desired: &[&Rule], observed: &[ObservedRule]) -> bool {
         })
 }
 
-fn leads_to(rule: &ObservedRule, chains: &BTreeSet<&str>) -> bool {
-    rule.program.iter().any(|instruction| {
-        matches!(instruction, Instruction::Verdict(Verdict::Jump(to) | Verdict::Goto(to))
-            if chains.contains(to.as_str()))
+/// Whether a rule keeps one of these chains or sets from being deleted.
+fn holds(rule: &ObservedRule, chains: &BTreeSet<&str>, sets: &BTreeSet<&str>) -> bool {
+    rule.program.iter().any(|instruction| match instruction {
+        Instruction::Verdict(verdict) => verdict.chain().is_some_and(|to| chains.contains(to)),
+        Instruction::Lookup { set, .. } | Instruction::Update { set } => {
+            sets.contains(set.as_str())
+        }
+        _ => false,
     })
 }

@@ -40,7 +40,7 @@ pub use diff::diff;
 pub use element::{Data, Element, Protocol, Tuple, Value};
 pub use expression::{ConntrackStates, Expression, Field, Operator, Side, Verdict};
 pub use monitor::{Event, Monitor};
-pub use observe::{Observed, observe};
+pub use observe::{Observed, observe, observe_elements, observe_with_elements};
 pub use rule::{
     Base, Chain, ChainName, ChainType, Comment, Family, Hook, Policy, Rule, Table, TableName,
 };

@@ -197,6 +197,12 @@ impl<'a> Message<'a> {
         self.bytes.get(18..20).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]))
     }
 
+    /// Where a stretch of this message begins in it.
+    pub(crate) fn offset_of(&self, stretch: &[u8]) -> Option<usize> {
+        let offset = stretch.as_ptr().addr().checked_sub(self.bytes.as_ptr().addr())?;
+        (offset + stretch.len() <= self.bytes.len()).then_some(offset)
+    }
+
     pub(crate) fn attributes(&self) -> Attributes<'a> {
         Attributes::new(self.bytes.get(HEADERS..).unwrap_or_default())
     }

@@ -13,7 +13,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::message::{Attributes, Message, messages};
-use crate::transaction::Transaction;
+use crate::set::SetName;
+use crate::transaction::{Transaction, encode};
 
 /// Size of the send and receive buffers. A transaction is one datagram, and one with 10,000
 /// services has 2 MB; the default buffer holds 208 KiB.
@@ -70,7 +71,8 @@ pub enum Error {
     /// The kernel refused a transaction. Nothing of it was applied.
     #[error("nf_tables refused `{step}`{}", explain(detail.as_deref(), *errno))]
     Refused {
-        /// The step that it refused, as `nft` writes it; of several, the first.
+        /// The step that it refused, as `nft` writes it; of several, the first. Of a list of
+        /// elements, the refused one.
         step: String,
         /// The position of that step in the transaction; none when the transaction was refused
         /// as a whole.
@@ -92,6 +94,12 @@ pub enum Error {
         /// Why.
         #[source]
         errno: Errno,
+    },
+    /// A set has elements that netlab cannot describe.
+    #[error("failed to read the elements of set `{set}`: has another program added some?")]
+    ForeignElements {
+        /// Which set.
+        set: SetName,
     },
     /// Others changed the ruleset each time it was listed.
     #[error("failed to list the rules in one piece: others change them all the time")]
@@ -126,7 +134,7 @@ impl Error {
             | Self::Send { source, .. }
             | Self::Receive { source } => source.raw_os_error().map(Errno::from_raw),
             Self::Refused { errno, .. } | Self::List { errno, .. } => Some(*errno),
-            Self::Unsteady | Self::Unanswered { .. } => None,
+            Self::ForeignElements { .. } | Self::Unsteady | Self::Unanswered { .. } => None,
         }
     }
 
@@ -181,7 +189,7 @@ impl Socket {
         if transaction.is_empty() {
             return Ok(());
         }
-        let encoded = transaction.encode();
+        let encoded = encode(transaction);
         let mut attempt = 1;
         loop {
             let answers = self.exchange(&encoded.bytes)?;
@@ -191,12 +199,13 @@ impl Socket {
                     attempt += 1;
                 }
                 Some(refusal) => {
-                    let owner = encoded.owners.get(refusal.sequence as usize).copied().flatten();
+                    let Refusal { sequence, offset, detail, errno } = refusal;
+                    let owner = encoded.owner(sequence);
+                    let item = offset.and_then(|offset| encoded.item(sequence, offset));
                     let step = owner.map_or_else(
                         || format!("the transaction of {} steps", transaction.steps.len()),
-                        |index| transaction.steps[index].to_string(),
+                        |index| transaction.steps[index].summary(item),
                     );
-                    let Refusal { offset, detail, errno, .. } = refusal;
                     return Err(Error::Refused { step, index: owner, offset, detail, errno });
                 }
                 None if answers.is_empty() => {

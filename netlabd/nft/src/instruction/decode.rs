@@ -15,13 +15,25 @@ const PARTS: u32 = 0b11;
 /// Reads the content of `NFTA_RULE_EXPRESSIONS`.
 pub(crate) fn decode(list: &[u8]) -> Vec<Instruction> {
     Attributes::new(list)
-        .map(|(_, element)| {
+        .filter_map(|(_, element)| {
             let element = Attributes::new(element);
             let name = element.get_text(sys::NFTA_EXPR_NAME).unwrap_or_default();
             let data = Attributes::new(element.get(sys::NFTA_EXPR_DATA).unwrap_or_default());
-            decode_one(name, data).unwrap_or_else(|| Instruction::Foreign(name.to_owned()))
+            let foreign = || Instruction::Foreign(name.to_owned());
+            (!does_nothing(name, data)).then(|| decode_one(name, data).unwrap_or_else(foreign))
         })
         .collect()
+}
+
+/// `nft` turns the bytes of a protocol around before it looks one up among networks: units of two
+/// bytes in a length of one, so none.
+fn does_nothing(name: &str, data: Attributes<'_>) -> bool {
+    let number = |attribute| data.get_u32(attribute);
+    name == "byteorder"
+        && matches!(
+            (number(sys::NFTA_BYTEORDER_LEN), number(sys::NFTA_BYTEORDER_SIZE)),
+            (Some(len), Some(size)) if len < size
+        )
 }
 
 fn decode_one(name: &str, data: Attributes<'_>) -> Option<Instruction> {
