@@ -80,7 +80,13 @@ impl<'a> Desired<'a> {
                     desired.elements.entry(set).or_default().extend(elements);
                 }
                 Step::AddRule(rule) => desired.rules.entry(&rule.chain).or_default().push(rule),
-                _ => {}
+                Step::DeleteTable(_)
+                | Step::FlushChain(_)
+                | Step::DeleteChain(_)
+                | Step::DeleteSet(_)
+                | Step::FlushSet(_)
+                | Step::FlushMap(_)
+                | Step::DeleteElements(..) => {}
             }
         }
         desired

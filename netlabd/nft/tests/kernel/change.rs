@@ -81,12 +81,14 @@ fn write_out(drafts: &[Option<ChainDraft>]) -> Transaction {
     Transaction { steps }
 }
 
-/// Every chain with its rules, without handles and without the order of creation.
-fn listing(namespace: &Namespace) -> BTreeMap<String, Vec<Value>> {
+/// Every chain with its rules and every set with its elements, without handles and without the
+/// order of creation.
+pub(crate) fn listing(namespace: &Namespace) -> BTreeMap<String, Vec<Value>> {
     let json: Value = serde_json::from_str(&namespace.sh("nft -j list ruleset")).unwrap();
     let mut chains: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for object in json["nftables"].as_array().unwrap() {
-        for (kind, name) in [("chain", "name"), ("rule", "chain")] {
+        for (kind, name) in [("chain", "name"), ("rule", "chain"), ("set", "name"), ("map", "name")]
+        {
             if let Some(object) = object.get(kind) {
                 let mut object = object.clone();
                 object.as_object_mut().unwrap().remove("handle");

@@ -4,10 +4,12 @@
 
 mod antispoof_packets;
 mod change;
+mod elements;
 mod layout;
 mod namespace;
 mod packets;
 mod repair;
+mod service_packets;
 
 use namespace::Namespace;
 use netlab_nft::{

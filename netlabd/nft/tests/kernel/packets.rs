@@ -9,16 +9,16 @@ use crate::namespace::Namespace;
 use crate::{masquerade_plan, socket};
 
 /// Generous, because it only bounds a failure.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-struct Lab {
-    pods: [Namespace; 2],
-    node: Namespace,
+pub(crate) struct Lab {
+    pub(crate) pods: [Namespace; 2],
+    pub(crate) node: Namespace,
     outside: Namespace,
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let lab = Self {
             pods: [Namespace::new(), Namespace::new()],
             node: Namespace::new(),
