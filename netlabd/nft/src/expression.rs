@@ -130,7 +130,13 @@ pub enum Expression {
     },
     /// Drops the packet and tells the sender that nothing listens at the port, by ICMP. Valid at
     /// hooks input, forward and output, and in chains below them.
+    ///
+    /// A client over IPv6 that is still inside its `connect` when this arrives, as over a veth
+    /// pair, believes it only when it comes again, a second later.
     Reject,
+    /// The same for TCP, by a reset, which clients believe at once. [`Self::Protocol`] goes before
+    /// it.
+    Reset,
     /// Decides where the packet goes next.
     Verdict(Verdict),
 }
@@ -186,6 +192,7 @@ impl fmt::Display for Expression {
             Self::Masquerade { fully_random: true } => f.write_str("masquerade fully-random"),
             Self::Masquerade { fully_random: false } => f.write_str("masquerade"),
             Self::Reject => f.write_str("reject"),
+            Self::Reset => f.write_str("reject with tcp reset"),
             Self::Verdict(verdict) => verdict.fmt(f),
         }
     }

@@ -64,6 +64,8 @@ pub(crate) enum Instruction {
     Masquerade { flags: u32 },
     /// Drops and tells by ICMP, with a code of the family's.
     Reject { code: u8 },
+    /// Drops and tells by a reset of TCP.
+    Reset,
     /// Decides.
     Verdict(Verdict),
     /// Something that netlab never writes. It equals nothing desired, so its rule is replaced.
@@ -206,6 +208,7 @@ impl Program {
             Expression::Reject => {
                 self.0.push(Instruction::Reject { code: port_unreachable(family) })
             }
+            Expression::Reset => self.0.push(Instruction::Reset),
             Expression::Verdict(verdict) => self.0.push(Instruction::Verdict(verdict.clone())),
         }
     }

@@ -101,11 +101,14 @@ fn decode_one(name: &str, data: Attributes<'_>) -> Option<Instruction> {
             let flags = data.get_u32(sys::NFTA_MASQ_FLAGS).unwrap_or(0);
             (!to_ports).then_some(Instruction::Masquerade { flags })
         }
-        "reject" => {
-            let by_icmp = data.get_u32(sys::NFTA_REJECT_TYPE) == Some(sys::NFT_REJECT_ICMP_UNREACH);
-            let &[code] = data.get(sys::NFTA_REJECT_ICMP_CODE)? else { return None };
-            by_icmp.then_some(Instruction::Reject { code })
-        }
+        "reject" => match data.get_u32(sys::NFTA_REJECT_TYPE)? {
+            sys::NFT_REJECT_ICMP_UNREACH => {
+                let &[code] = data.get(sys::NFTA_REJECT_ICMP_CODE)? else { return None };
+                Some(Instruction::Reject { code })
+            }
+            sys::NFT_REJECT_TCP_RST => Some(Instruction::Reset),
+            _ => None,
+        },
         "immediate" => {
             if let Some(value) = value(data, sys::NFTA_IMMEDIATE_DATA) {
                 let to = register(data, sys::NFTA_IMMEDIATE_DREG)?;

@@ -130,6 +130,9 @@ fn encode_by_hand(instruction: &Instruction, out: &mut Vec<u8>) {
             put_u32(out, sys::NFTA_REJECT_TYPE, sys::NFT_REJECT_ICMP_UNREACH);
             put_attribute(out, sys::NFTA_REJECT_ICMP_CODE, &[*code]);
         }),
+        Instruction::Reset => element(out, "reject", |out| {
+            put_u32(out, sys::NFTA_REJECT_TYPE, sys::NFT_REJECT_TCP_RST);
+        }),
         // Through rustables, or from the kernel only.
         Instruction::Bits { .. }
         | Instruction::Compare { .. }

@@ -210,6 +210,7 @@ fn rules(of: &Addresses) -> Vec<(&'static str, Vec<Expression>)> {
                 Expression::Reject,
             ],
         ),
+        ("forward", vec![tcp(), in_set(key(), "reject-services", false), Expression::Reset]),
         ("services", vec![Expression::SetPriorityFrom { key: key(), map: name("service-counts") }]),
         (
             "services",

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use netlab_nft::{
     Base, Chain, ChainType, Datatype, Element, Expression, Family, Field, Hook, MapData, Operator,
-    Policy, Rule, Set, Side, Step, Table, TableName, Transaction, Value, Verdict,
+    Policy, Protocol, Rule, Set, Side, Step, Table, TableName, Transaction, Value, Verdict,
 };
 
 use crate::layout::{Addresses, comment, verdict};
@@ -26,6 +26,8 @@ const CONNECTIONS: usize = 300;
 const PORT: u16 = 80;
 const TARGET: u16 = 8080;
 const NOBODY: u16 = 81;
+/// Another one, which is refused by a reset.
+const NOBODY_EITHER: u16 = 82;
 /// Our bit of the mark, and bits of others.
 const OURS: u32 = 0x4000;
 const THEIRS: u32 = 0x8000_0001;
@@ -56,6 +58,7 @@ fn balancing(family: Family) -> Transaction {
         set("endpoints", indexed)
             .with_data(MapData::Values(vec![of.datatype, Datatype::InetService])),
         set("reject-services", of.service_types()),
+        set("reset-services", of.service_types()),
         Set {
             dynamic: true,
             timeout: Some(Duration::from_secs(3600)),
@@ -70,6 +73,8 @@ fn balancing(family: Family) -> Transaction {
     let rule = |chain: &str, expressions| {
         Step::AddRule(Rule { chain: table.chain(chain), expressions, comment: comment() })
     };
+    let in_set =
+        |set: &str| Expression::InSet { key: of.service_key(), set: name(set), negated: false };
     let add = |set: &str, elements| Step::AddElements(table.set(set), elements);
     let mut steps = vec![Step::AddTable(Table { name: table.clone(), comment: comment() })];
     steps.extend(sets.into_iter().map(Step::AddSet));
@@ -84,6 +89,7 @@ fn balancing(family: Family) -> Transaction {
             vec![Element::to_verdict(Value::Class(3), Verdict::Goto(name("balance-3")))],
         ),
         add("reject-services", vec![Element::new(of.service_values(NOBODY))]),
+        add("reset-services", vec![Element::new(of.service_values(NOBODY_EITHER))]),
         add(
             "endpoints",
             endpoints(family)
@@ -112,16 +118,10 @@ fn balancing(family: Family) -> Transaction {
         rule("balance-3", vec![Expression::SetPriority(0), Expression::OrMark(OURS)]),
         rule("balance-3", vec![Expression::UpdateSet { key: source(), set: name("affinity") }]),
         rule("balance-3", vec![Expression::DnatMap { family, key, map: name("endpoints") }]),
+        rule("forward", vec![in_set("reject-services"), Expression::Reject]),
         rule(
             "forward",
-            vec![
-                Expression::InSet {
-                    key: of.service_key(),
-                    set: name("reject-services"),
-                    negated: false,
-                },
-                Expression::Reject,
-            ],
+            vec![Expression::Protocol(Protocol::Tcp), in_set("reset-services"), Expression::Reset],
         ),
         rule(
             "marked",
@@ -212,8 +212,10 @@ fn connections_spread_evenly_and_marks_of_others_stay() {
 
         // What is not translated is forwarded only where there is a route.
         lab.node.sh("ip route add 10.43.0.0/16 dev uplink; ip route add fd43::/112 dev uplink");
-        let to = SocketAddr::new(service, NOBODY);
-        let refused = lab.pods[0].within(|| TcpStream::connect_timeout(&to, DEADLINE));
-        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        for nobody in [NOBODY, NOBODY_EITHER] {
+            let to = SocketAddr::new(service, nobody);
+            let refused = lab.pods[0].within(|| TcpStream::connect_timeout(&to, DEADLINE));
+            assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        }
     }
 }
