@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Services on this node: what becomes of a packet to a cluster IP, a node port, a load balancer.
+//!
+//! ```text
+//!   services, slices ──► select ──► PortPlan ──► layout ──► Piece ──┐
+//!   (the node's view)   (which       (one port,   (nftables          ├─► steps ──► kernel
+//!                       endpoints)    one family)  or iptables)      │
+//!                                     what was planned before ──────┘
+//! ```
+//!
+//! All of it is pure up to the steps. A change is planned for the service that it concerns and for
+//! nothing else, so that its cost does not depend on how many there are.
+
+pub mod classic;
+pub mod desired;
+pub mod maps;
+pub mod names;
+pub mod piece;
+pub mod port;
+pub mod select;

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! All that the rules must say of services, and what a change of some of them changes. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use netlab_api::ProxyMode;
+use netlab_nft::{Family, Protocol, TableName, Transaction};
+
+use super::classic;
+use super::maps::base::BaseConfig;
+use super::maps::{self, Shared};
+use super::piece::{Difference, Piece, diff};
+use super::port::{PortId, PortPlan};
+
+/// Namespace and name of a service.
+pub type ServiceName = (String, String);
+
+/// An address at which packets arrive for a service; node ports have none.
+type Front = (Family, Option<IpAddr>, Protocol, u16);
+
+/// The desired rules for services.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    mode: ProxyMode,
+    config: BaseConfig,
+    ports: BTreeMap<PortId, PortPlan>,
+    /// Who wants each front. The first of them has it: two services may ask for one external
+    /// address, and rules that contradict each other are none.
+    claims: HashMap<Front, BTreeSet<PortId>>,
+    /// How many ports need what is shared.
+    shared: BTreeMap<(Family, Shared), usize>,
+    /// In the classic layout, the chains that all services are in.
+    trunks: BTreeMap<Family, Piece>,
+}
+
+impl Desired {
+    /// No service.
+    pub fn new(mode: ProxyMode, config: BaseConfig) -> Desired {
+        let mut desired = Desired {
+            mode,
+            config,
+            ports: BTreeMap::new(),
+            claims: HashMap::new(),
+            shared: BTreeMap::new(),
+            trunks: BTreeMap::new(),
+        };
+        desired.trunks = desired.plan_trunks();
+        desired
+    }
+
+    /// The layout.
+    pub fn mode(&self) -> ProxyMode {
+        self.mode
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &BaseConfig {
+        &self.config
+    }
+
+    /// The ports that are planned, in order.
+    pub fn ports(&self) -> impl Iterator<Item = &PortPlan> {
+        self.ports.values()
+    }
+
+    /// The ports of a service.
+    pub fn ports_of(&self, (namespace, service): &ServiceName) -> impl Iterator<Item = &PortPlan> {
+        let first = PortId {
+            namespace: namespace.clone(),
+            service: service.clone(),
+            port: String::new(),
+            protocol: Protocol::Tcp,
+            family: Family::Ip,
+        };
+        let (namespace, service) = (namespace.clone(), service.clone());
+        let from = self.ports.range(first..).map(|(_, plan)| plan);
+        from.take_while(move |plan| plan.id.namespace == namespace && plan.id.service == service)
+    }
+
+    /// The same services in another layout: all of it differs.
+    pub fn set_mode(&mut self, mode: ProxyMode) {
+        if self.mode == mode {
+            return;
+        }
+        self.mode = mode;
+        self.shared.clear();
+        if mode == ProxyMode::Nftables {
+            let ports: Vec<PortPlan> =
+                self.ports.values().map(|plan| self.effective(plan)).collect();
+            for plan in &ports {
+                self.count_shared(plan, true);
+            }
+        }
+        self.trunks = self.plan_trunks();
+    }
+
+    /// Everything, from nothing.
+    pub fn whole(&self) -> Transaction {
+        let mut all = Transaction::default();
+        for family in self.config.families() {
+            all.append(self.base(family));
+            let table = TableName::own(family);
+            let mut piece = self.trunks.get(&family).cloned().unwrap_or_default();
+            for (of, shared) in self.shared.keys().filter(|(of, _)| *of == family) {
+                piece.absorb(maps::plan_shared(*of, shared));
+            }
+            for plan in self.ports.values().filter(|plan| plan.id.family == family) {
+                piece.absorb(self.piece(plan));
+            }
+            all.append(piece.build(&table));
+        }
+        all
+    }
+
+    fn base(&self, family: Family) -> Transaction {
+        match self.mode {
+            ProxyMode::Nftables => maps::base::base(family, &self.config),
+            ProxyMode::Iptables => classic::base(family, &self.config),
+        }
+    }
+
+    /// What a port adds, as far as it has its fronts.
+    pub fn piece(&self, plan: &PortPlan) -> Piece {
+        let plan = self.effective(plan);
+        match self.mode {
+            ProxyMode::Nftables => maps::plan(&plan, &self.config.pod_networks),
+            ProxyMode::Iptables => classic::plan(&plan, &self.config),
+        }
+    }
+
+    /// The plan without the fronts that another port has.
+    fn effective(&self, plan: &PortPlan) -> PortPlan {
+        let has = |front: &Front| {
+            self.claims.get(front).and_then(BTreeSet::first).is_none_or(|first| *first == plan.id)
+        };
+        let at =
+            |address: &IpAddr| has(&(plan.id.family, Some(*address), plan.id.protocol, plan.port));
+        let mut plan = plan.clone();
+        plan.cluster_ip = plan.cluster_ip.filter(at);
+        plan.external_ips.retain(at);
+        plan.guarded_ips.retain(at);
+        let door = |port: &u16| has(&(plan.id.family, None, plan.id.protocol, *port));
+        plan.node_port = plan.node_port.filter(door);
+        plan
+    }
+
+    /// Takes in what became of some services; one without plans is gone. Answers what differs, by
+    /// family.
+    pub fn replace(
+        &mut self,
+        services: BTreeMap<ServiceName, Vec<PortPlan>>,
+    ) -> BTreeMap<Family, Difference> {
+        let mut affected: BTreeSet<PortId> = BTreeSet::new();
+        let mut fronts: BTreeSet<Front> = BTreeSet::new();
+        for (service, plans) in &services {
+            for plan in self.ports_of(service).chain(plans) {
+                affected.insert(plan.id.clone());
+                fronts.extend(fronts_of(plan));
+            }
+        }
+        // Whoever has a front now may lose it, and whoever has it not may get it.
+        let rivals = fronts.iter().filter_map(|front| self.claims.get(front)).flatten();
+        affected.extend(rivals.cloned().collect::<Vec<_>>());
+        let before = self.take_out(&affected);
+        for (service, plans) in services {
+            let old: Vec<PortId> = self.ports_of(&service).map(|plan| plan.id.clone()).collect();
+            for id in old {
+                if let Some(plan) = self.ports.remove(&id) {
+                    self.unclaim(&plan);
+                }
+            }
+            for plan in plans {
+                for front in fronts_of(&plan) {
+                    self.claims.entry(front).or_default().insert(plan.id.clone());
+                }
+                self.ports.insert(plan.id.clone(), plan);
+            }
+        }
+        self.put_in(&affected, before)
+    }
+
+    fn unclaim(&mut self, plan: &PortPlan) {
+        for front in fronts_of(plan) {
+            if let Some(claims) = self.claims.get_mut(&front) {
+                claims.remove(&plan.id);
+                if claims.is_empty() {
+                    self.claims.remove(&front);
+                }
+            }
+        }
+    }
+
+    /// The pieces of ports as they are, which from here on count no more.
+    fn take_out(&mut self, ids: &BTreeSet<PortId>) -> Before {
+        let mut before = Before::default();
+        for id in ids {
+            let Some(plan) = self.ports.get(id) else { continue };
+            let plan = self.effective(plan);
+            before.pieces.insert(id.clone(), self.piece(&plan));
+            for key in self.count_shared(&plan, false) {
+                before.shared.entry(key).or_insert(true);
+            }
+        }
+        before
+    }
+
+    /// The pieces of ports as they are now, and what differs from how they were.
+    fn put_in(
+        &mut self,
+        ids: &BTreeSet<PortId>,
+        mut before: Before,
+    ) -> BTreeMap<Family, Difference> {
+        let mut differences: BTreeMap<Family, Difference> = BTreeMap::new();
+        for id in ids {
+            let new = match self.ports.get(id) {
+                Some(plan) => {
+                    let plan = self.effective(plan);
+                    for key in self.count_shared(&plan, true) {
+                        before.shared.entry(key).or_insert(false);
+                    }
+                    self.piece(&plan)
+                }
+                None => Piece::default(),
+            };
+            let old = before.pieces.remove(id).unwrap_or_default();
+            let difference = diff(&TableName::own(id.family), &old, &new);
+            differences.entry(id.family).or_default().append(difference);
+        }
+        for ((family, shared), was_there) in before.shared {
+            let is_there = self.shared.contains_key(&(family, shared.clone()));
+            if was_there == is_there {
+                continue;
+            }
+            let piece = maps::plan_shared(family, &shared);
+            let none = Piece::default();
+            let (old, new) = if was_there { (&piece, &none) } else { (&none, &piece) };
+            let difference = diff(&TableName::own(family), old, new);
+            differences.entry(family).or_default().append(difference);
+        }
+        if self.mode == ProxyMode::Iptables {
+            let trunks = self.plan_trunks();
+            for (family, new) in &trunks {
+                let none = Piece::default();
+                let old = self.trunks.get(family).unwrap_or(&none);
+                let difference = diff(&TableName::own(*family), old, new);
+                differences.entry(*family).or_default().append(difference);
+            }
+            self.trunks = trunks;
+        }
+        differences.retain(|_, difference| !difference.is_empty());
+        differences
+    }
+
+    /// Counts what a port needs of what is shared, and answers which of it came first or went last.
+    fn count_shared(&mut self, plan: &PortPlan, needs: bool) -> Vec<(Family, Shared)> {
+        if self.mode != ProxyMode::Nftables {
+            return Vec::new();
+        }
+        let mut changed = Vec::new();
+        for shared in maps::shared(plan) {
+            let key = (plan.id.family, shared);
+            let count = self.shared.entry(key.clone()).or_default();
+            *count = if needs { *count + 1 } else { count.saturating_sub(1) };
+            let turns = *count == usize::from(needs);
+            if *count == 0 {
+                self.shared.remove(&key);
+            }
+            if turns {
+                changed.push(key);
+            }
+        }
+        changed
+    }
+
+    fn plan_trunks(&self) -> BTreeMap<Family, Piece> {
+        if self.mode != ProxyMode::Iptables {
+            return BTreeMap::new();
+        }
+        let families = self.config.families();
+        families
+            .map(|family| {
+                let ports = self.ports.values().filter(|plan| plan.id.family == family);
+                let ports: Vec<PortPlan> = ports.map(|plan| self.effective(plan)).collect();
+                (family, classic::trunk(family, &ports, &self.config))
+            })
+            .collect()
+    }
+}
+
+/// How it was, for what is being replaced.
+#[derive(Default)]
+struct Before {
+    pieces: BTreeMap<PortId, Piece>,
+    /// Whether each shared thing that was counted had been there.
+    shared: BTreeMap<(Family, Shared), bool>,
+}
+
+fn fronts_of(plan: &PortPlan) -> Vec<Front> {
+    let (family, protocol) = (plan.id.family, plan.id.protocol);
+    let addresses = plan.cluster_ip.iter().chain(&plan.external_ips);
+    let mut fronts: Vec<Front> =
+        addresses.map(|address| (family, Some(*address), protocol, plan.port)).collect();
+    fronts.extend(plan.node_port.map(|port| (family, None, protocol, port)));
+    fronts
+}
+
+#[cfg(test)]
+mod tests;
