@@ -127,7 +127,8 @@ pub fn observe_with_elements(
     .map(|listing| listing.observed)
 }
 
-/// Lists the elements of a set that exists, ordered by their keys.
+/// Lists the elements of a set that exists, ordered by their keys; of a dynamic set, those that
+/// packets added and whose time is not over.
 ///
 /// # Errors
 /// Those of [`observe`], and [`Error::ForeignElements`].
