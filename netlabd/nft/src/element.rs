@@ -264,3 +264,35 @@ pub enum Data {
     /// Values, such as an address and a port.
     Values(Tuple),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Element, Protocol, Tuple, Value};
+    use crate::expression::Verdict;
+    use crate::rule::Comment;
+
+    fn key() -> [Value; 4] {
+        let address = Value::Address([10, 43, 0, 1].into());
+        [address, Value::Protocol(Protocol::Tcp), Value::Port(80), Value::Number(2)]
+    }
+
+    #[test]
+    fn an_element_prints_its_key_its_comment_and_what_it_leads_to() {
+        let to = [Value::Address("fd42::2".parse().unwrap()), Value::Port(8080)];
+        assert_eq!(
+            Element::to_values(key(), to).with_comment(Comment::new("web")).to_string(),
+            "10.43.0.1 . tcp . 80 . 2 comment \"web\" : fd42::2 . 8080"
+        );
+        let network = Value::Network("10.1.2.3/8".parse().unwrap());
+        assert_eq!(Element::to_verdict(network, Verdict::Drop).to_string(), "10.0.0.0/8 : drop");
+        let classes = [0, 3, 0x1_000a, u32::MAX].map(|class| Tuple::from(Value::Class(class)));
+        assert_eq!(classes.map(|it| it.to_string()), ["none", "0:3", "1:a", "root"]);
+    }
+
+    #[test]
+    fn an_element_is_small() {
+        // A hundred and fifty thousand, each with two blocks of 32 bytes, take some 20 MB.
+        assert!(size_of::<Element>() <= 72, "{}", size_of::<Element>());
+        assert!(Tuple::from(key()).0.len() <= 24);
+    }
+}

@@ -4,6 +4,9 @@
 //! Reads the tables [`crate::TABLE`], their sets, chains and rules, and on request the elements of
 //! sets; the kernel sends no rule of another table. Chains it can only list by family, so the names of foreign chains pass by.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use nix::errno::Errno;
@@ -124,7 +127,8 @@ pub fn observe_with_elements(
     .map(|listing| listing.observed)
 }
 
-/// Lists the elements of a set that exists, ordered by their keys.
+/// Lists the elements of a set that exists, ordered by their keys; of a dynamic set, those that
+/// packets added and whose time is not over.
 ///
 /// # Errors
 /// Those of [`observe`], and [`Error::ForeignElements`].

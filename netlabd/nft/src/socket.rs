@@ -276,7 +276,7 @@ pub(crate) fn receive(socket: &netlink_sys::Socket, out: &mut Vec<u8>) -> io::Re
     }
 }
 
-struct Refusal {
+pub(crate) struct Refusal {
     /// Of the refused message.
     sequence: u32,
     errno: Errno,
@@ -286,7 +286,7 @@ struct Refusal {
 
 /// The first error among the answers. The confirmation of the last message proves nothing by
 /// itself: it also comes when the commit failed afterwards.
-fn first_refusal(answers: &[u8]) -> Option<Refusal> {
+pub(crate) fn first_refusal(answers: &[u8]) -> Option<Refusal> {
     messages(answers).find_map(|message| {
         let (errno, rest) = match message.kind {
             NLMSG_ERROR | NLMSG_DONE => message.payload().split_first_chunk::<4>()?,

@@ -140,6 +140,8 @@ pub(crate) struct Decoder {
     values: Option<Vec<Datatype>>,
     verdicts: bool,
     interval: bool,
+    /// Whether elements have a time to live.
+    timed: bool,
 }
 
 /// An element, as far as one message part tells.
@@ -160,19 +162,17 @@ impl Decoder {
         if shape.data.is_some() && !verdicts && values.is_none() {
             return None;
         }
-        Some(Self { key: shape.key()?, values, verdicts, interval: shape.is_interval() })
+        let (interval, timed) = (shape.is_interval(), shape.is_dynamic());
+        Some(Self { key: shape.key()?, values, verdicts, interval, timed })
     }
 
     /// Reads one element of a list; none if netlab would never write it.
     pub(crate) fn read(&self, element: Attributes<'_>) -> Option<Part> {
-        let foreign = [
-            sys::NFTA_SET_ELEM_TIMEOUT,
-            sys::NFTA_SET_ELEM_EXPIRATION,
-            sys::NFTA_SET_ELEM_EXPR,
-            sys::NFTA_SET_ELEM_EXPRESSIONS,
-            sys::NFTA_SET_ELEM_OBJREF,
-        ];
-        if foreign.iter().any(|attribute| element.get(*attribute).is_some()) {
+        let has = |attribute| element.get(attribute).is_some();
+        let times = [sys::NFTA_SET_ELEM_TIMEOUT, sys::NFTA_SET_ELEM_EXPIRATION];
+        let foreign =
+            [sys::NFTA_SET_ELEM_EXPR, sys::NFTA_SET_ELEM_EXPRESSIONS, sys::NFTA_SET_ELEM_OBJREF];
+        if foreign.into_iter().any(has) || !self.timed && times.into_iter().any(has) {
             return None;
         }
         let bytes = |kind| element.get_nested(kind)?.get(sys::NFTA_DATA_VALUE);

@@ -2,10 +2,12 @@
 //! `diff` leads from any sets and elements to any others, and a refused element is named.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use netlab_nft::{
-    Chain, Comment, Datatype, Element, Expression, Family, Field, MapData, Rule, Set, Side, Step,
-    Table, TableName, Transaction, Value, Verdict, diff, observe, observe_with_elements,
+    Chain, Comment, Datatype, Element, Expression, Family, Field, MapData, Protocol, Rule, Set,
+    Side, Step, Table, TableName, Transaction, Tuple, Value, Verdict, diff, observe,
+    observe_with_elements,
 };
 use nix::errno::Errno;
 use proptest::prelude::*;
@@ -317,4 +319,77 @@ fn steps_on_sets_mean_to_nft_what_they_mean_to_the_kernel() {
     let nothing = Transaction { steps: vec![Step::AddElements(table.set("missing"), Vec::new())] };
     assert!(nothing.is_empty() && nothing.to_string().is_empty());
     socket(&by_us).commit(&nothing).unwrap();
+}
+
+#[test]
+fn ten_thousand_services_are_one_transaction_and_one_more_is_two_elements() {
+    const SERVICES: u32 = 10_000;
+    const ENDPOINTS: u32 = 3;
+    let namespace = Namespace::new();
+    let mut socket = socket(&namespace);
+    let table = TableName::own(Family::Ip);
+    let comment = Comment::new("for a test");
+    let mut types = vec![Datatype::Ipv4Addr, Datatype::InetProto, Datatype::InetService];
+    let counts = Set {
+        size: Some(2 * SERVICES),
+        ..Set::new(table.set("counts"), types.clone(), comment.clone())
+            .with_data(MapData::Values(vec![Datatype::ClassId]))
+    };
+    types.push(Datatype::Index);
+    let endpoint = vec![Datatype::Ipv4Addr, Datatype::InetService];
+    let endpoints = Set {
+        size: Some(2 * SERVICES * ENDPOINTS),
+        ..Set::new(table.set("endpoints"), types, comment.clone())
+            .with_data(MapData::Values(endpoint))
+    };
+    let key = |service: u32| {
+        let address = std::net::Ipv4Addr::from_bits(0x0a2b_0000 + service);
+        [Value::Address(address.into()), Value::Protocol(Protocol::Tcp), Value::Port(80)]
+    };
+    let count = |service| Element::to_values(key(service), Value::Class(ENDPOINTS));
+    let target = |service, i| {
+        let address = std::net::Ipv4Addr::from_bits(0x0a2a_0000 + service * ENDPOINTS + i);
+        let key = key(service).into_iter().chain([Value::Number(i)]);
+        let to = [Value::Address(address.into()), Value::Port(8080)];
+        Element::to_values(key.collect::<Tuple>(), to)
+    };
+    let (one, other) = (counts.name.clone(), endpoints.name.clone());
+    let all = |services: u32| Transaction {
+        steps: vec![
+            Step::AddTable(Table { name: table.clone(), comment: comment.clone() }),
+            Step::AddSet(counts.clone()),
+            Step::AddSet(endpoints.clone()),
+            Step::AddElements(one.clone(), (0..services).map(count).collect()),
+            Step::AddElements(
+                other.clone(),
+                (0..services * ENDPOINTS).map(|i| target(i / ENDPOINTS, i % ENDPOINTS)).collect(),
+            ),
+        ],
+    };
+    let time = |what: &str, start: Instant| println!("{what}: {:?}", start.elapsed());
+    let desired = all(SERVICES);
+    let start = Instant::now();
+    socket.commit(&desired).unwrap();
+    time("create", start);
+    let text = namespace.sh("nft list table ip netlab");
+    assert_eq!(text.matches(" . tcp . 80 : 0:3").count(), SERVICES as usize);
+    assert_eq!(text.matches(" . 8080").count(), (SERVICES * ENDPOINTS) as usize);
+
+    let start = Instant::now();
+    let observed = observe_with_elements(&mut socket, |_| true).unwrap();
+    time("observe", start);
+    let start = Instant::now();
+    assert!(diff(&desired, &observed).is_empty());
+    time("diff", start);
+    let change = diff(&all(SERVICES + 1), &observed);
+    let added = |step: &Step| match step {
+        Step::AddElements(_, elements) => elements.len(),
+        step => panic!("{step}"),
+    };
+    assert_eq!(change.steps.iter().map(added).collect::<Vec<_>>(), [1, ENDPOINTS as usize]);
+    let start = Instant::now();
+    socket.commit(&change).unwrap();
+    time("add one", start);
+    let observed = observe_with_elements(&mut socket, |_| true).unwrap();
+    assert!(diff(&all(SERVICES + 1), &observed).is_empty());
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use netlab_nft::{
     Base, Chain, ChainType, Datatype, Element, Expression, Family, Field, Hook, MapData, Operator,
     Policy, Protocol, Rule, Set, Side, Step, Table, TableName, Transaction, Value, Verdict,
+    observe_elements,
 };
 
 use crate::layout::{Addresses, comment, verdict};
@@ -138,7 +139,8 @@ fn balancing(family: Family) -> Transaction {
 }
 
 /// A foreign table that sets bits of marks, and counts packets by their mark before and after our
-/// rules at postrouting.
+/// rules at postrouting. What the node itself sends, such as its search for neighbours, has no mark
+/// and is not TCP.
 fn foreign(family: Family) -> String {
     let chain = |name: &str, hook: &str, priority: i32, rule: &str| {
         format!("chain {name} {{ type filter hook {hook} priority {priority}; {rule}; }};")
@@ -147,7 +149,12 @@ fn foreign(family: Family) -> String {
         "table {family} foreign {{ {} {} {} }}",
         chain("sets", "prerouting", -150, &format!("meta mark set {THEIRS:#x}")),
         chain("before", "postrouting", -1, &format!("meta mark {:#x} counter", THEIRS | OURS)),
-        chain("after", "postrouting", 1, &format!("meta mark != {THEIRS:#x} counter")),
+        chain(
+            "after",
+            "postrouting",
+            1,
+            &format!("meta l4proto tcp meta mark != {THEIRS:#x} counter")
+        ),
     )
 }
 
@@ -209,6 +216,9 @@ fn connections_spread_evenly_and_marks_of_others_stay() {
         let client = if family == Family::Ip { "10.42.0.2" } else { "fd42::2" };
         let affinity = lab.node.sh(&format!("nft list set {family} netlab affinity"));
         assert!(affinity.contains(&format!("elements = {{ {client} expires ")), "{affinity}");
+        let name = TableName::own(family).set("affinity");
+        let read = observe_elements(&mut socket(&lab.node), &name).unwrap();
+        assert_eq!(read, [Element::new(Value::Address(client.parse().unwrap()))]);
 
         // What is not translated is forwarded only where there is a route.
         lab.node.sh("ip route add 10.43.0.0/16 dev uplink; ip route add fd43::/112 dev uplink");
