@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-use netlab_api::{ProxyMode, RouteMode};
 use netlab_api::node::NodeAddress;
 use netlab_api::pod::{ContainerStatus, PodPhase, PodStatus, READY};
 use netlab_api::view::{NetworkSettings, NodeReport, PodReport, ViewChange, ViewEvent};
+use netlab_api::{ProxyMode, RouteMode};
 
 use super::*;
 use crate::control::plane::ControlPlane;
