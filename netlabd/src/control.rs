@@ -16,7 +16,9 @@ use ipnet::IpNet;
 use netlab_api::namespace::NamespacePhase;
 use netlab_api::resource::{Kind, Object};
 use netlab_api::wire::Applied;
-use netlab_api::{ApiError, Event, IpamBlock, Namespace, Node, ObjectMeta, Pod, Reason, Time};
+use netlab_api::{
+    ApiError, Event, IpamBlock, Namespace, Node, ObjectMeta, Pod, Reason, Service, Time,
+};
 
 use admission::{Admission, Wish};
 use cluster::{Cluster, DeleteOptions, ObjectKey, WriteOptions};
@@ -49,6 +51,7 @@ mod node;
 pub mod plane;
 mod pod;
 mod refusal;
+mod service;
 mod turn;
 mod watch;
 mod wish;
@@ -114,6 +117,8 @@ impl Control {
         }
         // The daemon before may have ended between a pod's end and its new beginning.
         control.place_waiting().await;
+        // The pools may be others than before.
+        control.balance_waiting().await;
         Ok(control)
     }
 
@@ -347,12 +352,16 @@ impl Control {
                 self.delete_namespace(draft, namespace, options, now).await?;
             }
             Object::Node(node) => self.delete_node(draft, node, options, now).await?,
+            Object::Service(gone) => {
+                service::release(draft, gone).await?;
+                remove(draft, key);
+            }
             _ => remove(draft, key),
         }
         Ok(object)
     }
 
-    /// Deletes the namespace's pods; it goes itself with the last of them.
+    /// Deletes the namespace's services at once and its pods, and with the last of these itself.
     async fn delete_namespace(
         &self,
         draft: &mut Draft<'_>,
@@ -372,6 +381,7 @@ impl Control {
             delete_pod(draft, &before, &mut pod, options, now);
             lives_on |= pod.spec.node_name.is_some();
         }
+        self.remove_services(draft, &key.name).await?;
         if !lives_on {
             remove(draft, &key);
             return self.remove_events(draft, &key.name).await;
@@ -381,6 +391,27 @@ impl Control {
         namespace.metadata.deletion_timestamp.get_or_insert(now);
         if *namespace != before {
             draft.put(&namespace.clone().into());
+        }
+        Ok(())
+    }
+
+    /// Removes all services of a namespace, and all slices of endpoints.
+    async fn remove_services(
+        &self,
+        draft: &mut Draft<'_>,
+        namespace: &str,
+    ) -> Result<(), ApiError> {
+        for entry in self.entries(Kind::Service, Some(namespace)).await?.entries {
+            let listed: Service = decode_entry(&entry)?;
+            // As it is now: it may have got another address since it was listed.
+            let Some(found) = draft.get_as(Some(namespace), &listed.metadata.name).await? else {
+                continue;
+            };
+            service::release(draft, &found).await?;
+            remove(draft, &ObjectKey::of(&found.into()));
+        }
+        for entry in self.entries(Kind::EndpointSlice, Some(namespace)).await?.entries {
+            remove(draft, &ObjectKey::of(&decode(Kind::EndpointSlice, &entry)?));
         }
         Ok(())
     }

@@ -39,6 +39,8 @@ pub(super) enum Wish {
     Place(Vec<ObjectKey>),
     /// Make these evicted pods anew, if that was not done yet.
     Move(Vec<Pod>),
+    /// Find addresses for these load balancers, if they still have none.
+    Balance(Vec<ObjectKey>),
 }
 
 /// Everything that a decision to admit objects looks at.
@@ -71,6 +73,14 @@ impl Admission<'_, '_> {
             Wish::Move(pods) => {
                 for pod in pods {
                     self.make_anew(pod.clone()).await?;
+                }
+                Ok(Vec::new())
+            }
+            Wish::Balance(keys) => {
+                for key in keys {
+                    if let Some(Object::Service(service)) = self.draft.get(key).await? {
+                        self.balance(service).await?;
+                    }
                 }
                 Ok(Vec::new())
             }
@@ -128,7 +138,7 @@ impl Admission<'_, '_> {
         let merged = apply_merge(&wish_of(&live), last_wish.as_ref(), &wish);
         let merged = with_wish(&live, read_object(&key, merged)?);
         let same = without_source(&merged) == without_source(&live);
-        let object = self.update(live, merged)?;
+        let object = self.update(live, merged).await?;
         let result = if same { ApplyResult::Unchanged } else { ApplyResult::Configured };
         Ok(Applied { result, object })
     }
@@ -142,7 +152,7 @@ impl Admission<'_, '_> {
         check_version(&key, &live, &wanted.metadata().resource_version)?;
         check_uid(&live, &wanted)?;
         let wanted = with_wish(&live, wanted);
-        self.update(live, wanted)
+        self.update(live, wanted).await
     }
 
     /// Changes the object that is there by a merge patch.
@@ -156,7 +166,7 @@ impl Admission<'_, '_> {
         let patched = read_object(key, patched)?;
         let wanted = with_wish(&live, patched.clone());
         check(&live, foreign_changes(&wanted, &patched))?;
-        self.update(live, wanted)
+        self.update(live, wanted).await
     }
 
     async fn create(&mut self, wanted: Object) -> Result<Object, ApiError> {
@@ -166,7 +176,11 @@ impl Admission<'_, '_> {
         match &mut object {
             Object::Pod(pod) => self.create_pod(pod).await?,
             Object::Namespace(namespace) => namespace.status = NamespaceStatus::default(),
-            Object::Service(_) | Object::EndpointSlice(_) => {}
+            Object::Service(service) => self.create_service(service).await?,
+            Object::EndpointSlice(slice) => {
+                let namespace = slice.metadata.namespace.clone().unwrap_or_default();
+                self.check_namespace(&namespace).await?;
+            }
             Object::Node(_) => {
                 return Err(not_yours(&object, "start netlabd on it: it registers itself"));
             }
@@ -188,25 +202,23 @@ impl Admission<'_, '_> {
         metadata.deletion_grace_period_seconds = None;
     }
 
+    /// Whether something may be made in a namespace.
+    pub(super) async fn check_namespace(&mut self, namespace: &str) -> Result<(), ApiError> {
+        match self.draft.get_as::<Namespace>(None, namespace).await? {
+            Some(found) if found.status.phase == NamespacePhase::Terminating => Err(ApiError::new(
+                Reason::Forbidden,
+                format!("namespace \"{namespace}\" is being deleted: nothing can be made in it"),
+            )
+            .with_hint("wait until it is gone, then create it again")),
+            Some(_) => Ok(()),
+            None => Err(ApiError::not_found("namespaces", namespace)
+                .with_hint(format!("create it first: netlabctl create namespace {namespace}"))),
+        }
+    }
+
     async fn create_pod(&mut self, pod: &mut Pod) -> Result<(), ApiError> {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        match self.draft.get_as::<Namespace>(None, &namespace).await? {
-            Some(found) if found.status.phase == NamespacePhase::Terminating => {
-                return Err(ApiError::new(
-                    Reason::Forbidden,
-                    format!(
-                        "namespace \"{namespace}\" is being deleted: nothing can be made in it"
-                    ),
-                )
-                .with_hint("wait until it is gone, then create it again"));
-            }
-            Some(_) => {}
-            None => {
-                return Err(ApiError::not_found("namespaces", &namespace).with_hint(format!(
-                    "create it first: netlabctl create namespace {namespace}"
-                )));
-            }
-        }
+        self.check_namespace(&namespace).await?;
         pod.status = pod::initial_status(pod);
         let event = match self.choose_node(pod)? {
             Ok(node) => self.bind(pod, &node)?,
@@ -276,13 +288,16 @@ impl Admission<'_, '_> {
         event
     }
 
-    fn update(&mut self, live: Object, mut wanted: Object) -> Result<Object, ApiError> {
+    async fn update(&mut self, live: Object, mut wanted: Object) -> Result<Object, ApiError> {
         if wanted == live {
             return Ok(live);
         }
         let mut errors = validate(&wanted);
         errors.extend(validate_update(&live, &wanted));
         check(&wanted, errors)?;
+        if let (Object::Service(live), Object::Service(wanted)) = (&live, &mut wanted) {
+            self.settle_service(Some(live), wanted).await?;
+        }
         if spec_of(&wanted) != spec_of(&live) {
             wanted.metadata_mut().generation += 1;
         }

@@ -56,6 +56,14 @@ impl<'a> Draft<'a> {
         found.map(|(value, _)| decode_as(path, &value)).transpose()
     }
 
+    /// Whether something stands at `path`, now; what is decided does not hang on it.
+    pub(super) async fn is_taken(&self, path: &str) -> Result<bool, ApiError> {
+        if let Some(written) = self.writes.get(path) {
+            return Ok(written.is_some());
+        }
+        Ok(self.store.get(path).await.map_err(read_failed)?.is_some())
+    }
+
     /// What is to be written, else what is stored, and since when.
     async fn read(&mut self, path: &str) -> Result<Option<(Bytes, Option<Revision>)>, ApiError> {
         if let Some(written) = self.writes.get(path) {

@@ -4,8 +4,8 @@
 //! ```text
 //!   store watch ──► Feed: index of pods and nodes ──┬─► view of n1    its pods, names around them
 //!                     │                             ├─► view of n2
-//!                     └─ recent keys, for those who  └─► …            nodes and mode: everybody
-//!                        come back with a revision
+//!                     └─ recent keys, for those who  └─► …            nodes, services, slices and
+//!                        come back with a revision                    modes: everybody
 //! ```
 //!
 //! One task reads the store and looks at each change once. What a change costs from there on is a
@@ -26,7 +26,6 @@ use tokio::task::AbortHandle;
 mod facts;
 mod index;
 
-use super::draft::decode_entry;
 use super::plane::NodeView;
 use crate::error::chain;
 use crate::store::{Revision, Store, Watch, WatchError};
@@ -285,10 +284,7 @@ impl NodeView for FeedView {
         };
         Ok(match item {
             Item::Event(event) => event,
-            Item::Snapshot(mut snapshot, pods) => {
-                snapshot.pods = pods.iter().map(decode_entry).collect::<Result<_, _>>()?;
-                ViewEvent::Snapshot(snapshot)
-            }
+            Item::Snapshot(snapshot) => ViewEvent::Snapshot(Box::new(snapshot.decode()?)),
             Item::Changes(revision, told) => {
                 let changes = told.into_iter().map(Told::decode).collect::<Result<_, _>>()?;
                 ViewEvent::Changes(ViewChanges { revision: revision.0, changes })

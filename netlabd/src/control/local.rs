@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use netlab_api::resource::{Kind, Object};
 use netlab_api::view::NetworkSettings;
-use netlab_api::wire::{Applied, ApplyResponse, DeleteResponse, Programmed};
+use netlab_api::wire::{Applied, ApplyResponse, ApplyResult, DeleteResponse, Programmed};
 use netlab_api::{ApiError, Reason};
 use serde_json::Value;
 
@@ -101,6 +101,9 @@ impl Cluster for Control {
             // A lost node's pods went with it; those that had been evicted are made anew.
             self.place_waiting().await;
         }
+        if matches!(key.kind, Kind::Service | Kind::Namespace) && !options.dry_run {
+            self.balance_waiting().await;
+        }
         gone.pop().ok_or_else(|| not_found(key))
     }
 
@@ -124,6 +127,9 @@ impl Cluster for Control {
         };
         // Of those that were not named, one may have gone since they were listed.
         let (revision, items) = self.delete_keys(&keys, options, names.is_empty()).await?;
+        if matches!(scope.kind, Kind::Service | Kind::Namespace) && !options.dry_run {
+            self.balance_waiting().await;
+        }
         Ok(DeleteResponse { revision: revision.0, items })
     }
 
@@ -201,6 +207,11 @@ impl Control {
         let (revision, applied) = self.admit(wish, dry_run).await?;
         if !dry_run && applied.iter().any(|a| a.object.kind() == Kind::Node) {
             self.place_waiting().await;
+        }
+        let may_give_back =
+            |a: &Applied| a.object.kind() == Kind::Service && a.result == ApplyResult::Configured;
+        if !dry_run && applied.iter().any(may_give_back) {
+            self.balance_waiting().await;
         }
         Ok((revision, applied))
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What holds for the pod network of the whole cluster and may be changed while it lives.
+//! What holds for the network of the whole cluster and may be changed while it lives.
 
 use std::time::Duration;
 
 use netlab_api::view::{NetworkSettings, Routing};
-use netlab_api::{ApiError, Reason, RouteMode, Time};
+use netlab_api::{ApiError, ProxyMode, Reason, RouteMode, Time};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::Cluster;
@@ -29,6 +29,11 @@ pub(super) struct StoredNetwork {
     /// new is obeyed, one that is as it was does not undo a command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) configured: Option<RouteMode>,
+    /// Which layout of rules carries services.
+    pub(super) proxy_mode: ProxyMode,
+    /// As `configured`, for the proxy mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) configured_proxy_mode: Option<ProxyMode>,
 }
 
 impl Control {
@@ -41,6 +46,21 @@ impl Control {
             if stored.configured != Some(configured) {
                 stored.configured = Some(configured);
                 stored.routing.route_mode = configured;
+            }
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Takes over the proxy mode of the configuration file, if it says another than last time.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn configure_proxy_mode(&self, configured: ProxyMode) -> Result<(), ApiError> {
+        self.change_network(|stored| {
+            if stored.configured_proxy_mode != Some(configured) {
+                stored.configured_proxy_mode = Some(configured);
+                stored.proxy_mode = configured;
             }
         })
         .await
@@ -79,6 +99,7 @@ impl Control {
         }
         let change = |stored: &mut StoredNetwork| {
             stored.routing = Routing { route_mode: mode, accept_encapsulated: false };
+            stored.proxy_mode = wanted.proxy_mode.unwrap_or(stored.proxy_mode);
         };
         let (revision, stored) = self.change_network(change).await?;
         Ok((revision, self.settings(&stored)))
@@ -147,7 +168,7 @@ impl Control {
     fn settings(&self, stored: &StoredNetwork) -> NetworkSettings {
         NetworkSettings {
             route_mode: stored.routing.route_mode,
-            proxy_mode: None,
+            proxy_mode: Some(stored.proxy_mode),
             pod_networks: self.config.pod_networks.clone(),
         }
     }

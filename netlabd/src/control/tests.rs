@@ -17,7 +17,7 @@ use super::Control;
 use super::cluster::{
     Cluster, DeleteOptions, Filter, ObjectKey, PodIdentity, PodStatusUpdate, Scope, WriteOptions,
 };
-use super::config::ClusterConfig;
+use super::config::{ClusterConfig, ServiceConfig};
 use crate::store::{Options, Revision, SledStore, Store};
 
 mod admission;
@@ -26,6 +26,7 @@ mod nodes;
 mod placement;
 mod programmed;
 mod removal;
+mod services;
 mod status;
 mod watches;
 
@@ -60,6 +61,10 @@ impl Lab {
     }
 
     async fn made(networks: &[&str], grace: Duration) -> Lab {
+        Lab::configured(networks, Default::default(), grace).await
+    }
+
+    async fn configured(networks: &[&str], services: ServiceConfig, grace: Duration) -> Lab {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> =
             Arc::new(SledStore::open(&folder.path().join("store"), Options::default()).unwrap());
@@ -67,7 +72,7 @@ impl Lab {
             pod_networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
             cluster_dns: Vec::new(),
             domain: "cluster.local".to_owned(),
-            services: Default::default(),
+            services,
         };
         let control = Control::open(store.clone(), config).await.unwrap().with_node_grace(grace);
         let control = Arc::new(control);

@@ -11,6 +11,7 @@ use netlab_api::{
 use serde_json::{Value, json};
 
 use super::cluster::ObjectKey;
+use super::service;
 
 /// Where a manifest's object came from; it moves when the file is edited, which is no change of
 /// the object.
@@ -100,7 +101,10 @@ pub(super) fn with_wish(live: &Object, wanted: Object) -> Object {
             object.spec.node_name = object.spec.node_name.take().or(node_name);
         }
         (Object::Node(object), Object::Node(wanted)) => object.spec = wanted.spec,
-        (Object::Service(object), Object::Service(wanted)) => object.spec = wanted.spec,
+        // A manifest that leaves addresses and ports to the server does not take them back.
+        (Object::Service(object), Object::Service(wanted)) => {
+            object.spec = service::complete(Some(&object.spec), wanted.spec);
+        }
         (Object::EndpointSlice(object), Object::EndpointSlice(wanted)) => {
             object.address_type = wanted.address_type;
             object.endpoints = wanted.endpoints;

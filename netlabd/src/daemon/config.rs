@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ipnet::IpNet;
-use netlab_api::RouteMode;
+use netlab_api::{ProxyMode, RouteMode};
 use serde::Deserialize;
 
 use crate::control::NODE_GRACE;
@@ -17,6 +17,9 @@ use crate::node::pod::config::BackOff;
 use crate::trust::JoinOptions;
 use crate::trust::address::ServerAddress;
 use crate::trust::authority::DEFAULT_LIFETIME;
+use services::{LoadBalancer, Services, service_config};
+
+pub mod services;
 
 /// Where the configuration is looked for unless `--config` names another place.
 pub const DEFAULT_CONFIG: &str = "/etc/netlab/netlabd.toml";
@@ -65,6 +68,12 @@ pub struct Config {
     /// How blocks of other nodes are reached; a word that is new since the last start is obeyed,
     /// else what `netlabctl network mode` said last. Of the server only.
     pub route_mode: Option<RouteMode>,
+    /// Which layout of rules carries services; obeyed as the route mode is. Of the server only.
+    pub proxy_mode: Option<ProxyMode>,
+    /// What holds for services. Of the server only.
+    pub services: Services,
+    /// Where services of type `LoadBalancer` get addresses from. Of the server only.
+    pub load_balancer: LoadBalancer,
     /// How long a node may be silent before it is not ready. Of the server only.
     #[serde(deserialize_with = "duration")]
     pub node_grace: Duration,
@@ -93,6 +102,9 @@ impl Default for Config {
             token: None,
             token_file: None,
             route_mode: None,
+            proxy_mode: None,
+            services: Services::default(),
+            load_balancer: LoadBalancer::default(),
             node_grace: NODE_GRACE,
         }
     }
@@ -149,11 +161,13 @@ impl Config {
                 pair[1]
             );
         }
+        let services =
+            service_config(&self.services, &self.load_balancer, &networks, &self.cluster_dns)?;
         Ok(ClusterConfig {
             pod_networks: networks,
             cluster_dns: self.cluster_dns.clone(),
             domain: self.cluster_domain.clone(),
-            services: Default::default(),
+            services,
         })
     }
 

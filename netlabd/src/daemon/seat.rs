@@ -60,6 +60,9 @@ impl Seat {
         if let Some(mode) = config.route_mode {
             control.configure_route_mode(mode).await?;
         }
+        if let Some(mode) = config.proxy_mode {
+            control.configure_proxy_mode(mode).await?;
+        }
         let port = match config.listen {
             Some(address) => Some(open_port(config, name, address, &control).await?),
             None => None,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the feed keeps of a pod, a node and the network, read from what the store holds.
+//! What the feed keeps of a pod, a node and the cluster's modes, read from what the store holds.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
-use netlab_api::resource::{Kind, Resource};
+use netlab_api::resource::Kind;
 use netlab_api::view::{PodName, Routing, ViewNode};
-use netlab_api::{Node, Pod};
+use netlab_api::{Node, ProxyMode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -43,7 +43,10 @@ pub(super) struct NodeFacts {
 pub(super) enum Key {
     Pod { namespace: String, name: String, uid: String, node: Option<String> },
     Node(String),
+    Service { namespace: String, name: String },
+    Slice { namespace: String, name: String },
     Routing,
+    ProxyMode,
 }
 
 impl Key {
@@ -135,6 +138,8 @@ impl NodeFacts {
 pub(super) enum Parsed<'a> {
     Pod { namespace: &'a str, name: &'a str },
     Node(&'a str),
+    Service { namespace: &'a str, name: &'a str },
+    Slice { namespace: &'a str, name: &'a str },
     Network,
 }
 
@@ -144,15 +149,21 @@ pub(super) fn parse_key(key: &str) -> Option<Parsed<'_>> {
         return Some(Parsed::Network);
     }
     let (plural, rest) = key.split_once('/')?;
-    if plural == Pod::KIND.plural() {
-        let (namespace, name) = rest.split_once('/')?;
-        return Some(Parsed::Pod { namespace, name });
+    if plural == Kind::Node.plural() {
+        return Some(Parsed::Node(rest));
     }
-    (plural == Kind::Node.plural()).then_some(Parsed::Node(rest))
+    let (namespace, name) = rest.split_once('/')?;
+    let kinds = [Kind::Pod, Kind::Service, Kind::EndpointSlice];
+    Some(match kinds.into_iter().find(|kind| kind.plural() == plural)? {
+        Kind::Service => Parsed::Service { namespace, name },
+        Kind::EndpointSlice => Parsed::Slice { namespace, name },
+        _ => Parsed::Pod { namespace, name },
+    })
 }
 
-/// The route mode that a record holds; the default for one that cannot be read.
-pub(super) fn routing_of(entry: &Entry) -> Routing {
+/// The modes that a record holds; the defaults for one that cannot be read.
+pub(super) fn modes_of(entry: &Entry) -> (Routing, ProxyMode) {
     let stored: Option<StoredNetwork> = serde_json::from_slice(&entry.value).ok();
-    stored.unwrap_or_default().routing
+    let stored = stored.unwrap_or_default();
+    (stored.routing, stored.proxy_mode)
 }

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
+use netlab_api::resource::Resource;
 use netlab_api::view::{Routing, ViewChange, ViewEvent, ViewNames, ViewSnapshot};
 use netlab_api::wire::NodeRevision;
-use netlab_api::{ApiError, Pod};
+use netlab_api::{ApiError, EndpointSlice, Pod, ProxyMode, Service};
 use tokio::sync::mpsc;
 
-use super::facts::{Key, NodeFacts, Parsed, PodFacts, parse_key, routing_of};
+use super::facts::{Key, NodeFacts, Parsed, PodFacts, modes_of, parse_key};
 use crate::control::draft::decode_entry;
 use crate::store::{Change, Entry, Listing, Revision};
 
@@ -23,6 +24,10 @@ pub(super) struct State {
     /// A node that saw everything up to here can be told the difference.
     pub(super) oldest: Revision,
     pub(super) routing: Routing,
+    pub(super) proxy_mode: ProxyMode,
+    /// Services and slices by namespace and name: everybody's business, whole.
+    pub(super) services: Entries,
+    pub(super) slices: Entries,
     /// Pods by namespace and name.
     pub(super) pods: BTreeMap<String, BTreeMap<String, PodFacts>>,
     /// Namespaces and names of pods that no node has.
@@ -36,6 +41,9 @@ pub(super) struct State {
     pub(super) reports: BTreeMap<String, NodeRevision>,
 }
 
+/// Records by namespace and name; they share their bytes with the store.
+pub(super) type Entries = BTreeMap<(String, String), Entry>;
+
 /// The feed's end of a view.
 pub(super) struct Handle {
     pub(super) id: u64,
@@ -44,12 +52,31 @@ pub(super) struct Handle {
     pub(super) sent: Revision,
 }
 
-/// A message to a view; pods are decoded by whoever takes it.
+/// A message to a view; objects are decoded by whoever takes it.
 #[derive(Debug)]
 pub(super) enum Item {
     Event(ViewEvent),
-    Snapshot(Box<ViewSnapshot>, Vec<Entry>),
+    Snapshot(Box<Snapshot>),
     Changes(Revision, Vec<Told>),
+}
+
+/// A view whose objects are not decoded yet.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    view: ViewSnapshot,
+    pods: Vec<Entry>,
+    services: Vec<Entry>,
+    slices: Vec<Entry>,
+}
+
+impl Snapshot {
+    pub(super) fn decode(self) -> Result<ViewSnapshot, ApiError> {
+        fn all<T: Resource>(entries: &[Entry]) -> Result<Vec<T>, ApiError> {
+            entries.iter().map(decode_entry).collect()
+        }
+        let (pods, services) = (all(&self.pods)?, all(&self.services)?);
+        Ok(ViewSnapshot { pods, services, slices: all(&self.slices)?, ..self.view })
+    }
 }
 
 /// One change, as it goes to a view.
@@ -57,6 +84,8 @@ pub(super) enum Item {
 pub(super) enum Told {
     Plain(ViewChange),
     Pod(Entry),
+    Service(Entry),
+    Slice(Entry),
 }
 
 impl Told {
@@ -64,6 +93,12 @@ impl Told {
         match self {
             Told::Plain(change) => Ok(change),
             Told::Pod(entry) => Ok(ViewChange::Pod(Box::new(decode_entry::<Pod>(&entry)?))),
+            Told::Service(entry) => {
+                Ok(ViewChange::Service(Box::new(decode_entry::<Service>(&entry)?)))
+            }
+            Told::Slice(entry) => {
+                Ok(ViewChange::Slice(Box::new(decode_entry::<EndpointSlice>(&entry)?)))
+            }
         }
     }
 }
@@ -87,7 +122,15 @@ impl State {
                         self.nodes.insert(name, facts);
                     }
                 }
-                Some(Parsed::Network) => self.routing = routing_of(&entry),
+                Some(Parsed::Service { namespace, name }) => {
+                    let key = (namespace.to_owned(), name.to_owned());
+                    self.services.insert(key, entry);
+                }
+                Some(Parsed::Slice { namespace, name }) => {
+                    let key = (namespace.to_owned(), name.to_owned());
+                    self.slices.insert(key, entry);
+                }
+                Some(Parsed::Network) => (self.routing, self.proxy_mode) = modes_of(&entry),
                 None => {}
             }
         }
@@ -110,11 +153,27 @@ impl State {
                 }
                 Some(Parsed::Node(name)) => self.take_node(at, name, after, &mut told),
                 Some(Parsed::Network) => {
-                    let routing = after.map(routing_of).unwrap_or_default();
+                    let (routing, mode) = after.map(modes_of).unwrap_or_default();
                     if std::mem::replace(&mut self.routing, routing) != routing {
                         self.remember(at, Key::Routing);
-                        self.tell_all(&mut told, &ViewChange::Routing(routing));
+                        self.tell_all(&mut told, &Told::Plain(ViewChange::Routing(routing)));
                     }
+                    if std::mem::replace(&mut self.proxy_mode, mode) != mode {
+                        self.remember(at, Key::ProxyMode);
+                        self.tell_all(&mut told, &Told::Plain(ViewChange::ProxyMode(mode)));
+                    }
+                }
+                Some(Parsed::Service { namespace, name }) => {
+                    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+                    set(&mut self.services, &namespace, &name, after);
+                    self.tell_all(&mut told, &told_service(after, &namespace, &name));
+                    self.remember(at, Key::Service { namespace, name });
+                }
+                Some(Parsed::Slice { namespace, name }) => {
+                    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+                    set(&mut self.slices, &namespace, &name, after);
+                    self.tell_all(&mut told, &told_slice(after, &namespace, &name));
+                    self.remember(at, Key::Slice { namespace, name });
                 }
                 None => {}
             }
@@ -230,12 +289,12 @@ impl State {
                 ViewChange::NodeGone { name: name.to_owned() }
             }
         };
-        self.tell_all(told, &change);
+        self.tell_all(told, &Told::Plain(change));
     }
 
-    pub(super) fn tell_all(&self, told: &mut BTreeMap<String, Vec<Told>>, change: &ViewChange) {
+    pub(super) fn tell_all(&self, told: &mut BTreeMap<String, Vec<Told>>, change: &Told) {
         for node in self.views.keys() {
-            told.entry(node.clone()).or_default().push(Told::Plain(change.clone()));
+            told.entry(node.clone()).or_default().push(change.clone());
         }
     }
 
@@ -302,6 +361,15 @@ impl State {
                     None => ViewChange::NodeGone { name: name.clone() },
                 })),
                 Key::Routing => told.push(Told::Plain(ViewChange::Routing(self.routing))),
+                Key::ProxyMode => told.push(Told::Plain(ViewChange::ProxyMode(self.proxy_mode))),
+                Key::Service { namespace, name } => {
+                    let now = self.services.get(&(namespace.clone(), name.clone()));
+                    told.push(told_service(now, namespace, name));
+                }
+                Key::Slice { namespace, name } => {
+                    let now = self.slices.get(&(namespace.clone(), name.clone()));
+                    told.push(told_slice(now, namespace, name));
+                }
             }
         }
         for namespace in namespaces {
@@ -315,15 +383,20 @@ impl State {
     pub(super) fn snapshot(&self, node: &str) -> Item {
         let pods = self.pods_of_node(node).map(|(_, _, facts)| facts.entry.clone());
         let local = self.namespaces_of(node);
-        let snapshot = ViewSnapshot {
+        let view = ViewSnapshot {
             revision: self.revision.0,
             routing: self.routing,
+            proxy_mode: self.proxy_mode,
             nodes: self.nodes.values().map(|facts| facts.view.clone()).collect(),
-            pods: Vec::new(),
             names: local.map(|namespace| self.names(namespace, node)).collect(),
             ..ViewSnapshot::default()
         };
-        Item::Snapshot(Box::new(snapshot), pods.collect())
+        Item::Snapshot(Box::new(Snapshot {
+            view,
+            pods: pods.collect(),
+            services: self.services.values().cloned().collect(),
+            slices: self.slices.values().cloned().collect(),
+        }))
     }
 
     /// Pods of a namespace that run on other nodes than `node`.
@@ -396,5 +469,30 @@ impl State {
         if let Some(facts) = facts {
             facts.entry = entry;
         }
+    }
+}
+
+/// Notes a record as it is now, or that it is gone.
+fn set(entries: &mut Entries, namespace: &str, name: &str, after: Option<&Entry>) {
+    let key = (namespace.to_owned(), name.to_owned());
+    match after {
+        Some(entry) => drop(entries.insert(key, entry.clone())),
+        None => drop(entries.remove(&key)),
+    }
+}
+
+fn told_service(now: Option<&Entry>, namespace: &str, name: &str) -> Told {
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    match now {
+        Some(entry) => Told::Service(entry.clone()),
+        None => Told::Plain(ViewChange::ServiceGone { namespace, name }),
+    }
+}
+
+fn told_slice(now: Option<&Entry>, namespace: &str, name: &str) -> Told {
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    match now {
+        Some(entry) => Told::Slice(entry.clone()),
+        None => Told::Plain(ViewChange::SliceGone { namespace, name }),
     }
 }

@@ -10,6 +10,8 @@ use super::index::RECENT;
 use super::*;
 use crate::store::{Options, SledStore, Transaction};
 
+mod services;
+
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Lab {

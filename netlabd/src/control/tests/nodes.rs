@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-use netlab_api::RouteMode;
 use netlab_api::node::NodeAddress;
 use netlab_api::pod::{ContainerStatus, PodPhase, PodStatus, READY};
 use netlab_api::view::{NetworkSettings, NodeReport, PodReport, ViewChange, ViewEvent};
+use netlab_api::{ProxyMode, RouteMode};
 
 use super::*;
 use crate::control::plane::ControlPlane;
@@ -178,6 +178,31 @@ fn the_route_mode_of_the_file_counts_when_it_is_new() {
             pod_networks: networks,
         };
         lab.control.set_network(settings).await.unwrap_err();
+    });
+}
+
+#[test]
+fn the_proxy_mode_is_left_alone_by_those_who_do_not_name_it() {
+    run(async {
+        let lab = Lab::new().await;
+        let mode = async || lab.control.network().await.unwrap().proxy_mode;
+        assert_eq!(mode().await, Some(ProxyMode::Nftables));
+        let set = async |proxy_mode| {
+            let settings = NetworkSettings {
+                route_mode: RouteMode::Auto,
+                proxy_mode,
+                pod_networks: Vec::new(),
+            };
+            lab.control.set_network(settings).await.unwrap().1.proxy_mode
+        };
+        assert_eq!(set(Some(ProxyMode::Iptables)).await, Some(ProxyMode::Iptables));
+        assert_eq!(set(None).await, Some(ProxyMode::Iptables));
+        lab.control.configure_proxy_mode(ProxyMode::Nftables).await.unwrap();
+        assert_eq!(mode().await, Some(ProxyMode::Nftables));
+        set(Some(ProxyMode::Iptables)).await;
+        // The daemon starts again, with the file as it was.
+        lab.control.configure_proxy_mode(ProxyMode::Nftables).await.unwrap();
+        assert_eq!(mode().await, Some(ProxyMode::Iptables));
     });
 }
 
