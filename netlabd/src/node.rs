@@ -18,13 +18,13 @@ mod follow;
 pub mod forwarding;
 pub mod hosts;
 pub mod machine;
-pub mod masquerade;
 pub mod network;
 pub mod pod;
 pub mod proxy;
 pub mod queue;
 pub mod reconciler;
 mod removal;
+pub mod rules;
 
 pub use machine::{Machine, MachineError, MachineOptions};
 pub use network::NetworkError;

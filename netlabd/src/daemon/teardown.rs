@@ -17,11 +17,11 @@ use super::config::Config;
 use super::lock::{StateInUse, StateLock};
 use super::{SOCKET, STORE_DIR, require_root};
 use crate::node::forwarding;
-use crate::node::masquerade::Masquerade;
 use crate::node::network::apply::host_links;
 use crate::node::network::fabric;
 use crate::node::pod::Runtime;
 use crate::node::reconciler::drift::FORWARDING_JOURNAL;
+use crate::node::rules::Rules;
 use crate::server::{SocketError, SocketLock, lock_socket};
 use crate::store::{OpenError, Options, SledStore};
 
@@ -141,7 +141,7 @@ fn remove_fabric(config: &Config) -> anyhow::Result<()> {
 }
 
 fn remove_rules(config: &Config) -> anyhow::Result<()> {
-    Ok(Masquerade::open(&config.pod_networks)?.teardown()?)
+    Ok(Rules::open(&config.cluster()?)?.teardown()?)
 }
 
 fn restore_sysctls(config: &Config) -> anyhow::Result<()> {

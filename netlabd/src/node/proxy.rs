@@ -18,3 +18,4 @@ pub mod names;
 pub mod piece;
 pub mod port;
 pub mod select;
+pub mod view;

@@ -21,14 +21,13 @@ use netlab_api::event::EventKind;
 use netlab_api::view::{
     PodName, ProgrammedReport, Routing, ViewChange, ViewEvent, ViewNames, ViewNode,
 };
-use netlab_api::{Pod, Time};
+use netlab_api::{Pod, ProxyMode, Time};
 use netlab_link::{IfIndex, PodLinkId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::follow;
 use super::hosts::{HostsEntry, plan_hosts};
 use super::machine::{Machine, MachineError};
-use super::masquerade::Masquerade;
 use super::network::apply::Wanted;
 use super::network::fabric::Fabric;
 use super::network::record::{record_path, recorded_link};
@@ -36,7 +35,9 @@ use super::network::{NetworkError, netns_dir};
 use super::pod::PodProcess;
 use super::pod::report::pod_status;
 use super::pod::watcher::{Heard, Watcher};
+use super::proxy::view::Services;
 use super::removal::{self, Removal, Removed};
+use super::rules::Rules;
 use crate::control::cluster::PodIdentity;
 use crate::error::chain;
 use crate::store::Revision;
@@ -48,6 +49,7 @@ pub(crate) mod drift;
 mod entry;
 mod fabric;
 mod probes;
+mod services;
 mod start;
 
 /// A full look at the node's links at least this often, whatever the monitors say.
@@ -92,6 +94,8 @@ pub(super) enum Input {
     Look { uid: String },
     /// Time to try again what failed between nodes.
     RetryFabric,
+    /// Time to try again what failed of services.
+    RetryServices,
 }
 
 /// The loop, and all that it knows.
@@ -102,7 +106,7 @@ pub struct Reconciler {
     watcher: Watcher,
     removals: mpsc::UnboundedSender<Removal>,
     starters: Arc<Semaphore>,
-    masquerade: Option<Masquerade>,
+    rules: Option<Rules>,
     /// Pods of this node, by uid. Boxed: an entry is large, and a table keeps its empty places, more
     /// than half of them after it grew, for as long as it lives.
     entries: HashMap<String, Box<Entry>>,
@@ -122,6 +126,16 @@ pub struct Reconciler {
     retries_fabric: bool,
     /// What the fabric cannot do, as it was last told.
     problems: Vec<String>,
+    /// Services, as far as the cluster told of them.
+    services: Services,
+    /// The layout that their rules are to have.
+    proxy_mode: ProxyMode,
+    /// The services were told anew, all of them.
+    services_are_new: bool,
+    /// Why the rules for services are not as they must be, if they are not.
+    services_failure: Option<String>,
+    /// They are to be tried again.
+    retry_services: bool,
     /// MTU of pod links.
     mtu: u32,
     /// Pods of this node's namespaces that have addresses, by namespace and name.
@@ -184,7 +198,7 @@ impl Reconciler {
             watcher,
             removals,
             starters: Arc::new(Semaphore::new(STARTERS)),
-            masquerade: None,
+            rules: None,
             entries: HashMap::new(),
             nodes: BTreeMap::new(),
             routing: Routing::default(),
@@ -194,6 +208,11 @@ impl Reconciler {
             fabric_failure: None,
             retries_fabric: false,
             problems: Vec::new(),
+            services: Services::default(),
+            proxy_mode: ProxyMode::default(),
+            services_are_new: false,
+            services_failure: None,
+            retry_services: false,
             mtu,
             hosts: BTreeMap::new(),
             stale_hosts: BTreeSet::new(),
@@ -289,6 +308,7 @@ impl Reconciler {
             Input::Drift(event) => self.take_drift(event).await,
             Input::Rules(event) => self.take_rules(event).await,
             Input::Look { uid } => drop(self.touched.insert(uid)),
+            Input::RetryServices => self.retry_services = true,
             Input::RetryFabric => {
                 self.retries_fabric = false;
                 self.fabric_is_stale = true;
@@ -318,11 +338,13 @@ impl Reconciler {
                 self.routing = routing;
                 self.fabric_is_stale = true;
             }
-            ViewChange::ProxyMode(_)
-            | ViewChange::Service(_)
-            | ViewChange::ServiceGone { .. }
-            | ViewChange::Slice(_)
-            | ViewChange::SliceGone { .. } => {}
+            ViewChange::ProxyMode(mode) => self.proxy_mode = mode,
+            ViewChange::Service(service) => self.services.put(*service),
+            ViewChange::ServiceGone { namespace, name } => self.services.remove((namespace, name)),
+            ViewChange::Slice(slice) => self.services.put_slice(*slice),
+            ViewChange::SliceGone { namespace, name } => {
+                self.services.remove_slice((namespace, name));
+            }
         }
     }
 
@@ -416,6 +438,7 @@ impl Reconciler {
         if std::mem::take(&mut self.fabric_is_stale) {
             self.ensure_fabric().await;
         }
+        self.program_services().await;
         let touched = std::mem::take(&mut self.touched);
         let mut claims: Vec<_> =
             touched.iter().filter(|uid| self.wants_link(uid)).cloned().collect();
@@ -628,7 +651,9 @@ impl Reconciler {
             });
         let node = &self.machine.options.name;
         let fabric = self.fabric_failure.iter().map(|message| format!("node/{node}: {message}"));
-        let failures = fabric.chain(pods).collect();
+        let services = self.services_failure.iter();
+        let services = services.map(|message| format!("node/{node}: services: {message}"));
+        let failures = fabric.chain(services).chain(pods).collect();
         self.reported = Some(self.seen);
         self.retell = false;
         self.machine.reports.programmed(ProgrammedReport { revision: self.seen.0, failures });

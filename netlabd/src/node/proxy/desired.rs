@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use netlab_api::ProxyMode;
-use netlab_nft::{Family, Protocol, TableName, Transaction};
+use netlab_nft::{Family, Protocol, Step, TableName, Transaction};
 
 use super::classic;
 use super::maps::base::BaseConfig;
@@ -99,7 +99,16 @@ impl Desired {
     pub fn whole(&self) -> Transaction {
         let mut all = Transaction::default();
         for family in self.config.families() {
-            all.append(self.base(family));
+            let base = self.base(family);
+            let mut bounds = Vec::new();
+            for step in &base.steps {
+                // What is in it and not desired goes.
+                if let Step::AddSet(set) = step {
+                    bounds.push(Step::AddElements(set.name.clone(), Vec::new()));
+                }
+            }
+            all.append(base);
+            all.steps.extend(bounds);
             let table = TableName::own(family);
             let mut piece = self.trunks.get(&family).cloned().unwrap_or_default();
             for (of, shared) in self.shared.keys().filter(|(of, _)| *of == family) {

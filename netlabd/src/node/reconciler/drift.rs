@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::{Input, MachineError, Reconciler};
 use crate::error::chain;
 use crate::node::forwarding;
-use crate::node::masquerade::Masquerade;
 use crate::node::network::apply::{Wanted, host_links};
+use crate::node::rules::Rules;
 
 /// How long after the first sign of drift it is looked at: who removes one thing often removes
 /// more, and a link that is moved is deleted and made.
@@ -52,11 +52,9 @@ impl Reconciler {
                 }
             }
         });
-        let masquerade = Masquerade::open(&self.machine.options.cluster.pod_networks)
-            .map_err(|e| look(e.into()))?;
-        let mut rules =
-            netlab_nft::Monitor::open(&[masquerade.port()]).map_err(|e| look(e.into()))?;
-        self.masquerade = Some(masquerade);
+        let own = Rules::open(&self.machine.options.cluster).map_err(|e| look(e.into()))?;
+        let mut rules = netlab_nft::Monitor::open(&[own.port()]).map_err(|e| look(e.into()))?;
+        self.rules = Some(own);
         let input = self.input.clone();
         tokio::spawn(async move {
             loop {
@@ -93,8 +91,8 @@ impl Reconciler {
             Ok(Err(error)) => tracing::error!(error = %chain(&error), "the node may not forward"),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
-        let Some(masquerade) = &mut self.masquerade else { return Ok(()) };
-        match masquerade.ensure() {
+        let Some(rules) = &mut self.rules else { return Ok(()) };
+        match rules.ensure() {
             Ok(None) => {}
             Ok(Some(difference)) if at_start => tracing::debug!("wrote rules:\n{difference}"),
             Ok(Some(difference)) => {

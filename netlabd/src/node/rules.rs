@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Keeps the node's rules as they must be: for services, for pods that leave the cluster, and
+//! against packets of pods with sources that are not theirs.
+//!
+//! All of them stand in one table of each family. What a change of services changes is written
+//! without looking; now and then, and when somebody else was there, all of it is compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use netlab_api::ProxyMode;
+use netlab_link::mark;
+use netlab_nft::{
+    Error, Socket, Step, Transaction, antispoof, diff, masquerade, observe, observe_with_elements,
+    teardown,
+};
+use nix::errno::Errno;
+
+use super::proxy::desired::{Desired, ServiceName};
+use super::proxy::maps::base::BaseConfig;
+use super::proxy::port::PortPlan;
+use crate::control::config::ClusterConfig;
+
+/// The node's nf_tables rules, and the socket they are written with.
+#[derive(Debug)]
+pub struct Rules {
+    socket: Socket,
+    /// What does not depend on services.
+    fixed: Transaction,
+    services: Desired,
+    /// Whether the services are known: before the first snapshot nothing of them may go.
+    knows_services: bool,
+    /// The last change was not taken: all of it must be compared.
+    doubtful: bool,
+}
+
+/// What a change of services took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Programmed {
+    /// Whether everything was compared, or only the change was written.
+    pub full: bool,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What of the cluster's configuration the rules depend on.
+pub fn base_config(config: &ClusterConfig) -> BaseConfig {
+    BaseConfig {
+        pod_networks: config.pod_networks.clone(),
+        service_networks: config.services.networks.clone(),
+        node_port_addresses: config.services.node_port_addresses.clone(),
+        masquerade_all: config.services.masquerade_all,
+    }
+}
+
+impl Rules {
+    /// Plans the rules of a cluster without services. To be called on a thread in the node's
+    /// network namespace.
+    ///
+    /// # Errors
+    /// When the kernel has no nf_tables, or CAP_NET_ADMIN is missing.
+    pub fn open(config: &ClusterConfig) -> Result<Rules, Error> {
+        let mut fixed = masquerade::plan(&config.pod_networks);
+        fixed.append(antispoof::plan(&config.pod_networks, mark::LINK_GROUP));
+        Ok(Rules {
+            socket: Socket::open()?,
+            fixed,
+            services: Desired::new(ProxyMode::default(), base_config(config)),
+            knows_services: false,
+            doubtful: false,
+        })
+    }
+
+    /// Number under which the kernel announces our own changes.
+    pub fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
+    /// The rules for services.
+    pub fn services(&self) -> &Desired {
+        &self.services
+    }
+
+    /// Writes what differs, and says whether anything did, as `nft` would.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn ensure(&mut self) -> Result<Option<String>, Error> {
+        let difference = if self.knows_services {
+            let desired = self.desired();
+            let observed = observe_with_elements(&mut self.socket, |_| true)?;
+            diff(&desired, &observed)
+        } else {
+            let observed = observe(&mut self.socket)?;
+            self.only_fixed(diff(&self.fixed, &observed))
+        };
+        if difference.is_empty() {
+            self.doubtful = false;
+            return Ok(None);
+        }
+        self.commit(&difference)?;
+        self.doubtful = false;
+        Ok(Some(summary(&difference)))
+    }
+
+    /// Everything, from nothing.
+    pub fn desired(&self) -> Transaction {
+        let mut desired = self.fixed.clone();
+        desired.append(self.services.whole());
+        desired
+    }
+
+    /// Before the services are known, the chains that are not of the fixed part stay as a daemon
+    /// before this one left them: connections depend on them.
+    fn only_fixed(&self, difference: Transaction) -> Transaction {
+        let own = self.fixed.steps.iter().filter_map(|step| match step {
+            Step::AddChain(chain) => Some(&chain.name),
+            _ => None,
+        });
+        let chains: BTreeSet<_> = own.collect();
+        let steps = difference.steps.into_iter().filter(|step| match step {
+            Step::FlushChain(name) | Step::DeleteChain(name) => chains.contains(name),
+            Step::DeleteSet(_) | Step::DeleteTable(_) => false,
+            _ => true,
+        });
+        Transaction { steps: steps.collect() }
+    }
+
+    /// Takes in all services there are, in the layout that holds.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_services(
+        &mut self,
+        mode: ProxyMode,
+        services: BTreeMap<ServiceName, Vec<PortPlan>>,
+    ) -> Result<Option<String>, Error> {
+        let mut desired = Desired::new(mode, self.services.config().clone());
+        desired.replace(services);
+        self.services = desired;
+        self.knows_services = true;
+        self.ensure()
+    }
+
+    /// Takes in another layout: the one goes as the other comes, in one transaction.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_mode(&mut self, mode: ProxyMode) -> Result<Option<String>, Error> {
+        self.services.set_mode(mode);
+        self.ensure()
+    }
+
+    /// Takes in what became of some services.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the next change, or [`Rules::ensure`], tries all of it again.
+    pub fn change_services(
+        &mut self,
+        services: BTreeMap<ServiceName, Vec<PortPlan>>,
+    ) -> Result<Programmed, Error> {
+        let began = Instant::now();
+        let differences = self.services.replace(services);
+        let mut full = self.doubtful;
+        if !full {
+            let (mut change, mut leftovers) = (Transaction::default(), Transaction::default());
+            for (_, difference) in differences {
+                let (steps, after) = difference.split();
+                change.append(steps);
+                leftovers.append(after);
+            }
+            let written = self.write(&change).and_then(|()| self.write(&leftovers));
+            if let Err(error) = written {
+                // Somebody changed what we built upon: compare.
+                tracing::info!(%error, "a change of services was not taken, all rules are compared");
+                full = true;
+            }
+        }
+        if full {
+            self.doubtful = true;
+            self.ensure()?;
+        }
+        Ok(Programmed { full, took: began.elapsed() })
+    }
+
+    fn write(&mut self, transaction: &Transaction) -> Result<(), Error> {
+        if transaction.is_empty() {
+            return Ok(());
+        }
+        self.socket.commit(transaction)
+    }
+
+    /// Commits all of it at once or, on a kernel that does not see within one transaction that a
+    /// chain is used no more, deletions of chains and sets in a second one.
+    fn commit(&mut self, difference: &Transaction) -> Result<(), Error> {
+        match self.socket.commit(difference) {
+            Err(error) if error.errno() == Some(Errno::EBUSY) => {}
+            outcome => return outcome,
+        }
+        let is_late = |index: usize| {
+            let rest = &difference.steps[index + 1..];
+            match &difference.steps[index] {
+                Step::DeleteChain(name) => {
+                    !rest.iter().any(|step| matches!(step, Step::AddChain(it) if it.name == *name))
+                }
+                Step::DeleteSet(name) => {
+                    !rest.iter().any(|step| matches!(step, Step::AddSet(it) if it.name == *name))
+                }
+                _ => false,
+            }
+        };
+        let (mut now, mut later) = (Vec::new(), Vec::new());
+        for (index, step) in difference.steps.iter().enumerate() {
+            let part = if is_late(index) { &mut later } else { &mut now };
+            part.push(step.clone());
+        }
+        self.socket.commit(&Transaction { steps: now })?;
+        self.write(&Transaction { steps: later })
+    }
+
+    /// Removes our tables.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn teardown(&mut self) -> Result<(), Error> {
+        self.socket.commit(&teardown())
+    }
+}
+
+/// Steps that a message about a difference shows; more say no more.
+const SHOWN_STEPS: usize = 50;
+
+fn summary(difference: &Transaction) -> String {
+    let count = difference.steps.len();
+    let shown = Transaction { steps: difference.steps.iter().take(SHOWN_STEPS).cloned().collect() };
+    let mut text = String::new();
+    for line in shown.to_string().lines() {
+        let cut: String = line.chars().take(400).collect();
+        text.push_str(&cut);
+        text.push_str(if cut.len() < line.len() { " …\n" } else { "\n" });
+    }
+    if count > SHOWN_STEPS {
+        text.push_str(&format!("and {} more\n", count - SHOWN_STEPS));
+    }
+    text
+}
