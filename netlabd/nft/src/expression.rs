@@ -79,8 +79,9 @@ pub enum Expression {
     /// Sets the packet's priority to what a map holds, of type [`crate::Datatype::ClassId`]. Leaves
     /// the rule when the key is not in it.
     ///
-    /// Between two rules a number has to stay somewhere: here it costs the queueing class of this
-    /// one packet, where a mark would cost what other programs keep in it.
+    /// Between two lookups a value has to stay somewhere. Here it costs the queueing class of this
+    /// one packet, where a mark would cost what other programs keep in it. (The kernel could also
+    /// hand it on inside of one rule; `nft` 1.0.6 aborts when it lists such a rule.)
     SetPriorityFrom {
         /// What is looked up.
         key: Vec<Field>,

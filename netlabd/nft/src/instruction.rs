@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the kernel runs: each [`Expression`] as instructions of the nf_tables virtual machine.
 //!
-//! [`compile`] and [`encode`] lead from a rule to the kernel, [`decode`] leads from a rule of the
+//! [`compile`] and [`encode()`] lead from a rule to the kernel, [`decode()`] leads from a rule of the
 //! kernel back to instructions. Rules are compared as instructions, since that is the form which
 //! the kernel keeps.
 

@@ -11,14 +11,16 @@
 //!
 //! - [`transaction`]: what to do, step by step, as a value; it prints what `nft -f` accepts.
 //! - [`rule`], [`expression`]: tables, chains, rules, and what rules consist of.
-//! - [`set`], [`element`]: sets and maps, and what is in them.
+//! - [`set`], [`element`]: sets and maps, which rules look up at a cost that does not grow with
+//!   them, and what is in them. One element comes or goes without a look at the others.
 //! - [`masquerade`]: the desired rules for pods that leave the cluster.
 //! - [`antispoof`]: the desired rules against forged source addresses.
 //! - [`socket`]: carries a transaction out, all of it or nothing.
 //! - [`mod@observe`], [`mod@diff`]: what is there, and what leads from there to what is desired.
+//!   The elements of sets are listed and compared for those sets only that the caller names.
 //! - [`monitor`]: who else changes our tables.
 //!
-//! This crate knows no pod and no service, only networks and rules. It touches the tables
+//! This crate knows no pod and no service, only networks, rules and sets. It touches the tables
 //! [`TABLE`] of the families `ip` and `ip6` and never lists or edits another one.
 
 pub mod antispoof;

@@ -5,7 +5,7 @@
 //! These are descriptions only: encoding them is the work of [`crate::transaction`].
 //!
 //! Names are taken as they are. `nft` reads back `[A-Za-z][A-Za-z0-9/\_.-]*` if it is not a word of
-//! its grammar (`fwd` is), the kernel takes up to 255 bytes.
+//! its grammar (`fwd` and `index` are), the kernel takes up to 255 bytes.
 
 use std::fmt;
 

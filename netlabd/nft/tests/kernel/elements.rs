@@ -219,6 +219,28 @@ fn one_changed_element_is_replaced_and_nothing_else_is_touched() {
 }
 
 #[test]
+fn a_map_that_nobody_looked_into_lets_go_of_a_chain_that_is_made_anew() {
+    let namespace = Namespace::new();
+    let mut socket = socket(&namespace);
+    let mut desired = maps();
+    socket.commit(&desired).unwrap();
+    for step in &mut desired.steps {
+        if let Step::AddChain(chain) = step
+            && chain.name.name == "chain-1"
+        {
+            chain.comment = Comment::new("of another object");
+        }
+    }
+    let change = diff(&desired, &observe(&mut socket).unwrap());
+    socket.commit(&change).unwrap_or_else(|error| panic!("{error}\n{change}"));
+    let fresh = Namespace::new();
+    fresh.sh_with("nft -f -", &desired.to_string());
+    assert_eq!(listing(&namespace), listing(&fresh), "{change}");
+    let rest = diff(&desired, &observe_with_elements(&mut socket, |_| true).unwrap());
+    assert!(rest.is_empty(), "{rest}");
+}
+
+#[test]
 fn what_others_put_into_our_sets_goes() {
     for sabotage in [
         "add element ip netlab set-3 { 10.9.9.9 }",
