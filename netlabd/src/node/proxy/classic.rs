@@ -284,7 +284,7 @@ impl Port<'_> {
             what.push(jump(chain.clone()));
             rules.push(rule(&comment, what));
         }
-        piece.chain(&classic(kind, &plan.id), &name, rules);
+        piece.chain(&classic(kind, &plan.id), &plan.id.to_string(), rules);
     }
 
     /// The chain of an endpoint, by name.
@@ -304,7 +304,7 @@ impl Port<'_> {
                 ..Set::new(
                     TableName::own(plan.id.family).set(&chain),
                     vec![address_type(plan.id.family)],
-                    Comment::new(&name),
+                    Comment::new(&plan.id.to_string()),
                 )
             };
             piece.set(set);
@@ -315,7 +315,7 @@ impl Port<'_> {
         let protocol = Expression::Protocol(plan.id.protocol);
         let dnat = Expression::Dnat { to: endpoint.ip(), port: Some(endpoint.port()) };
         rules.push(rule(&name, vec![protocol, dnat]));
-        piece.chain(&chain, &format!("{name} -> {endpoint}"), rules);
+        piece.chain(&chain, &format!("{} -> {endpoint}", plan.id), rules);
         chain
     }
 
@@ -349,7 +349,7 @@ impl Port<'_> {
             }
         }
         let chain = classic(Classic::External, &plan.id);
-        piece.chain(&chain, &format!("{name} external destinations"), rules);
+        piece.chain(&chain, &format!("{} external destinations", plan.id), rules);
         let Some(ranges) = plan.source_ranges.as_ref().filter(|_| !plan.guarded_ips.is_empty())
         else {
             return;
@@ -358,6 +358,10 @@ impl Port<'_> {
             rule(&format!("{name} loadbalancer IP"), vec![from(*range), jump(chain.clone())])
         });
         let rules = rules.collect();
-        piece.chain(&classic(Classic::Firewall, &plan.id), &format!("{name} source ranges"), rules);
+        piece.chain(
+            &classic(Classic::Firewall, &plan.id),
+            &format!("{} source ranges", plan.id),
+            rules,
+        );
     }
 }

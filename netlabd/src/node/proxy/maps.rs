@@ -262,6 +262,11 @@ impl Port<'_> {
         netlab_nft::Comment::new(&self.plan.about())
     }
 
+    /// For chains and sets, whose comment cannot change while they live: a line of a file does.
+    fn name_only(&self) -> netlab_nft::Comment {
+        netlab_nft::Comment::new(&self.id().to_string())
+    }
+
     /// Clients inside the cluster.
     fn inside(&self, piece: &mut Piece) {
         let Some(address) = self.plan.cluster_ip else { return };
@@ -347,7 +352,7 @@ impl Port<'_> {
             rules.push(rule("any endpoint", vec![goto(service)]));
         }
         let name = self.name("external");
-        piece.chain(&name, &format!("{}: clients outside", plan.about()), rules);
+        piece.chain(&name, &format!("{}: clients outside", plan.id), rules);
         name
     }
 
@@ -391,7 +396,7 @@ impl Port<'_> {
         if piece.chains.contains_key(&chain) {
             return chain;
         }
-        let what = format!("{}: one of {} endpoints", self.plan.about(), endpoints.len());
+        let what = format!("{}: any endpoint", self.id());
         let rules = match self.plan.affinity {
             Some(timeout) => self.sticky(piece, kind, endpoints, timeout),
             None => self.random(piece, kind, endpoints),
@@ -403,7 +408,7 @@ impl Port<'_> {
     fn random(&self, piece: &mut Piece, kind: &str, endpoints: &[SocketAddr]) -> Vec<OwnRule> {
         let map = format!("{}-endpoints", self.name(kind));
         let data = MapData::Values(vec![address_type(self.id().family), Datatype::InetService]);
-        let set = Set::new(self.table.set(&map), vec![Datatype::Index], self.comment());
+        let set = Set::new(self.table.set(&map), vec![Datatype::Index], self.name_only());
         piece.set(set.with_data(data));
         for (number, endpoint) in (0..).zip(endpoints) {
             piece.put(&map, Element::to_values(Value::Number(number), place(*endpoint)));
@@ -429,7 +434,7 @@ impl Port<'_> {
         let family = self.id().family;
         let client = || vec![Field::Address(family, Side::Source)];
         let choices = format!("{}-choices", self.name(kind));
-        let set = Set::new(self.table.set(&choices), vec![Datatype::Index], self.comment());
+        let set = Set::new(self.table.set(&choices), vec![Datatype::Index], self.name_only());
         piece.set(set.with_data(MapData::Verdict));
         let mut rules = Vec::new();
         for (number, endpoint) in (0..).zip(endpoints) {
@@ -440,7 +445,7 @@ impl Port<'_> {
                     dynamic: true,
                     timeout: Some(timeout),
                     size: Some(MOST_CLIENTS),
-                    ..Set::new(self.table.set(&known), vec![address_type(family)], self.comment())
+                    ..Set::new(self.table.set(&known), vec![address_type(family)], self.name_only())
                 };
                 piece.set(set);
                 let protocol = Expression::Protocol(self.id().protocol);
@@ -450,7 +455,7 @@ impl Port<'_> {
                     rule("the client stays here from now on", vec![remember]),
                     rule("this endpoint", vec![protocol, to]),
                 ];
-                piece.chain(&chain, &format!("{}: {endpoint}", self.plan.about()), there);
+                piece.chain(&chain, &format!("{}: {endpoint}", self.id()), there);
             }
             let came = Expression::InSet { key: client(), set: known, negated: false };
             rules.push(rule("came before", vec![came, goto(chain.clone())]));
@@ -478,7 +483,7 @@ impl Port<'_> {
             })
             .collect();
         rules.push(rule("others may not", vec![Expression::Verdict(Verdict::Drop)]));
-        piece.chain(&chain, &format!("{}: source ranges", self.plan.about()), rules);
+        piece.chain(&chain, &format!("{}: source ranges", self.id()), rules);
         for address in &self.plan.guarded_ips {
             let key = front(*address, self.id().protocol, self.plan.port);
             self.lead(piece, FIREWALLS, key, chain.clone());

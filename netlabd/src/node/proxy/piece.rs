@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use netlab_nft::{
-    Chain, Comment, Data, Element, Expression, Rule, Set, Step, TableName, Transaction, Tuple,
+    Chain, Comment, Data, Element, Expression, MapData, Rule, Set, Step, TableName, Transaction,
+    Tuple,
 };
 
 /// Chains, sets and elements of one table.
@@ -149,12 +150,13 @@ fn diff_elements(table: &TableName, old: &Piece, new: &Piece, difference: &mut D
     let none = BTreeMap::new();
     let sets: BTreeSet<&String> = old.elements.keys().chain(new.elements.keys()).collect();
     for set in sets {
-        // A set of its own that goes takes its elements along, and one that comes has none.
-        let keeps = |before: &Piece, after: &Piece| match before.sets.get(set) {
-            Some(own) => after.sets.get(set) == Some(own),
+        // A set of its own that goes takes its elements along, unless they are verdicts: chains
+        // that these lead to could not go before it.
+        let stays = match old.sets.get(set) {
+            Some(own) => new.sets.get(set) == Some(own) || own.data == Some(MapData::Verdict),
             None => true,
         };
-        let was = old.elements.get(set).filter(|_| keeps(old, new)).unwrap_or(&none);
+        let was = old.elements.get(set).filter(|_| stays).unwrap_or(&none);
         let is = new.elements.get(set).unwrap_or(&none);
         let gone: Vec<Tuple> = was
             .iter()

@@ -101,8 +101,8 @@ fn a_service_that_needs_more_has_chains_of_its_own() {
         add map ip netlab service-PFISGYVC-default/web/tcp/-endpoints { typeof numgen random mod 2 : ip daddr . th dport; comment "default/web"; }
         add chain ip netlab external-PFISGYVC-default/web/tcp/ { comment "default/web: clients outside"; }
         add chain ip netlab firewall-PFISGYVC-default/web/tcp/ { comment "default/web: source ranges"; }
-        add chain ip netlab local-PFISGYVC-default/web/tcp/ { comment "default/web: one of 1 endpoints"; }
-        add chain ip netlab service-PFISGYVC-default/web/tcp/ { comment "default/web: one of 2 endpoints"; }
+        add chain ip netlab local-PFISGYVC-default/web/tcp/ { comment "default/web: any endpoint"; }
+        add chain ip netlab service-PFISGYVC-default/web/tcp/ { comment "default/web: any endpoint"; }
         add rule ip netlab external-PFISGYVC-default/web/tcp/ ip saddr 10.42.0.0/16 goto service-PFISGYVC-default/web/tcp/ comment "pods: any endpoint"
         add rule ip netlab external-PFISGYVC-default/web/tcp/ fib saddr type local meta mark set meta mark | 0x00004000 goto service-PFISGYVC-default/web/tcp/ comment "this node: any endpoint, by the node's address"
         add rule ip netlab external-PFISGYVC-default/web/tcp/ goto local-PFISGYVC-default/web/tcp/ comment "others: endpoints of this node, which see the client's address"
@@ -126,7 +126,7 @@ fn a_service_that_needs_more_has_chains_of_its_own() {
         add map ip netlab service-PFISGYVC-default/web/tcp/-choices { typeof numgen random mod 2 : verdict; comment "default/web"; }
         add chain ip netlab endpoint-EMFO2TR7-default/web/tcp/__10.42.0.1/8080 { comment "default/web: 10.42.0.1:8080"; }
         add chain ip netlab endpoint-P2EKQVFT-default/web/tcp/__10.42.1.2/8080 { comment "default/web: 10.42.1.2:8080"; }
-        add chain ip netlab service-PFISGYVC-default/web/tcp/ { comment "default/web: one of 2 endpoints"; }
+        add chain ip netlab service-PFISGYVC-default/web/tcp/ { comment "default/web: any endpoint"; }
         add rule ip netlab endpoint-EMFO2TR7-default/web/tcp/__10.42.0.1/8080 update @affinity-EMFO2TR7-default/web/tcp/__10.42.0.1/8080 { ip saddr } comment "the client stays here from now on"
         add rule ip netlab endpoint-EMFO2TR7-default/web/tcp/__10.42.0.1/8080 meta l4proto tcp dnat to 10.42.0.1:8080 comment "this endpoint"
         add rule ip netlab endpoint-P2EKQVFT-default/web/tcp/__10.42.1.2/8080 update @affinity-P2EKQVFT-default/web/tcp/__10.42.1.2/8080 { ip saddr } comment "the client stays here from now on"
