@@ -16,7 +16,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use netlab_api::resource::{API_VERSION, Kind};
-use netlab_api::{ApiError, Event, IpamBlock, Namespace, Node, Object, Pod, Reason, Resource};
+use netlab_api::{
+    ApiError, EndpointSlice, Event, IpamBlock, Namespace, Node, Object, Pod, Reason, Resource,
+    Service,
+};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -141,6 +144,8 @@ fn routes() -> ApiRouter<App> {
     let router = kind::<Namespace>(router, Verbs { create: true, change: true, clear: false });
     let router = kind::<Node>(router, Verbs { create: false, change: true, clear: false });
     let router = kind::<Pod>(router, Verbs { create: true, change: true, clear: true });
+    let router = kind::<Service>(router, Verbs { create: true, change: true, clear: true });
+    let router = kind::<EndpointSlice>(router, Verbs { create: true, change: true, clear: true });
     let router = kind::<Event>(router, Verbs::default());
     kind::<IpamBlock>(router, Verbs::default())
 }
