@@ -6,7 +6,7 @@
 //!   wanted ──► link claimed ──► process starting ──► alive ──┐ PID 1 ended unasked
 //!                  ▲                                         │
 //!                  └─────────────────────────────────────────┘
-//!   deleted ──► terminated ──► processes gone ──► removal ──► forgotten
+//!   deleted ──► drained ──► terminated ──► processes gone ──► removal ──► forgotten
 //! ```
 //!
 //! Inputs change entries; [`Reconciler::settle`] then looks at the entries that were touched and
@@ -40,10 +40,12 @@ use super::removal::{self, Removal, Removed};
 use crate::control::cluster::PodIdentity;
 use crate::error::chain;
 use crate::store::Revision;
+use drain::Drains;
 use entry::{Entry, Process};
 use probes::ProbeResult;
 
 mod adopt;
+mod drain;
 pub(crate) mod drift;
 mod entry;
 mod fabric;
@@ -90,6 +92,8 @@ pub(super) enum Input {
     Rules(netlab_nft::Event),
     /// Time to look at a pod again.
     Look { uid: String },
+    /// All nodes know of the pods that were deleted then, or need not be waited for any longer.
+    Drained { deleted_at: Revision },
     /// Time to try again what failed between nodes.
     RetryFabric,
 }
@@ -126,6 +130,8 @@ pub struct Reconciler {
     mtu: u32,
     /// Pods of this node's namespaces that have addresses, by namespace and name.
     hosts: BTreeMap<String, BTreeMap<String, HostsEntry>>,
+    /// Which pods are endpoints, and which wait for others to know that they go.
+    drains: Drains,
     /// Namespaces whose hosts file may have to be written.
     stale_hosts: BTreeSet<String>,
     /// Uids that [`Reconciler::settle`] has to look at.
@@ -196,6 +202,7 @@ impl Reconciler {
             problems: Vec::new(),
             mtu,
             hosts: BTreeMap::new(),
+            drains: Drains::default(),
             stale_hosts: BTreeSet::new(),
             touched: BTreeSet::new(),
             by_index: HashMap::new(),
@@ -288,6 +295,7 @@ impl Reconciler {
             Input::Probed(result) => self.take_probe(result),
             Input::Drift(event) => self.take_drift(event).await,
             Input::Rules(event) => self.take_rules(event).await,
+            Input::Drained { deleted_at } => self.take_drained(deleted_at),
             Input::Look { uid } => drop(self.touched.insert(uid)),
             Input::RetryFabric => {
                 self.retries_fabric = false;
@@ -318,11 +326,9 @@ impl Reconciler {
                 self.routing = routing;
                 self.fabric_is_stale = true;
             }
-            ViewChange::ProxyMode(_)
-            | ViewChange::Service(_)
-            | ViewChange::ServiceGone { .. }
-            | ViewChange::Slice(_)
-            | ViewChange::SliceGone { .. } => {}
+            ViewChange::ProxyMode(_) | ViewChange::Service(_) | ViewChange::ServiceGone { .. } => {}
+            ViewChange::Slice(slice) => self.drains.see(&slice),
+            ViewChange::SliceGone { namespace, name } => self.drains.lose(&namespace, &name),
         }
     }
 

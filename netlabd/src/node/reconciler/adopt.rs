@@ -38,11 +38,12 @@ impl Reconciler {
         snapshot: ViewSnapshot,
     ) -> Result<(), MachineError> {
         let is_first = self.reported.is_none();
-        let ViewSnapshot { revision, routing, nodes, pods, names, .. } = snapshot;
+        let ViewSnapshot { revision, routing, nodes, pods, names, slices, .. } = snapshot;
         // Also when it is older than what was seen: a server that was put back to an older state
         // counts on from there, and what it asks for next is not there yet.
         self.seen = Revision(revision);
         self.routing = routing;
+        self.drains.see_all(&slices);
         self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
         // Before the links are looked at: it says which MTU they must have.
         self.ensure_fabric().await;
