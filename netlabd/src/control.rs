@@ -25,6 +25,7 @@ use cluster::{Cluster, DeleteOptions, ObjectKey, WriteOptions};
 use config::ClusterConfig;
 use decoded::Decoded;
 use draft::{Draft, commit_failed, decode, decode_entry, read_failed, store_key};
+use endpoints::Endpoints;
 use feed::Feed;
 use ipam::Blocks;
 use liveness::Liveness;
@@ -39,6 +40,7 @@ pub mod cluster;
 pub mod config;
 mod decoded;
 mod draft;
+mod endpoints;
 pub mod event;
 mod eviction;
 mod feed;
@@ -74,6 +76,8 @@ pub struct Control {
     decoded_blocks: Decoded<IpamBlock>,
     /// Which nodes have to hear of a change, and how far they are.
     feed: Arc<Feed>,
+    /// Which pods stand behind which service.
+    endpoints: Arc<Endpoints>,
     /// Which nodes are alive.
     liveness: Liveness,
     /// Whether there may be pods without a node, or evicted ones that are to be made anew.
@@ -97,6 +101,7 @@ impl Control {
     /// When the store cannot be read or written.
     pub async fn open(store: Arc<dyn Store>, config: ClusterConfig) -> Result<Control, ApiError> {
         let feed = Feed::start(store.clone()).await?;
+        let endpoints = Endpoints::start(store.clone()).await?;
         let control = Control {
             store,
             config,
@@ -105,6 +110,7 @@ impl Control {
             decoded_nodes: Decoded::default(),
             decoded_blocks: Decoded::default(),
             feed,
+            endpoints,
             liveness: Liveness::new(NODE_GRACE),
             pods_wait: AtomicBool::new(true),
         };

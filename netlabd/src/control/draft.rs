@@ -81,6 +81,11 @@ impl<'a> Draft<'a> {
         self.checks.insert(store_key(key), expected);
     }
 
+    /// Holds the decision to there being an object, however it is.
+    pub(super) fn require(&mut self, key: &ObjectKey) {
+        self.checks.insert(store_key(key), Expected::Exists);
+    }
+
     /// Writes an object.
     pub(super) fn put(&mut self, object: &Object) {
         let key = ObjectKey::of(object);
@@ -152,7 +157,7 @@ fn version(revision: Option<Revision>) -> String {
 }
 
 /// The stored form: without kind, and without the revision, which the store knows better.
-fn encode(object: &Object) -> Vec<u8> {
+pub(super) fn encode(object: &Object) -> Vec<u8> {
     let mut object = object.clone();
     object.metadata_mut().resource_version.clear();
     let bytes = match &object {

@@ -22,6 +22,10 @@ use super::refusal::not_found;
 use super::watch::{FilteredWatch, watch_failed};
 use crate::store::Revision;
 
+/// How long is waited for the endpoints that follow from a change, however short a wait is asked
+/// for. Writing them takes milliseconds.
+const ENDPOINTS_PATIENCE: Duration = Duration::from_secs(2);
+
 #[async_trait]
 impl Cluster for Control {
     async fn get(&self, key: &ObjectKey) -> Result<Object, ApiError> {
@@ -149,14 +153,24 @@ impl Cluster for Control {
                 format!("revision {revision} has not happened yet: the newest is {newest}"),
             ));
         }
+        let deadline = tokio::time::Instant::now() + timeout;
         // However short the time is: this is no node's to do.
-        self.feed.caught_up(revision).await;
+        let patience = timeout.max(ENDPOINTS_PATIENCE);
+        let settled = tokio::time::timeout(patience, self.endpoints.settled(revision)).await;
+        let Ok(goal) = settled else {
+            let message = format!(
+                "revision {revision} is stored, but the endpoints that follow from it are not, \
+                 after {patience:?}"
+            );
+            return Err(ApiError::new(Reason::Timeout, message)
+                .with_hint("look at the log of netlabd on the server: can it write its store?"));
+        };
+        self.feed.caught_up(goal).await;
         let mut progress = self.feed.progress();
         let mut goals = Goals::default();
-        let deadline = tokio::time::Instant::now() + timeout;
         loop {
             progress.borrow_and_update();
-            let lagging = match self.feed.standing(revision, &mut goals) {
+            let lagging = match self.feed.standing(goal, &mut goals) {
                 Standing::Done(nodes) => {
                     return Ok(Programmed { revision: revision.0, nodes });
                 }

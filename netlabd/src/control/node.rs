@@ -2,7 +2,7 @@
 //! [`ControlPlane`] over the store of this process: what nodes say, and how they come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use netlab_api::namespace::NamespacePhase;
@@ -75,6 +75,14 @@ impl ControlPlane for Control {
 
     async fn network_settings(&self) -> Result<NetworkSettings, ApiError> {
         Cluster::network(self).await
+    }
+
+    async fn await_programmed(
+        &self,
+        revision: Revision,
+        timeout: Duration,
+    ) -> Result<(), ApiError> {
+        Cluster::programmed(self, revision, timeout).await.map(|_| ())
     }
 }
 

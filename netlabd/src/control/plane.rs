@@ -4,6 +4,8 @@
 //! One implementation is over the store of this process; a joined node has another that asks its
 //! server. The `node` plane knows neither.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use netlab_api::ApiError;
 use netlab_api::resource::Object;
@@ -54,6 +56,14 @@ pub trait ControlPlane: Send + Sync {
     /// # Errors
     /// `ServiceUnavailable` when the server cannot be reached.
     async fn network_settings(&self) -> Result<NetworkSettings, ApiError>;
+
+    /// Waits until every ready node's kernel reflects `revision`, for those who must not act
+    /// before.
+    ///
+    /// # Errors
+    /// `Timeout` when some do not, `ServiceUnavailable` when the server cannot be reached.
+    async fn await_programmed(&self, revision: Revision, timeout: Duration)
+    -> Result<(), ApiError>;
 }
 
 /// The objects of a list that are of one kind.

@@ -21,6 +21,7 @@ use super::config::{ClusterConfig, ServiceConfig};
 use crate::store::{Options, Revision, SledStore, Store};
 
 mod admission;
+mod endpoints;
 mod eviction;
 mod nodes;
 mod placement;

@@ -6,7 +6,7 @@
 //!   wanted ──► link claimed ──► process starting ──► alive ──┐ PID 1 ended unasked
 //!                  ▲                                         │
 //!                  └─────────────────────────────────────────┘
-//!   deleted ──► terminated ──► processes gone ──► removal ──► forgotten
+//!   deleted ──► drained ──► terminated ──► processes gone ──► removal ──► forgotten
 //! ```
 //!
 //! Inputs change entries; [`Reconciler::settle`] then looks at the entries that were touched and
@@ -41,10 +41,12 @@ use super::rules::Rules;
 use crate::control::cluster::PodIdentity;
 use crate::error::chain;
 use crate::store::Revision;
+use drain::Drains;
 use entry::{Entry, Process};
 use probes::ProbeResult;
 
 mod adopt;
+mod drain;
 pub(crate) mod drift;
 mod entry;
 mod fabric;
@@ -92,6 +94,8 @@ pub(super) enum Input {
     Rules(netlab_nft::Event),
     /// Time to look at a pod again.
     Look { uid: String },
+    /// All nodes know of the pods that were deleted then, or need not be waited for any longer.
+    Drained { deleted_at: Revision },
     /// Time to try again what failed between nodes.
     RetryFabric,
     /// Time to try again what failed of services.
@@ -140,6 +144,8 @@ pub struct Reconciler {
     mtu: u32,
     /// Pods of this node's namespaces that have addresses, by namespace and name.
     hosts: BTreeMap<String, BTreeMap<String, HostsEntry>>,
+    /// Which pods are endpoints, and which wait for others to know that they go.
+    drains: Drains,
     /// Namespaces whose hosts file may have to be written.
     stale_hosts: BTreeSet<String>,
     /// Uids that [`Reconciler::settle`] has to look at.
@@ -215,6 +221,7 @@ impl Reconciler {
             retry_services: false,
             mtu,
             hosts: BTreeMap::new(),
+            drains: Drains::default(),
             stale_hosts: BTreeSet::new(),
             touched: BTreeSet::new(),
             by_index: HashMap::new(),
@@ -307,6 +314,7 @@ impl Reconciler {
             Input::Probed(result) => self.take_probe(result),
             Input::Drift(event) => self.take_drift(event).await,
             Input::Rules(event) => self.take_rules(event).await,
+            Input::Drained { deleted_at } => self.take_drained(deleted_at),
             Input::Look { uid } => drop(self.touched.insert(uid)),
             Input::RetryServices => self.retry_services = true,
             Input::RetryFabric => {
@@ -341,8 +349,12 @@ impl Reconciler {
             ViewChange::ProxyMode(mode) => self.proxy_mode = mode,
             ViewChange::Service(service) => self.services.put(*service),
             ViewChange::ServiceGone { namespace, name } => self.services.remove((namespace, name)),
-            ViewChange::Slice(slice) => self.services.put_slice(*slice),
+            ViewChange::Slice(slice) => {
+                self.drains.see(&slice);
+                self.services.put_slice(*slice);
+            }
             ViewChange::SliceGone { namespace, name } => {
+                self.drains.lose(&namespace, &name);
                 self.services.remove_slice((namespace, name));
             }
         }

@@ -98,6 +98,14 @@ impl ControlPlane for RemoteControlPlane {
     async fn network_settings(&self) -> Result<NetworkSettings, ApiError> {
         self.cluster.network().await
     }
+
+    async fn await_programmed(
+        &self,
+        revision: Revision,
+        timeout: Duration,
+    ) -> Result<(), ApiError> {
+        self.cluster.programmed(revision, timeout).await.map(|_| ())
+    }
 }
 
 struct RemoteView {

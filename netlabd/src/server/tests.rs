@@ -33,6 +33,7 @@ mod hostile;
 mod objects;
 mod openapi;
 mod peers;
+mod services;
 mod sessions;
 mod sockets;
 mod watches;

@@ -109,3 +109,27 @@ fn the_future_is_not_waited_for() {
         assert_eq!(error.reason, Reason::BadRequest);
     });
 }
+
+#[test]
+fn a_change_is_programmed_when_its_endpoints_are() {
+    run(async {
+        let lab = Lab::new().await;
+        let mut view = lab.control.view("n1", None).await.unwrap();
+        view.next().await.unwrap();
+        lab.report("n1", lab.control.revision().await.unwrap()).await;
+        let service = json!({
+            "kind": "Service",
+            "metadata": { "name": "web" },
+            "spec": { "selector": { "app": "web" }, "ports": [{ "port": 80 }] },
+        });
+        let made = lab.create(object(service)).await.unwrap();
+        let revision: Revision = made.metadata().resource_version.parse().unwrap();
+        let with_slices = lab.control.endpoints.settled(revision).await;
+        assert!(with_slices > revision);
+        lab.report("n1", revision).await;
+        lab.control.programmed(revision, AT_ONCE).await.unwrap_err();
+        lab.report("n1", with_slices).await;
+        let programmed = lab.control.programmed(revision, AT_ONCE).await.unwrap();
+        assert_eq!(programmed.revision, revision.0);
+    });
+}

@@ -52,6 +52,10 @@ pub(super) struct Entry {
     pub(super) is_removed: bool,
     /// Its object is gone.
     pub(super) is_object_gone: bool,
+    /// It is waited for that the other nodes know of its deletion.
+    pub(super) is_draining: bool,
+    /// They do, or it was waited for long enough.
+    pub(super) is_drained: bool,
     /// SIGTERM was sent.
     pub(super) terminating: bool,
     /// Failures in a row, and when to try again.
@@ -74,6 +78,8 @@ impl Entry {
             removing: false,
             is_removed: false,
             is_object_gone: false,
+            is_draining: false,
+            is_drained: false,
             terminating: false,
             failures: 0,
             rest_until: None,

@@ -132,6 +132,14 @@ impl Reconciler {
         let Some(asked) = metadata.deletion_timestamp else { return };
         let grace = metadata.deletion_grace_period_seconds.unwrap_or(0);
         let left = grace as f64 - Time::now().seconds_since(asked);
+        // One that is killed at once, or told already, has nothing to wait for.
+        let backs = left > 0.0 && !entry.terminating && self.drains.backs(uid);
+        if backs && !entry.is_drained {
+            if !std::mem::replace(&mut entry.is_draining, true) {
+                self.drain(uid, Duration::from_secs_f64(left));
+            }
+            return;
+        }
         let first = !std::mem::replace(&mut entry.terminating, true);
         let done = if left <= 0.0 {
             self.machine.runtime.kill(uid)

@@ -7,7 +7,7 @@ use super::*;
 use crate::control::plane::ControlPlane;
 use netlab_api::view::{NodeReport, ProgrammedReport};
 
-const PATCH: (&str, &str) = ("content-type", "application/merge-patch+json");
+pub(super) const PATCH: (&str, &str) = ("content-type", "application/merge-patch+json");
 
 #[tokio::test]
 async fn a_pod_is_created_read_replaced_patched_and_deleted() {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::*;
 
 /// The routes of `docs/api.md`.
-const ROUTES: [(&str, &str); 26] = [
+const ROUTES: [(&str, &str); 32] = [
     ("/livez", "get"),
     ("/healthz", "get"),
     ("/readyz", "get"),
@@ -31,6 +31,12 @@ const ROUTES: [(&str, &str); 26] = [
     ("/v1/namespaces/{namespace}/pods/{name}", "get put patch delete"),
     ("/v1/namespaces/{namespace}/pods/{name}/exec", "post"),
     ("/v1/namespaces/{namespace}/pods/{name}/log", "get"),
+    ("/v1/services", "get"),
+    ("/v1/endpointslices", "get"),
+    ("/v1/namespaces/{namespace}/services", "get post delete"),
+    ("/v1/namespaces/{namespace}/services/{name}", "get put patch delete"),
+    ("/v1/namespaces/{namespace}/endpointslices", "get post delete"),
+    ("/v1/namespaces/{namespace}/endpointslices/{name}", "get put patch delete"),
     ("/v1/namespaces/{namespace}/events", "get"),
     ("/v1/namespaces/{namespace}/events/{name}", "get"),
 ];
