@@ -185,7 +185,9 @@ fn ready_pods<'a>(service: &Service, pods: &'a [Pod]) -> Vec<&'a Pod> {
 fn leads_somewhere(service: &Service, pods: &[Pod]) -> bool {
     let ready = ready_pods(service, pods);
     let ports = &service.spec.ports;
-    ready.iter().any(|pod| ports.iter().any(|port| target_port(port, pod).is_some()))
+    ready.iter().any(|pod| {
+        warn::has_family(service, pod) && ports.iter().any(|port| target_port(port, pod).is_some())
+    })
 }
 
 /// Waits until a pod is an endpoint of the service, and until the nodes know.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use netlab_api::pod::PortRef;
-use netlab_api::service::{ServiceType, TrafficPolicy};
+use netlab_api::service::{IpFamily, ServiceType, TrafficPolicy};
 use netlab_api::{Node, Pod, Service};
 
 use super::{selected, target_port};
@@ -41,6 +41,10 @@ pub(crate) fn warnings(service: &Service, pods: &[Pod], nodes: &[Node]) -> Vec<S
             ));
         }
     }
+    if !chosen.iter().any(|pod| has_family(service, pod)) {
+        let families: Vec<&str> = spec.ip_families.iter().map(|family| family.as_str()).collect();
+        warnings.push(format!("none of its pods has an {} address", families.join(" or ")));
+    }
     let ready: Vec<&Pod> = chosen
         .iter()
         .copied()
@@ -52,6 +56,16 @@ pub(crate) fn warnings(service: &Service, pods: &[Pod], nodes: &[Node]) -> Vec<S
         warnings.extend(nodes_without(&ready, nodes));
     }
     warnings
+}
+
+/// Whether a pod can be an endpoint of a service of these families. One without an address yet may
+/// get any.
+pub(crate) fn has_family(service: &Service, pod: &Pod) -> bool {
+    let families = &service.spec.ip_families;
+    let mut ips = pod.ips().peekable();
+    families.is_empty()
+        || ips.peek().is_none()
+        || ips.any(|ip| families.contains(&IpFamily::of(ip)))
 }
 
 /// Whether new connections are led to a pod.

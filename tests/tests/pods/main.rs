@@ -10,4 +10,5 @@ mod names;
 mod network;
 mod probes;
 mod process;
+mod scale;
 mod termination;

@@ -70,6 +70,16 @@ fn a_port_that_no_pod_names_is_told_with_those_there_are() {
 }
 
 #[test]
+fn pods_of_the_other_family_are_no_endpoints() {
+    let six = service(json!({ "ipFamilies": ["IPv6"] }));
+    let mut web = pod("web-0", "n1", "True");
+    web.status.pod_ips = from_value(json!([{ "ip": "10.42.0.5" }])).unwrap();
+    assert_eq!(warnings(&six, &[web.clone()], &[]), ["none of its pods has an IPv6 address"]);
+    web.status.pod_ips = from_value(json!([{ "ip": "10.42.0.5" }, { "ip": "fd42::5" }])).unwrap();
+    assert_eq!(warnings(&six, &[web], &[]), [""; 0]);
+}
+
+#[test]
 fn nodes_that_drop_under_the_local_policy_are_named() {
     let local = service(json!({ "type": "NodePort", "externalTrafficPolicy": "Local" }));
     let nodes = ["n1", "n2", "n3"].map(Node::named);
