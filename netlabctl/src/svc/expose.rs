@@ -51,7 +51,7 @@ impl Subject {
             [name] => Ok(Subject::Name(name.to_owned())),
             [kind, name] => match target::kind(kind)? {
                 Kind::Pod => Ok(Subject::Pod(name.to_owned())),
-                kind => Err(Failure::usage(format!("cannot expose a {}", kind.plural()))
+                kind => Err(Failure::usage(format!("cannot expose a {}", kind.singular()))
                     .with_hint(format!("`netlabctl svc expose {name} --port 80` exposes the pods with label app={name}"))),
             },
             _ => Err(Failure::usage("expose makes one service at a time")),
@@ -253,6 +253,9 @@ fn reach(service: &Service) -> String {
         text += &format!("; others at port {} of each node", node_ports.join(", "));
     }
     let ingress = service.status.load_balancer.ingress.iter().map(|ingress| ingress.ip);
+    if spec.kind == ServiceType::LoadBalancer && service.status.load_balancer.ingress.is_empty() {
+        text += "; its load balancer's address is pending";
+    }
     let outside: Vec<String> =
         ingress.chain(spec.external_ips.iter().copied()).map(|ip| ip.to_string()).collect();
     if !outside.is_empty() {

@@ -4,8 +4,10 @@
 //! Nothing is connected to, so no server sees a client that hangs up. Where the files cannot be
 //! read nothing is said.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use netlab_api::pod::Protocol;
 use netlab_api::{Pod, Service};
 use tokio::time::{Instant, sleep};
@@ -27,17 +29,19 @@ const LISTEN: &str = "0A";
 
 /// What speaks against the pods of a service, as far as it can be seen.
 pub(crate) async fn warnings(context: &Context, service: &Service, ready: &[&Pod]) -> Vec<String> {
-    let asked = async {
-        let mut found = Vec::new();
-        for pod in ready.iter().take(ASKED) {
-            found.extend(of_pod(context, service, pod).await);
+    // At once: each may take until the time is up.
+    let asked = join_all(ready.iter().take(ASKED).map(|pod| of_pod(context, service, pod)));
+    let found = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_default();
+    let mut pods: BTreeMap<Problem, Vec<String>> = BTreeMap::new();
+    for (pod, problems) in ready.iter().zip(found) {
+        for problem in problems {
+            pods.entry(problem).or_default().push(format!("pod/{}", pod.metadata.name));
         }
-        found
-    };
-    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_default()
+    }
+    pods.into_iter().map(|(problem, pods)| problem.tell(&pods.join(", "))).collect()
 }
 
-async fn of_pod(context: &Context, service: &Service, pod: &Pod) -> Vec<String> {
+async fn of_pod(context: &Context, service: &Service, pod: &Pod) -> Vec<Problem> {
     let ports: Vec<u16> = service
         .spec
         .ports
@@ -54,16 +58,32 @@ async fn of_pod(context: &Context, service: &Service, pod: &Pod) -> Vec<String> 
         let Some(listeners) = listeners(&String::from_utf8_lossy(&said)) else {
             return Vec::new();
         };
-        let missing: Vec<String> = ports
-            .iter()
-            .filter_map(|port| {
-                Some(format!("{} of pod/{}", missing(&listeners, *port)?, pod.metadata.name))
-            })
-            .collect();
-        if missing.is_empty() || started.elapsed() >= START {
-            return missing;
+        let problems: Vec<Problem> =
+            ports.iter().filter_map(|port| problem(&listeners, *port)).collect();
+        if problems.is_empty() || started.elapsed() >= START {
+            return problems;
         }
         sleep(REST).await;
+    }
+}
+
+/// Why nobody answers at a port of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Problem {
+    /// Nobody listens.
+    Nobody(u16),
+    /// Whoever listens is not reached from outside of the pod.
+    Loopback(u16),
+}
+
+impl Problem {
+    fn tell(self, pods: &str) -> String {
+        match self {
+            Problem::Nobody(port) => format!("nobody listens on TCP port {port} of {pods}"),
+            Problem::Loopback(port) => format!(
+                "TCP port {port} of {pods} is listened on at loopback alone, which others do not reach"
+            ),
+        }
     }
 }
 
@@ -75,16 +95,12 @@ struct Listener {
 }
 
 /// What is wrong with `port`, if anything.
-fn missing(listeners: &[Listener], port: u16) -> Option<String> {
+fn problem(listeners: &[Listener], port: u16) -> Option<Problem> {
     let own: Vec<_> = listeners.iter().filter(|listener| listener.port == port).collect();
     if own.is_empty() {
-        return Some(format!("nobody listens on TCP port {port}"));
+        return Some(Problem::Nobody(port));
     }
-    own.iter().all(|listener| listener.is_loopback).then(|| {
-        format!(
-            "whoever listens on TCP port {port} does so on loopback, which others do not reach,"
-        )
-    })
+    own.iter().all(|listener| listener.is_loopback).then_some(Problem::Loopback(port))
 }
 
 /// The listening sockets of `/proc/net/tcp` and `tcp6` (proc_net_tcp.txt); `None` when it is not
@@ -148,10 +164,11 @@ mod tests {
                 listener(8082, false)
             ]
         );
-        assert_eq!(missing(&found, 80), None);
-        assert_eq!(missing(&found, 8082), None);
-        assert_eq!(missing(&found, 81).unwrap(), "nobody listens on TCP port 81");
-        assert!(missing(&found, 8080).unwrap().contains("loopback"));
+        assert_eq!(problem(&found, 80), None);
+        assert_eq!(problem(&found, 8082), None);
+        // A connection is no listener.
+        assert_eq!(problem(&found, 81), Some(Problem::Nobody(81)));
+        assert_eq!(problem(&found, 8080), Some(Problem::Loopback(8080)));
     }
 
     #[test]

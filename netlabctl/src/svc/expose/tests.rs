@@ -65,6 +65,9 @@ fn how_a_service_is_reached_follows_its_type() {
         told(json!({ "clusterIP": "10.43.0.7", "ports": [{ "port": 80 }] }), none.clone()),
         "pods and nodes reach it at 10.43.0.7, port 80/TCP"
     );
+    let pending =
+        json!({ "type": "LoadBalancer", "clusterIP": "10.43.0.7", "ports": [{ "port": 80 }] });
+    assert!(told(pending, none.clone()).ends_with("; its load balancer's address is pending"));
     assert!(told(json!({ "clusterIP": "None" }), none.clone()).contains("no address of its own"));
     let alias = json!({ "type": "ExternalName", "externalName": "example.org" });
     assert!(told(alias, none).contains("an alias of example.org"));
