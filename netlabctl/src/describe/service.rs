@@ -65,7 +65,7 @@ pub(super) fn service(
         page.field("LoadBalancer Source Ranges", spec.load_balancer_source_ranges.join(","));
     }
     if spec.kind != ServiceType::ExternalName {
-        targets(&mut page, slices, pods);
+        targets(&mut page, service, slices, pods);
         left_out(&mut page, service, slices, pods);
     }
     event_table(&mut page, events, now);
@@ -145,7 +145,7 @@ fn one_port(page: &mut Page, port: &ServicePort, slices: &[EndpointSlice]) {
 }
 
 /// Every endpoint, and why one takes no connections.
-fn targets(page: &mut Page, slices: &[EndpointSlice], pods: &[Pod]) {
+fn targets(page: &mut Page, service: &Service, slices: &[EndpointSlice], pods: &[Pod]) {
     let mut all: Vec<(&EndpointSlice, &Endpoint)> = slices
         .iter()
         .flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (slice, endpoint)))
@@ -168,7 +168,7 @@ fn targets(page: &mut Page, slices: &[EndpointSlice], pods: &[Pod]) {
                 conditions.is_ready().to_string(),
                 conditions.is_serving().to_string(),
                 conditions.is_terminating().to_string(),
-                why_not(endpoint, pods),
+                why_not(service, slice, endpoint, pods),
             ]
         })
         .collect();
@@ -203,9 +203,13 @@ fn pod_of(endpoint: &Endpoint) -> Option<&str> {
     (target.kind == Kind::Pod.name()).then_some(target.name.as_str())
 }
 
-fn why_not(endpoint: &Endpoint, pods: &[Pod]) -> String {
+fn why_not(service: &Service, slice: &EndpointSlice, endpoint: &Endpoint, pods: &[Pod]) -> String {
     if endpoint.conditions.is_ready() {
-        return String::new();
+        // As in Kubernetes, a pod without the port that a service names is in a slice of its own.
+        return match slice.ports.is_empty() && !service.spec.ports.is_empty() {
+            true => no_such_port(service),
+            false => String::new(),
+        };
     }
     let Some(name) = pod_of(endpoint) else { return "its writer says so".to_owned() };
     match pods.iter().find(|pod| pod.metadata.name == name) {
@@ -238,16 +242,20 @@ fn why_no_endpoint(service: &Service, pod: &Pod) -> String {
     }
     let ports = &service.spec.ports;
     if !ports.is_empty() && ports.iter().all(|port| target_port(port, pod).is_none()) {
-        let names: Vec<&str> = ports
-            .iter()
-            .filter_map(|port| match &port.target_port {
-                Some(PortRef::Name(name)) => Some(name.as_str()),
-                _ => None,
-            })
-            .collect();
-        return format!("it has no port named {}", names.join(" or "));
+        return no_such_port(service);
     }
     "it has just come".to_owned()
+}
+
+fn no_such_port(service: &Service) -> String {
+    let ports = service.spec.ports.iter();
+    let names: Vec<&str> = ports
+        .filter_map(|port| match &port.target_port {
+            Some(PortRef::Name(name)) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    format!("it has no port named {}", names.join(" or "))
 }
 
 pub(super) fn slice(slice: &EndpointSlice, events: &[Event], now: Time) -> String {

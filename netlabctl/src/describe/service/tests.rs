@@ -129,6 +129,39 @@ fn a_service_tells_who_takes_its_connections_and_why_others_do_not() {
 }
 
 #[test]
+fn a_pod_without_the_port_that_is_named_says_so() {
+    let web: Service = from_value(json!({
+        "metadata": { "name": "web", "namespace": "shop" },
+        "spec": {
+            "selector": { "app": "web" }, "clusterIP": "10.43.0.7",
+            "ports": [{ "port": 80, "targetPort": "metrics" }],
+        },
+    }))
+    .unwrap();
+    let slice: EndpointSlice = from_value(json!({
+        "metadata": { "name": "web-v4" }, "endpoints": [endpoint("10.42.0.5", "web-0", true)],
+    }))
+    .unwrap();
+    let pods = [pod("web-1", json!({ "phase": "Running", "podIP": "10.42.0.6" }))];
+    let text = service(&web, &[slice], &pods, &[], now());
+    expect![[r#"
+        Endpoints:                  <none>
+        Session Affinity:           None
+        Internal Traffic Policy:    Cluster
+        Targets:
+          Endpoint   Pod    Node  Zone  Ready  Serving  Terminating  Why Not
+          --------   ---    ----  ----  -----  -------  -----------  -------
+          10.42.0.5  web-0  n1    a     true   true     false        it has no port named metrics
+        Selected But No Endpoint:
+          Pod    Why
+          ---    ---
+          web-1  it has no port named metrics
+        Events:                     <none>
+    "#]]
+    .assert_eq(&text[text.find("Endpoints:").unwrap()..]);
+}
+
+#[test]
 fn an_alias_has_a_name_and_no_endpoints() {
     let db: Service = from_value(json!({
         "metadata": { "name": "db", "namespace": "shop" },
