@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::*;
 
 /// The routes of `docs/api.md`.
-const ROUTES: [(&str, &str); 32] = [
+const ROUTES: [(&str, &str); 33] = [
     ("/livez", "get"),
     ("/healthz", "get"),
     ("/readyz", "get"),
@@ -30,6 +30,7 @@ const ROUTES: [(&str, &str); 32] = [
     ("/v1/namespaces/{namespace}/pods", "get post delete"),
     ("/v1/namespaces/{namespace}/pods/{name}", "get put patch delete"),
     ("/v1/namespaces/{namespace}/pods/{name}/exec", "post"),
+    ("/v1/namespaces/{namespace}/pods/{name}/portforward", "post"),
     ("/v1/namespaces/{namespace}/pods/{name}/log", "get"),
     ("/v1/services", "get"),
     ("/v1/endpointslices", "get"),
@@ -85,7 +86,9 @@ async fn the_description_has_the_shape_of_openapi_3_1() {
                 assert!(response["description"].is_string(), "{place}: {code}");
             }
             let wants_body = matches!(method.as_str(), "put" | "patch")
-                || (method == "post" && !path.ends_with("/exec"));
+                || (method == "post"
+                    && !path.ends_with("/exec")
+                    && !path.ends_with("/portforward"));
             assert_eq!(operation["requestBody"]["content"].is_object(), wants_body, "{place}");
         }
     }
