@@ -21,6 +21,7 @@ pub mod machine;
 pub mod masquerade;
 pub mod network;
 pub mod pod;
+pub mod proxy;
 pub mod queue;
 pub mod reconciler;
 mod removal;

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Services on this node, apart from their rules: what packets to them need beside those.
+//!
+//! - [`anchor`]: the device that the routes to service networks lead to.
+
+pub mod anchor;
