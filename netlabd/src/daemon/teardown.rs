@@ -21,7 +21,7 @@ use crate::node::masquerade::Masquerade;
 use crate::node::network::apply::host_links;
 use crate::node::network::fabric;
 use crate::node::pod::Runtime;
-use crate::node::proxy::anchor;
+use crate::node::proxy::{anchor, announce};
 use crate::node::reconciler::drift::FORWARDING_JOURNAL;
 use crate::server::{SocketError, SocketLock, lock_socket};
 use crate::store::{OpenError, Options, SledStore};
@@ -45,6 +45,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     note("processes", remove_processes(&config.run_dir));
     note("links", remove_links(&config.run_dir));
     note("routes between nodes", remove_fabric(config));
+    note("announced addresses", remove_announced());
     note("routes to services", remove_anchor());
     note("rules", remove_rules(config));
     note("sysctls", restore_sysctls(config));
@@ -140,6 +141,10 @@ fn remove_links(run_dir: &Path) -> anyhow::Result<()> {
 
 fn remove_fabric(config: &Config) -> anyhow::Result<()> {
     Ok(fabric::teardown(&Netns::current()?, &config.pod_networks)?)
+}
+
+fn remove_announced() -> anyhow::Result<()> {
+    Ok(announce::teardown(&Netns::current()?)?)
 }
 
 fn remove_anchor() -> anyhow::Result<()> {

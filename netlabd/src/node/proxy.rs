@@ -2,5 +2,7 @@
 //! Services on this node, apart from their rules: what packets to them need beside those.
 //!
 //! - [`anchor`]: the device that the routes to service networks lead to.
+//! - [`announce`]: which node has a load balancer address, and how its neighbours know.
 
 pub mod anchor;
+pub mod announce;

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlab_link::Netns;
 
@@ -63,4 +63,12 @@ pub(crate) fn serve(netns: &Netns, at: &str) {
 pub(crate) fn dial(netns: &Netns, to: &str) -> io::Result<TcpStream> {
     let to: SocketAddr = to.parse().unwrap();
     netns.run(|| TcpStream::connect_timeout(&to, DEADLINE)).unwrap()
+}
+/// Looks again until it is so; fails when it is not after a while.
+pub(crate) fn eventually(what: &str, mut look: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !look() {
+        assert!(Instant::now() < deadline, "not after {DEADLINE:?}: {what}");
+        thread::yield_now();
+    }
 }

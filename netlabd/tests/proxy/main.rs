@@ -4,4 +4,5 @@
 #![allow(clippy::unwrap_used, reason = "what is unexpected fails the test")]
 
 mod anchor;
+mod announce;
 mod lab;
