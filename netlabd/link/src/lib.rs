@@ -21,6 +21,7 @@ pub mod mark;
 pub mod netns;
 
 pub mod address;
+pub mod announcement;
 pub mod bridge;
 pub mod ethtool;
 pub mod fdb;
@@ -28,6 +29,7 @@ pub mod if_name;
 pub mod link;
 pub mod link_addr;
 pub mod neighbour;
+pub mod proxy_neighbour;
 pub mod qdisc;
 pub mod route;
 pub mod vxlan;
@@ -43,6 +45,7 @@ pub mod sysctl;
 pub mod uplink;
 
 pub use address::Address;
+pub use announcement::{Announcement, AnnouncementError, AnnouncementSocket};
 pub use bridge::Bridge;
 pub use fdb::FdbEntry;
 pub use if_name::{IfIndex, IfName};
@@ -56,6 +59,7 @@ pub use pod_link::{
     Families, PodAddresses, PodLink, PodLinkError, PodLinkId, PodLinkPool, PodLinkPoolOptions,
     PreparedLink, remove_pod_links,
 };
+pub use proxy_neighbour::ProxyNeighbour;
 pub use qdisc::{Netem, Qdisc, QdiscKind};
 pub use request::{Batch, Request};
 pub use route::{Route, RouteKind};

@@ -15,8 +15,8 @@ use netlink_packet_route::{
 };
 
 use crate::{
-    Address, Bridge, FdbEntry, IfIndex, LinkChange, Neighbour, Qdisc, Route, Veth, Vxlan,
-    link::LinkRef, qdisc,
+    Address, Bridge, FdbEntry, IfIndex, LinkChange, Neighbour, ProxyNeighbour, Qdisc, Route, Veth,
+    Vxlan, link::LinkRef, qdisc,
 };
 
 /// One change of a network namespace. `Add…` fails when the object is there, `Set…` does not,
@@ -53,6 +53,10 @@ pub enum Request {
     SetNeighbour(Neighbour),
     /// Removes a neighbour.
     DelNeighbour(Neighbour),
+    /// Adds a proxy neighbour unless it is there.
+    SetProxyNeighbour(ProxyNeighbour),
+    /// Removes a proxy neighbour.
+    DelProxyNeighbour(ProxyNeighbour),
     /// Does something to the packets that leave by a link, in place of what was done before.
     SetQdisc(Qdisc),
     /// Leaves the packets of a link alone again.
@@ -107,6 +111,12 @@ impl Request {
             Self::DelNeighbour(neighbour) => {
                 (RouteNetlinkMessage::DelNeighbour(neighbour.to_message()), 0)
             }
+            Self::SetProxyNeighbour(neighbour) => {
+                (RouteNetlinkMessage::NewNeighbour(neighbour.to_message()), SET)
+            }
+            Self::DelProxyNeighbour(neighbour) => {
+                (RouteNetlinkMessage::DelNeighbour(neighbour.to_message()), 0)
+            }
             Self::SetQdisc(qdisc) => {
                 (RouteNetlinkMessage::NewQueueDiscipline(qdisc.to_message()), SET)
             }
@@ -137,7 +147,9 @@ impl fmt::Display for Request {
             | Self::SetRoute(Route { destination: address, .. })
             | Self::DelRoute(Route { destination: address, .. }) => address.addr().is_ipv6(),
             Self::SetNeighbour(Neighbour { address, .. })
-            | Self::DelNeighbour(Neighbour { address, .. }) => address.is_ipv6(),
+            | Self::DelNeighbour(Neighbour { address, .. })
+            | Self::SetProxyNeighbour(ProxyNeighbour { address, .. })
+            | Self::DelProxyNeighbour(ProxyNeighbour { address, .. }) => address.is_ipv6(),
             _ => false,
         };
         let ip = if family { "ip -6" } else { "ip" };
@@ -161,6 +173,10 @@ impl fmt::Display for Request {
             Self::DelNeighbour(Neighbour { dev, address, .. }) => {
                 write!(f, "{ip} neigh del {address} dev {dev}")
             }
+            Self::SetProxyNeighbour(neighbour) => {
+                write!(f, "{ip} neigh replace {neighbour} proto {}", neighbour.protocol)
+            }
+            Self::DelProxyNeighbour(neighbour) => write!(f, "{ip} neigh del {neighbour}"),
             Self::AddBridge(bridge) => write!(f, "{ip} link add {bridge}"),
             Self::SetQdisc(qdisc) => write!(f, "tc qdisc replace {qdisc}"),
             Self::DelQdisc(dev) => write!(f, "tc qdisc del dev {dev} root"),

@@ -9,9 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use netlab_link::sysctl::{self, SysctlError};
+use netlab_link::sysctl::{self, SysctlError, Wanted};
 use netlab_link::{IfIndex, IfName, Netns, RouteSocket, SocketError, mark};
+
+/// Whose turn it is to add to a journal.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Why the node does not forward.
 #[derive(Debug, thiserror::Error)]
@@ -48,17 +52,46 @@ pub enum ForwardingError {
 /// When a setting cannot be read or written.
 pub fn ensure(netns: &Netns, journal: &Path) -> Result<(), ForwardingError> {
     let uplinks = uplinks(netns).map_err(|source| ForwardingError::List { source })?;
+    let wanted = sysctl::plan_forwarding(netns, &uplinks)
+        .map_err(|source| ForwardingError::Sysctl { source })?;
+    note_and_set(netns, journal, &wanted)
+}
+
+/// Has settings as they must be, in this order, and put back by [`restore`]. What is right already
+/// is not written; what the kernel does not have is left out.
+///
+/// # Errors
+/// When a setting cannot be read or written.
+pub fn ensure_settings(
+    netns: &Netns,
+    journal: &Path,
+    settings: &[(String, &'static str)],
+) -> Result<(), ForwardingError> {
+    let mut plan = Vec::new();
+    for (name, wanted) in settings {
+        match sysctl::read(netns, name) {
+            Ok(previous) if previous == *wanted => {}
+            Ok(previous) => plan.push(Wanted { name: name.clone(), previous, wanted }),
+            Err(error) if error.is_not_found() => {}
+            Err(source) => return Err(ForwardingError::Sysctl { source }),
+        }
+    }
+    note_and_set(netns, journal, &plan)
+}
+
+fn note_and_set(netns: &Netns, journal: &Path, wanted: &[Wanted]) -> Result<(), ForwardingError> {
     let failed = |source| ForwardingError::Sysctl { source };
-    let wanted = sysctl::plan_forwarding(netns, &uplinks).map_err(failed)?;
     if wanted.is_empty() {
         return Ok(());
     }
+    // A thread that panicked has left no half-written journal.
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut noted = read_journal(journal)?;
-    for setting in &wanted {
+    for setting in wanted {
         noted.entry(setting.name.clone()).or_insert_with(|| setting.previous.clone());
     }
     write_journal(journal, &noted)?;
-    for setting in &wanted {
+    for setting in wanted {
         match sysctl::ensure(netns, &setting.name, setting.wanted) {
             // The link went meanwhile.
             Err(error) if error.is_not_found() => {}

@@ -10,7 +10,12 @@
 //!
 //! All of it is pure up to the steps. A change is planned for the service that it concerns and for
 //! nothing else, so that its cost does not depend on how many there are.
+//!
+//! Beside the rules there are [`anchor`], the device that routes to service networks lead to, and
+//! [`announce`], which tells neighbours on the uplink of load balancers' addresses.
 
+pub mod anchor;
+pub mod announce;
 pub mod classic;
 pub mod desired;
 pub mod maps;

@@ -8,13 +8,16 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::AddressMessage,
     link::{InfoKind, LinkAttribute, LinkExtentMask, LinkInfo, LinkMessage},
-    neighbour::{NeighbourMessage, NeighbourState},
+    neighbour::{NeighbourFlags, NeighbourMessage, NeighbourState},
     nsid::{NsidAttribute, NsidMessage},
     route::{RouteMessage, RouteProtocol},
 };
 
 use super::{Frames, KernelError, RouteSocket, SocketError, decode};
-use crate::{Address, FdbEntry, IfIndex, Link, Neighbour, Netns, Route, Vxlan, request::encode};
+use crate::{
+    Address, FdbEntry, IfIndex, Link, Neighbour, Netns, ProxyNeighbour, Route, Vxlan,
+    request::encode,
+};
 
 /// How often a list is asked for again when what it shows changed meanwhile. While pods come and
 /// go that can be so each time; the last answer is then good enough, because whoever compares it
@@ -130,6 +133,32 @@ impl RouteSocket {
                 }
                 _ => None,
             })?);
+        }
+        neighbours.sort();
+        Ok(neighbours)
+    }
+
+    /// The proxy neighbours, IPv4 and IPv6, sorted.
+    ///
+    /// # Errors
+    /// As [`RouteSocket::list_links`].
+    pub fn list_proxy_neighbours(&mut self) -> Result<Vec<ProxyNeighbour>, SocketError> {
+        let mut neighbours = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = NeighbourMessage::default();
+            message.header.family = family;
+            message.header.flags = NeighbourFlags::Proxy;
+            let request = RouteNetlinkMessage::GetNeighbour(message);
+            neighbours.extend(self.dump(
+                "ip neigh show proxy",
+                &request,
+                |message| match message {
+                    RouteNetlinkMessage::NewNeighbour(message) => {
+                        ProxyNeighbour::from_message(&message)
+                    }
+                    _ => None,
+                },
+            )?);
         }
         neighbours.sort();
         Ok(neighbours)
