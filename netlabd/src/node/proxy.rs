@@ -23,4 +23,5 @@ pub mod names;
 pub mod piece;
 pub mod port;
 pub mod select;
+pub mod stale;
 pub mod view;

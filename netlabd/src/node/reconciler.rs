@@ -14,6 +14,7 @@
 //! input made it so.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ use super::network::{NetworkError, netns_dir};
 use super::pod::PodProcess;
 use super::pod::report::pod_status;
 use super::pod::watcher::{Heard, Watcher};
+use super::proxy::anchor::Anchor;
+use super::proxy::announce::Announcer;
 use super::proxy::view::Services;
 use super::removal::{self, Removal, Removed};
 use super::rules::Rules;
@@ -100,6 +103,8 @@ pub(super) enum Input {
     RetryFabric,
     /// Time to try again what failed of services.
     RetryServices,
+    /// Time to tell neighbours once more.
+    Announce,
 }
 
 /// The loop, and all that it knows.
@@ -140,6 +145,16 @@ pub struct Reconciler {
     services_failure: Option<String>,
     /// They are to be tried again.
     retry_services: bool,
+    /// The device that routes to services lead to.
+    anchor: Option<Anchor>,
+    /// Somebody may have taken something away from it.
+    doubt_anchor: bool,
+    /// What tells neighbours of load balancers' addresses, once there are some.
+    announcer: Option<Announcer>,
+    /// What it announces, if that is known.
+    announced: Option<BTreeSet<IpAddr>>,
+    /// Nodes, services or endpoints have changed since it was told.
+    announced_is_stale: bool,
     /// MTU of pod links.
     mtu: u32,
     /// Pods of this node's namespaces that have addresses, by namespace and name.
@@ -219,6 +234,11 @@ impl Reconciler {
             services_are_new: false,
             services_failure: None,
             retry_services: false,
+            anchor: None,
+            doubt_anchor: false,
+            announcer: None,
+            announced: None,
+            announced_is_stale: false,
             mtu,
             hosts: BTreeMap::new(),
             drains: Drains::default(),
@@ -317,6 +337,7 @@ impl Reconciler {
             Input::Drained { deleted_at } => self.take_drained(deleted_at),
             Input::Look { uid } => drop(self.touched.insert(uid)),
             Input::RetryServices => self.retry_services = true,
+            Input::Announce => self.announce_again(),
             Input::RetryFabric => {
                 self.retries_fabric = false;
                 self.fabric_is_stale = true;
@@ -337,10 +358,12 @@ impl Reconciler {
             ViewChange::Node(node) => {
                 self.nodes.insert(node.name.clone(), node);
                 self.fabric_is_stale = true;
+                self.announced_is_stale = true;
             }
             ViewChange::NodeGone { name } => {
                 self.nodes.remove(&name);
                 self.fabric_is_stale = true;
+                self.announced_is_stale = true;
             }
             ViewChange::Routing(routing) => {
                 self.routing = routing;
@@ -451,6 +474,9 @@ impl Reconciler {
             self.ensure_fabric().await;
         }
         self.program_services().await;
+        if std::mem::take(&mut self.announced_is_stale) {
+            self.announce(false);
+        }
         let touched = std::mem::take(&mut self.touched);
         let mut claims: Vec<_> =
             touched.iter().filter(|uid| self.wants_link(uid)).cloned().collect();

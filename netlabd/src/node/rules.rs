@@ -6,25 +6,30 @@
 //! without looking; now and then, and when somebody else was there, all of it is compared.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use netlab_api::ProxyMode;
 use netlab_link::mark;
+use netlab_nft::conntrack::{Conntrack, ConntrackError, Filter};
 use netlab_nft::{
-    Error, Socket, Step, Transaction, antispoof, diff, masquerade, observe, observe_with_elements,
-    teardown,
+    Error, Protocol, Socket, Step, Transaction, antispoof, diff, masquerade, observe,
+    observe_with_elements, teardown,
 };
 use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
 
 use super::proxy::desired::{Desired, ServiceName};
 use super::proxy::maps::base::BaseConfig;
 use super::proxy::port::PortPlan;
+use super::proxy::stale::{self, Stale};
 use crate::control::config::ClusterConfig;
 
 /// The node's nf_tables rules, and the socket they are written with.
 #[derive(Debug)]
 pub struct Rules {
     socket: Socket,
+    conntrack: Conntrack,
     /// What does not depend on services.
     fixed: Transaction,
     services: Desired,
@@ -34,6 +39,17 @@ pub struct Rules {
     doubtful: bool,
 }
 
+/// Why the rules are not as they must be.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// They could not be written.
+    #[error(transparent)]
+    Write(#[from] Error),
+    /// They are written, and flows of before them are still there.
+    #[error(transparent)]
+    Flows(#[from] ConntrackError),
+}
+
 /// What a change of services took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Programmed {
@@ -41,6 +57,8 @@ pub struct Programmed {
     pub full: bool,
     /// How long it took.
     pub took: Duration,
+    /// Flows of UDP that went, for they led to nobody.
+    pub deleted_flows: usize,
 }
 
 /// What of the cluster's configuration the rules depend on.
@@ -59,11 +77,12 @@ impl Rules {
     ///
     /// # Errors
     /// When the kernel has no nf_tables, or CAP_NET_ADMIN is missing.
-    pub fn open(config: &ClusterConfig) -> Result<Rules, Error> {
+    pub fn open(config: &ClusterConfig) -> Result<Rules, RulesError> {
         let mut fixed = masquerade::plan(&config.pod_networks);
         fixed.append(antispoof::plan(&config.pod_networks, mark::LINK_GROUP));
         Ok(Rules {
             socket: Socket::open()?,
+            conntrack: Conntrack::open()?,
             fixed,
             services: Desired::new(ProxyMode::default(), base_config(config)),
             knows_services: false,
@@ -134,21 +153,26 @@ impl Rules {
         &mut self,
         mode: ProxyMode,
         services: BTreeMap<ServiceName, Vec<PortPlan>>,
-    ) -> Result<Option<String>, Error> {
+    ) -> Result<Option<String>, RulesError> {
         let mut desired = Desired::new(mode, self.services.config().clone());
         desired.replace(services);
         self.services = desired;
         self.knows_services = true;
-        self.ensure()
+        let difference = self.ensure()?;
+        // Endpoints may have gone while nobody looked.
+        let mut stale = Stale::default();
+        stale.is_now(self.services.ports());
+        self.forget(&stale)?;
+        Ok(difference)
     }
 
     /// Takes in another layout: the one goes as the other comes, in one transaction.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn set_mode(&mut self, mode: ProxyMode) -> Result<Option<String>, Error> {
+    pub fn set_mode(&mut self, mode: ProxyMode) -> Result<Option<String>, RulesError> {
         self.services.set_mode(mode);
-        self.ensure()
+        Ok(self.ensure()?)
     }
 
     /// Takes in what became of some services.
@@ -158,8 +182,15 @@ impl Rules {
     pub fn change_services(
         &mut self,
         services: BTreeMap<ServiceName, Vec<PortPlan>>,
-    ) -> Result<Programmed, Error> {
+    ) -> Result<Programmed, RulesError> {
         let began = Instant::now();
+        let mut stale = Stale::default();
+        for (name, plans) in &services {
+            if self.changes_flows(name, plans) {
+                stale.was(self.services.ports_of(name));
+                stale.is_now(plans);
+            }
+        }
         let differences = self.services.replace(services);
         let mut full = self.doubtful;
         if !full {
@@ -180,7 +211,47 @@ impl Rules {
             self.doubtful = true;
             self.ensure()?;
         }
-        Ok(Programmed { full, took: began.elapsed() })
+        let deleted_flows = self.forget(&stale)?;
+        Ok(Programmed { full, took: began.elapsed(), deleted_flows })
+    }
+
+    /// Whether flows may be stale once a service is as planned: somebody serves no more, or is the
+    /// first to serve, or packets arrive elsewhere. The kernel's list of flows is long.
+    fn changes_flows(&self, name: &ServiceName, plans: &[PortPlan]) -> bool {
+        let udp = |plan: &&PortPlan| plan.id.protocol == Protocol::Udp;
+        let old: Vec<&PortPlan> = self.services.ports_of(name).filter(udp).collect();
+        let new: Vec<&PortPlan> = plans.iter().filter(udp).collect();
+        let arrives = |plan: &PortPlan| {
+            (plan.id.clone(), plan.port, plan.cluster_ip, plan.external_ips.clone(), plan.node_port)
+        };
+        let same_places = old.len() == new.len()
+            && old.iter().zip(&new).all(|(old, new)| arrives(old) == arrives(new));
+        !same_places
+            || old.iter().zip(&new).any(|(old, new)| {
+                old.serving.is_empty() != new.serving.is_empty()
+                    || old.serving.iter().any(|endpoint| !new.serving.contains(endpoint))
+            })
+    }
+
+    /// Has the kernel forget stale flows; answers how many there were.
+    fn forget(&mut self, stale: &Stale) -> Result<usize, RulesError> {
+        if stale.is_empty() {
+            return Ok(0);
+        }
+        let own = own_addresses();
+        let is_local = |address: IpAddr| own.contains(&address);
+        let mut flows = Vec::new();
+        for family in stale.families() {
+            let filter =
+                Filter { family: Some(family), protocol: Some(stale::UDP), translated: false };
+            self.conntrack.list(&filter, |flow| {
+                if stale.has(&flow, is_local) {
+                    flows.push(flow);
+                }
+            })?;
+        }
+        self.conntrack.delete(&flows)?;
+        Ok(flows.len())
     }
 
     fn write(&mut self, transaction: &Transaction) -> Result<(), Error> {
@@ -243,4 +314,15 @@ fn summary(difference: &Transaction) -> String {
         text.push_str(&format!("and {} more\n", count - SHOWN_STEPS));
     }
     text
+}
+
+/// The addresses of this network namespace.
+fn own_addresses() -> BTreeSet<IpAddr> {
+    let interfaces = getifaddrs().into_iter().flatten();
+    let addresses = interfaces.filter_map(|interface| interface.address);
+    let ip = |address: nix::sys::socket::SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    addresses.filter_map(ip).collect()
 }

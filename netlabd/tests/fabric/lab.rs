@@ -18,10 +18,11 @@ use std::time::Instant;
 use ipnet::IpNet;
 use netlab_api::RouteMode;
 use netlab_link::{Families, IfName, Netns, PodAddresses, PodLink, sysctl};
-use netlabd::node::masquerade::Masquerade;
+use netlabd::control::config::ClusterConfig;
 use netlabd::node::network::apply::Wanted;
 use netlabd::node::network::fabric::{Fabric, FabricWish, Outcome, Peer};
 use netlabd::node::network::{Network, NetworkOptions, pin_dir};
+use netlabd::node::rules::Rules;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
@@ -178,7 +179,13 @@ impl Node {
     fn new(netns: Netns, number: u8, rack: u8) -> Node {
         sysctl::ensure_forwarding(&netns, &[IfName::new("eth0").unwrap()]).unwrap();
         // The rules stay when the socket goes.
-        netns.run(|| Masquerade::open(&pod_networks()).unwrap().ensure().unwrap()).unwrap();
+        let config = ClusterConfig {
+            pod_networks: pod_networks(),
+            cluster_dns: Vec::new(),
+            domain: "cluster.local".to_owned(),
+            services: Default::default(),
+        };
+        netns.run(|| Rules::open(&config).unwrap().ensure().unwrap()).unwrap();
         let run_dir = TempDir::new().unwrap();
         let network = Network::open(NetworkOptions {
             node: netns.try_clone().unwrap(),

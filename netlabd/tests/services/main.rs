@@ -67,9 +67,8 @@ fn walk(mode: ProxyMode, rounds: Vec<Round>) -> Result<(), TestCaseError> {
         let plans = round.plans();
         all.extend(plans.clone());
         let programmed = rules.change_services(plans);
-        let programmed = programmed.map_err(|error| {
-            TestCaseError::fail(format!("round {number}: {error}: {:?}", error.errno()))
-        })?;
+        let programmed = programmed
+            .map_err(|error| TestCaseError::fail(format!("round {number}: {error:?}")))?;
         prop_assert!(!programmed.full, "round {} was not written as a change", number);
         prop_assert_eq!(difference(&rules.desired()), "", "round {}", number);
         prop_assert_eq!(from_nothing(&rules, &all), "", "round {}", number);

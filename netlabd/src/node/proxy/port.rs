@@ -65,6 +65,8 @@ pub struct PortPlan {
     pub local: Vec<SocketAddr>,
     /// Endpoints of this node among all that are used; a pod of which may reach itself.
     pub own: Vec<SocketAddr>,
+    /// All endpoints that serve: flows that lead to others are stale.
+    pub serving: Vec<SocketAddr>,
     /// Whether there is an endpoint anywhere.
     pub has_endpoints: bool,
     /// Clients inside the cluster get endpoints of this node only.
@@ -149,7 +151,7 @@ fn plan_port(
     let node_port = port.node_port.filter(|_| spec.kind.has_node_ports() && cluster_ip.is_some());
     let internal_local = service.internal_policy() == TrafficPolicy::Local;
     let external_local = service.external_policy() == TrafficPolicy::Local;
-    let PortEndpoints { cluster, local, own, has_endpoints } =
+    let PortEndpoints { cluster, local, own, serving, has_endpoints } =
         endpoints.select(port.name(), port.protocol, family, node);
     PortPlan {
         id,
@@ -162,6 +164,7 @@ fn plan_port(
         cluster,
         local,
         own,
+        serving,
         has_endpoints,
         internal_local,
         external_local,

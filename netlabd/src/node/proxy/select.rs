@@ -4,7 +4,7 @@
 //! The rules are kube-proxy's (`pkg/proxy/topology.go`, `CategorizeEndpoints`): ready endpoints,
 //! as far as their hints allow; where there is none, those that still serve while they end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use netlab_api::endpoint_slice::{AddressType, Endpoint};
@@ -26,6 +26,7 @@ type PortKey = (Family, pod::Protocol, String);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Facts {
     ready: bool,
+    serving: bool,
     /// Serves while it ends.
     lingers: bool,
     node: Option<String>,
@@ -42,6 +43,8 @@ pub struct PortEndpoints {
     pub local: Vec<SocketAddr>,
     /// Those of either that are on this node.
     pub own: Vec<SocketAddr>,
+    /// All that serve, used or not: a flow that once was led to one of them may stay there.
+    pub serving: Vec<SocketAddr>,
     /// Whether any endpoint takes connections, wherever it is.
     pub has_endpoints: bool,
 }
@@ -103,7 +106,15 @@ impl Endpoints {
         own.sort();
         own.dedup();
         let has_endpoints = all.values().any(|facts| facts.ready || facts.lingers);
-        PortEndpoints { cluster, local, own, has_endpoints }
+        let serving = all.iter().filter(|(_, facts)| facts.serving || facts.ready);
+        let serving = serving.map(|(address, _)| *address).collect();
+        PortEndpoints { cluster, local, own, serving, has_endpoints }
+    }
+
+    /// Nodes with a ready endpoint.
+    pub fn ready_nodes(&self) -> BTreeSet<&str> {
+        let ready = self.ports.values().flat_map(BTreeMap::values).filter(|facts| facts.ready);
+        ready.filter_map(|facts| facts.node.as_deref()).collect()
     }
 
     /// How many ready endpoints are on `node`, over all ports: each address once.
@@ -153,6 +164,7 @@ impl Facts {
         let hints = endpoint.hints.clone().unwrap_or_default();
         Facts {
             ready: conditions.is_ready(),
+            serving: conditions.is_serving(),
             lingers: conditions.is_serving() && conditions.is_terminating(),
             node: endpoint.node_name.clone(),
             zones: hints.for_zones.into_iter().map(|hint| hint.name).collect(),

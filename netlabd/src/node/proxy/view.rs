@@ -2,9 +2,12 @@
 //! The services and endpoints that this node knows of, and which of them have to be planned anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use netlab_api::service::{IpMode, ServiceType, TrafficPolicy};
 use netlab_api::{EndpointSlice, ObjectMeta, Service};
 
+use super::announce::announcer;
 use super::desired::ServiceName;
 use super::port::{NodeFacts, PortPlan, plan_service};
 use super::select::Endpoints;
@@ -19,6 +22,8 @@ pub struct Services {
     /// Names of a service's slices.
     by_service: BTreeMap<ServiceName, BTreeSet<String>>,
     dirty: BTreeSet<ServiceName>,
+    /// Addresses of load balancers, which somebody must announce.
+    balancers: BTreeMap<ServiceName, Vec<IpAddr>>,
 }
 
 fn name_of(metadata: &ObjectMeta) -> ServiceName {
@@ -51,12 +56,25 @@ impl Services {
     pub fn put(&mut self, service: Service) {
         let name = name_of(&service.metadata);
         self.dirty.insert(name.clone());
+        let addresses: Vec<IpAddr> = match service.spec.kind {
+            ServiceType::LoadBalancer => {
+                let ingress = service.status.load_balancer.ingress.iter();
+                ingress.filter(|it| it.ip_mode == IpMode::Vip).map(|it| it.ip).collect()
+            }
+            _ => Vec::new(),
+        };
+        if addresses.is_empty() {
+            self.balancers.remove(&name);
+        } else {
+            self.balancers.insert(name.clone(), addresses);
+        }
         self.services.insert(name, service);
     }
 
     /// A service is gone.
     pub fn remove(&mut self, name: ServiceName) {
         self.services.remove(&name);
+        self.balancers.remove(&name);
         self.dirty.insert(name);
     }
 
@@ -105,6 +123,43 @@ impl Services {
         let slices = self.by_service.get(name).into_iter().flatten();
         let slices = slices.filter_map(|slice| self.slices.get(&(name.0.clone(), slice.clone())));
         Endpoints::of(slices)
+    }
+
+    /// Addresses of load balancers that this node announces. Every node comes to the same answer:
+    /// one of those that are ready, and of those only that have an endpoint where others would drop
+    /// the packets.
+    pub fn announced(&self, ready_nodes: &[&str]) -> BTreeSet<IpAddr> {
+        let mut announced = BTreeSet::new();
+        for (name, addresses) in &self.balancers {
+            let local = self
+                .services
+                .get(name)
+                .is_some_and(|service| service.external_policy() == TrafficPolicy::Local);
+            let endpoints = local.then(|| self.endpoints(name));
+            let with_endpoints = endpoints.as_ref().map(Endpoints::ready_nodes);
+            let mut nodes: Vec<&str> = ready_nodes.to_vec();
+            if let Some(with_endpoints) = &with_endpoints
+                && nodes.iter().any(|node| with_endpoints.contains(node))
+            {
+                nodes.retain(|node| with_endpoints.contains(node));
+            }
+            for address in addresses {
+                if announcer(*address, &nodes) == Some(&self.node.name) {
+                    announced.insert(*address);
+                }
+            }
+        }
+        announced
+    }
+
+    /// Services of type `LoadBalancer` that tell at a port of every node whether it has endpoints.
+    pub fn health_checks(&self) -> impl Iterator<Item = (u16, &ServiceName, usize)> {
+        self.balancers.keys().filter_map(|name| {
+            let service = self.services.get(name)?;
+            let port = service.spec.health_check_node_port?;
+            (service.external_policy() == TrafficPolicy::Local)
+                .then(|| (port, name, self.endpoints(name).count_ready_on(&self.node.name)))
+        })
     }
 
     /// Plans what changed since the last time; without plans are services that are gone.

@@ -139,6 +139,10 @@ impl Reconciler {
             self.doubt_fabric = true;
             self.drifted_since.get_or_insert_with(Instant::now);
         }
+        if self.anchor.as_ref().is_some_and(|anchor| anchor.concerns(&event)) {
+            self.doubt_anchor = true;
+            self.drifted_since.get_or_insert_with(Instant::now);
+        }
         match event {
             Event::Overflow => self.drifted.extend(self.entries.keys().cloned()),
             Event::Change(Change { nsid: None, what }) => {
@@ -207,6 +211,9 @@ impl Reconciler {
         if std::mem::take(&mut self.doubt_fabric) {
             self.repair_fabric();
         }
+        if self.doubt_anchor {
+            self.ensure_anchor();
+        }
         let drifted = std::mem::take(&mut self.drifted);
         let mut links = self.links();
         links.retain(|(uid, ..)| drifted.contains(uid));
@@ -219,6 +226,9 @@ impl Reconciler {
             tracing::error!(error = %chain(&error), "rules could not be checked");
         }
         self.repair_fabric();
+        self.doubt_anchor = true;
+        self.ensure_anchor();
+        self.announce(true);
         self.mend_names().await;
         self.mend(self.links(), false).await;
         self.stale_hosts.extend(self.hosts.keys().cloned());

@@ -78,6 +78,7 @@ impl Reconciler {
         tracing::info!(before = self.mtu, mtu, "pod links get another MTU");
         // What is heard of it from now on is no drift.
         self.mtu = mtu;
+        self.ensure_anchor();
         let links: Vec<_> = self
             .entries
             .values()

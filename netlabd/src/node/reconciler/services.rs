@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use netlab_api::event::EventKind;
 use netlab_api::{EndpointSlice, ProxyMode, Service};
 
+use super::drift::FORWARDING_JOURNAL;
 use super::{Input, Reconciler};
 use crate::error::chain;
+use crate::node::proxy::anchor::{Anchor, AnchorWish};
+use crate::node::proxy::announce::Announcer;
 use crate::node::proxy::port::NodeFacts;
 
 /// How long to rest after the kernel refused rules.
@@ -35,18 +39,127 @@ impl Reconciler {
         self.services.set_node(NodeFacts { name, zone });
     }
 
+    /// The device and the routes by which packets to services get to the rules.
+    pub(super) fn ensure_anchor(&mut self) {
+        let options = &self.machine.options;
+        let services = &options.cluster.services;
+        let has_family = |network: &&IpNet| {
+            options
+                .cluster
+                .pod_networks
+                .iter()
+                .any(|it| it.addr().is_ipv4() == network.addr().is_ipv4())
+        };
+        let networks = services.networks.iter().chain(&services.load_balancer_pools);
+        let wish =
+            AnchorWish { networks: networks.filter(has_family).copied().collect(), mtu: self.mtu };
+        let anchor = match &mut self.anchor {
+            Some(anchor) => Ok(anchor),
+            none => Anchor::open(&self.machine.netns).map(|anchor| none.insert(anchor)),
+        };
+        let done = anchor.and_then(|anchor| {
+            let doubted = std::mem::take(&mut self.doubt_anchor);
+            anchor.ensure(&wish)?;
+            if doubted { anchor.repair() } else { Ok(Vec::new()) }
+        });
+        match done {
+            Ok(missing) if missing.is_empty() => {}
+            Ok(missing) => {
+                let message = format!("Put back {}", missing.join(", "));
+                tracing::warn!("{message}");
+                self.machine.node_event(EventKind::Warning, "RoutesRepaired", message);
+            }
+            Err(error) => {
+                let message = chain(&error);
+                tracing::error!(error = %message, "packets to services may not find their rules");
+                self.machine.node_event(EventKind::Warning, NOT_PROGRAMMED, message);
+            }
+        }
+    }
+
+    /// Tells neighbours on the uplink which addresses of load balancers are here, if these are
+    /// others than last time; with `thorough` whatever they are.
+    pub(super) fn announce(&mut self, thorough: bool) {
+        let ready = self.nodes.values().filter(|node| node.ready).map(|node| node.name.as_str());
+        let ready: Vec<&str> = ready.collect();
+        let addresses = self.services.announced(&ready);
+        let is_news = self.announced.as_ref() != Some(&addresses);
+        if addresses.is_empty() && self.announcer.is_none() || !is_news && !thorough {
+            return;
+        }
+        let journal = self.machine.options.state_dir.join(FORWARDING_JOURNAL);
+        let announcer = match &mut self.announcer {
+            Some(announcer) => Ok(announcer),
+            none => Announcer::open(&self.machine.netns, &journal)
+                .map(|announcer| none.insert(announcer)),
+        };
+        let node = &self.machine.options.name;
+        match announcer.and_then(|announcer| announcer.ensure(&addresses)) {
+            Ok(changes) => {
+                self.announced = Some(addresses);
+                let list = |all: &[std::net::IpAddr]| {
+                    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                };
+                if !changes.taken.is_empty() {
+                    let message = format!("Node {node} announces {}", list(&changes.taken));
+                    tracing::info!("{message}");
+                    self.machine.node_event(EventKind::Normal, "Announced", message);
+                    self.announce_later();
+                }
+                if !changes.released.is_empty() {
+                    tracing::info!("this node announces {} no more", list(&changes.released));
+                }
+                if !changes.unplaced.is_empty() {
+                    let message = format!(
+                        "No link of node {node} leads to neighbours that could ask for {}",
+                        list(&changes.unplaced)
+                    );
+                    tracing::warn!("{message}");
+                }
+            }
+            Err(error) => {
+                self.announced = None;
+                let message = chain(&error);
+                tracing::error!(error = %message, "addresses of load balancers are not announced");
+                self.machine.node_event(EventKind::Warning, "NotAnnounced", message);
+            }
+        }
+    }
+
+    /// A frame may be lost: neighbours hear it a few times.
+    pub(super) fn announce_again(&mut self) {
+        let Some(announcer) = &mut self.announcer else { return };
+        match announcer.tick() {
+            Ok(true) => self.announce_later(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(error = %chain(&error), "neighbours were not told again"),
+        }
+    }
+
+    fn announce_later(&self) {
+        let input = self.input.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(REST).await;
+            // The loop ends only with the daemon.
+            let _ = input.send(Input::Announce);
+        });
+    }
+
     /// Writes what changed of services.
     pub(super) async fn program_services(&mut self) {
         self.note_place();
-        let Some(rules) = &mut self.rules else { return };
+        let Some(in_use) = self.rules.as_ref().map(|rules| rules.services().mode()) else { return };
         let mode = self.proxy_mode;
         let is_new = std::mem::take(&mut self.services_are_new);
-        let switches = rules.services().mode() != mode;
+        let switches = in_use != mode;
         if !is_new && !switches && !self.services.is_dirty() && !self.retry_services {
             return;
         }
         self.retry_services = false;
+        self.announced_is_stale = true;
+        self.ensure_anchor();
         let plans = self.services.plan();
+        let Some(rules) = &mut self.rules else { return };
         let written = if is_new {
             rules.set_services(mode, plans).map(|_| ())
         } else {

@@ -267,10 +267,12 @@ fn checks(draft: &mut Draft, family: Family, config: &BaseConfig) {
     };
     let drop = || Expression::Verdict(Verdict::Drop);
     let check = |key: &[Field], dropped: &str, rejected: &str| {
-        vec![
-            rule("the endpoints are elsewhere", in_set(key.to_vec(), dropped, drop())),
-            rule("there are none", in_set(key.to_vec(), rejected, Expression::Reject)),
-        ]
+        let none =
+            Expression::InSet { key: key.to_vec(), set: rejected.to_owned(), negated: false };
+        let mut rules =
+            vec![rule("the endpoints are elsewhere", in_set(key.to_vec(), dropped, drop()))];
+        rules.extend(refuse(family, "there are none", &[none]));
+        rules
     };
     let front = front_key(family);
     draft.chain(
@@ -283,10 +285,9 @@ fn checks(draft: &mut Draft, family: Family, config: &BaseConfig) {
         "node ports that cannot be reached",
         check(&front[1..], DROPPED_NODEPORTS, REJECTED_NODEPORTS),
     );
-    let mut unserved = vec![rule(
-        "no port of the service",
-        in_set(front[..1].to_vec(), CLUSTER_IPS, Expression::Reject),
-    )];
+    let cluster_ip =
+        Expression::InSet { key: front[..1].to_vec(), set: CLUSTER_IPS.to_owned(), negated: false };
+    let mut unserved = refuse(family, "no port of the service", &[cluster_ip]);
     unserved.extend(config.unallocated(family));
     draft.chain("cluster-ips-check", "cluster IPs with nothing there", unserved);
     let firewalls = Expression::VerdictMap { key: front, map: FIREWALLS.to_owned() };
@@ -359,6 +360,19 @@ impl BaseConfig {
             })
             .collect()
     }
+}
+
+/// Rules that refuse what matches. A client of TCP over IPv6 believes an ICMP error only at its
+/// next try, a second later, so it is told by a reset; over IPv4 it is told as kube-proxy does.
+pub fn refuse(family: Family, comment: &str, matches: &[Expression]) -> Vec<OwnRule> {
+    let with = |what: &[Expression]| rule(comment, [matches, what].concat());
+    let mut rules = Vec::new();
+    if family == Family::Ip6 {
+        let tcp = Expression::Protocol(netlab_nft::Protocol::Tcp);
+        rules.push(with(&[tcp, Expression::Reset]));
+    }
+    rules.push(with(&[Expression::Reject]));
+    rules
 }
 
 /// Drops answers of pods that connection tracking cannot place: they would reach the client with
