@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use netlab_api::endpoint_slice::Endpoint;
 use netlab_api::pod::{PortRef, Protocol};
 use netlab_api::resource::Kind;
 use netlab_api::service::{ServicePort, ServiceType};
@@ -123,6 +124,14 @@ pub(super) fn at_service(
             return Ok(Aim { pod: pod.name.clone(), ports });
         }
     }
+    let ready = |endpoint: &Endpoint| endpoint.conditions.is_ready();
+    if slices.iter().flat_map(|slice| &slice.endpoints).any(ready)
+        && service.spec.selector.is_empty()
+    {
+        return Err(Failure::failed(format!(
+            "the endpoints of service/{name} are addresses and no pods: connections can be forwarded to pods alone"
+        )));
+    }
     Err(Failure::failed(format!("no pod takes connections of service/{name}")).with_hint(format!(
         "`netlabctl describe svc {name}` tells which there are, and why none does"
     )))
@@ -218,6 +227,12 @@ mod tests {
         assert!(refused(&[slice(8080, false, "web-0")], "80").contains("describe svc web"));
         assert!(refused(&ready, "81").contains("it has 80/TCP, 53/UDP"));
         assert!(refused(&ready, ":dns").contains("only TCP"));
+        let mut foreign = web();
+        foreign.spec.selector.clear();
+        let mut address = slice(8080, true, "web-0");
+        address.endpoints[0].target_ref = None;
+        let failure = at_service(&foreign, &[address], &[pair("80")]).expect_err("no pod");
+        assert!(failure.message.contains("addresses and no pods"), "{failure:?}");
         let mut alias = web();
         alias.spec.kind = ServiceType::ExternalName;
         assert!(at_service(&alias, &ready, &[pair("80")]).is_err());
