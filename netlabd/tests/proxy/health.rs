@@ -10,7 +10,7 @@ use netlab_link::Netns;
 use netlabd::node::proxy::health::{HealthFacts, HealthPorts};
 use tokio::runtime::Runtime;
 
-use crate::lab::{DEADLINE, connect, dial, namespace, sh};
+use crate::lab::{DEADLINE, connect, dial, eventually, namespace, sh};
 
 const PORT: u16 = 32_100;
 
@@ -34,8 +34,14 @@ impl Lab {
     fn new() -> Lab {
         let (node, balancer) = (namespace(), namespace());
         connect(&node, "uplink", &balancer);
-        sh(&node, "ip addr add 192.0.2.1/24 dev uplink; ip addr add 2001:db8::1/64 dev uplink");
-        sh(&balancer, "ip addr add 192.0.2.9/24 dev eth0; ip addr add 2001:db8::9/64 dev eth0");
+        sh(
+            &node,
+            "ip addr add 192.0.2.1/24 dev uplink; ip addr add 2001:db8::1/64 dev uplink nodad",
+        );
+        sh(
+            &balancer,
+            "ip addr add 192.0.2.9/24 dev eth0; ip addr add 2001:db8::9/64 dev eth0 nodad",
+        );
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let ports = HealthPorts::open(&node).unwrap();
         Lab { node, balancer, runtime, ports }
@@ -126,7 +132,8 @@ fn a_port_in_use_is_told_and_had_once_it_is_free() {
     assert!(errors[0].contains("`32100` of service `default/web`"), "{errors:?}");
     assert_eq!(lab.ports.served().collect::<Vec<_>>(), [PORT + 1]);
     drop(other);
-    assert_eq!(lab.wish(&wish), Vec::<String>::new());
+    // Not at once: a process that another test is spawning may have that socket for a moment.
+    eventually("the port can be had", || lab.wish(&wish).is_empty());
     assert!(lab.ask("192.0.2.1", "").starts_with("HTTP/1.1 200 "));
 }
 

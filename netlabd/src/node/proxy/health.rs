@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,8 +28,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use netlab_link::{Netns, NetnsError};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn6, bind, listen, setsockopt, socket,
-    sockopt,
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrIn6, bind, listen, setsockopt,
+    shutdown, socket, sockopt,
 };
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -180,7 +181,7 @@ impl HealthPorts {
             .run(|| listen_here(number))
             .map_err(|source| HealthError::Netns { source })?
             .map_err(failed)?;
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+        let listener = Listener(tokio::net::TcpListener::from_std(listener).map_err(failed)?);
         let (sender, receiver) = watch::channel(facts.clone());
         Ok(Port { facts: sender, task: tokio::spawn(serve(listener, receiver)) })
     }
@@ -201,6 +202,17 @@ impl Drop for Port {
     }
 }
 
+/// A listening socket that ends with this, wherever else it may be open: a process that is being
+/// spawned has it too, until it executes its program.
+struct Listener(tokio::net::TcpListener);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Only fails when it no longer listens.
+        let _ = shutdown(self.0.as_raw_fd(), Shutdown::Read);
+    }
+}
+
 /// Listens on all addresses of both families, or of IPv4 where the kernel has no IPv6.
 fn listen_here(port: u16) -> io::Result<TcpListener> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -217,18 +229,18 @@ fn listen_here(port: u16) -> io::Result<TcpListener> {
     // Whatever `net.ipv6.bindv6only` says.
     setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
     let address = SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0));
-    bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &address)?;
+    bind(socket.as_raw_fd(), &address)?;
     listen(&socket, Backlog::MAXCONN)?;
     Ok(socket.into())
 }
 
 /// Accepts for ever. All connections end with this.
-async fn serve(listener: tokio::net::TcpListener, facts: watch::Receiver<HealthFacts>) {
+async fn serve(listener: Listener, facts: watch::Receiver<HealthFacts>) {
     let mut connections = JoinSet::new();
     let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.0.accept() => accepted,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
         let stream = match accepted {
