@@ -3,7 +3,6 @@
 
 use clap::{Args, Subcommand};
 use netlab_api::client::{ApplyOptions, ObjectRef};
-use netlab_api::resource::Kind;
 use netlab_api::{Namespace, Object, Reason};
 
 use crate::context::Context;
@@ -11,7 +10,9 @@ use crate::failure::Failure;
 use crate::manifest::{self, FileArgs};
 use crate::output;
 use crate::output::format::{self, Format};
-use crate::wait::SettleArgs;
+use crate::svc;
+use crate::svc::create::CreateServiceCommand;
+use crate::wait::{self, SettleArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
@@ -55,6 +56,9 @@ enum CreateCommand {
         #[command(flatten)]
         write: WriteArgs,
     },
+    /// Make a service, of a type that is said (`netlabctl expose` is shorter and can more)
+    #[command(subcommand, visible_alias = "svc")]
+    Service(CreateServiceCommand),
 }
 
 #[derive(Debug, Args)]
@@ -111,6 +115,7 @@ pub(crate) async fn create(context: &Context, args: CreateArgs) -> Result<(), Fa
             namespace.metadata.name = name;
             write(context, vec![Object::Namespace(namespace)], &how, true).await
         }
+        Some(CreateCommand::Service(command)) => svc::create::create(context, command).await,
         None => {
             let objects = manifest::read(context, &args.files)?;
             write(context, objects, &args.write, true).await
@@ -169,7 +174,7 @@ pub(crate) async fn replace(context: &Context, args: ReplaceArgs) -> Result<(), 
         revision = answer.metadata().resource_version.parse().unwrap_or(revision).max(revision);
         told.push((answer, "replaced"));
     }
-    let programs = told.iter().any(|(object, _)| object.kind() == Kind::Pod);
+    let programs = told.iter().any(|(object, _)| wait::lives_on_nodes(object.kind()));
     if programs && !args.write.is_dry() {
         args.write.settle.programmed(context, revision).await?;
     }

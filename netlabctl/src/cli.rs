@@ -11,8 +11,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::{
     annotate, api_resources, apply, completion, cordon, cp, delete, describe, diff, doctor, drain,
-    edit, events, exec, explain, get, host, lab, label, logs, network, patch, run, status, token,
-    version, wait,
+    edit, events, exec, explain, forward, get, host, lab, label, logs, network, patch, proxy, run,
+    scale, status, svc, token, version, wait,
 };
 
 /// Kubernetes networking on bare Linux: pods, their addresses and their routes.
@@ -62,6 +62,13 @@ pub(crate) enum Command {
     Pod(PodCommand),
     /// Make a pod and wait until it is ready (same as `pod run`)
     Run(Box<run::RunArgs>),
+    /// Give pods one name and one address, and look at services
+    #[command(subcommand, visible_alias = "service")]
+    Svc(SvcCommand),
+    /// Give pods one name and one address (same as `svc expose`)
+    Expose(Box<svc::expose::ExposeArgs>),
+    /// Make pods NAME-0, NAME-1, … more or fewer (same as `pod scale`)
+    Scale(scale::ScaleArgs),
     /// List objects
     Get(get::GetArgs),
     /// Show one object with its events
@@ -93,6 +100,8 @@ pub(crate) enum Command {
     Exec(exec::ExecArgs),
     /// Copy files from and to a pod
     Cp(cp::CpArgs),
+    /// Lead ports of this machine into a pod
+    PortForward(forward::ForwardArgs),
     /// List what happened
     Events(events::EventsArgs),
     /// Show how the whole is doing
@@ -119,6 +128,9 @@ pub(crate) enum Command {
     Drain(drain::DrainArgs),
     /// Show and change what holds for the pod network
     Network(network::NetworkArgs),
+    /// Show and change how nodes lead the packets of services
+    #[command(subcommand)]
+    Proxy(proxy::ProxyCommand),
     /// Describe the fields of an object
     Explain(explain::ExplainArgs),
     /// List the types of objects
@@ -136,9 +148,23 @@ pub(crate) enum PodCommand {
     /// List pods
     #[command(visible_alias = "list")]
     Ls(get::ListArgs),
+    /// Make pods NAME-0, NAME-1, … more or fewer
+    Scale(scale::PodScaleArgs),
     /// Delete pods and wait until they are gone
     #[command(visible_alias = "delete")]
     Rm(delete::PodRmArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SvcCommand {
+    /// Give pods one name and one address, and wait until all nodes know
+    Expose(Box<svc::expose::ExposeArgs>),
+    /// List services
+    #[command(visible_alias = "list")]
+    Ls(get::ListArgs),
+    /// Delete services
+    #[command(visible_alias = "delete")]
+    Rm(delete::SvcRmArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -181,7 +207,16 @@ pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), 
     match command {
         Command::Pod(PodCommand::Run(args)) | Command::Run(args) => run::run(context, *args).await,
         Command::Pod(PodCommand::Ls(args)) => get::get(context, args.of("pods")).await,
+        Command::Pod(PodCommand::Scale(args)) => scale::scale_pod(context, args).await,
         Command::Pod(PodCommand::Rm(args)) => delete::delete(context, args.into()).await,
+        Command::Svc(SvcCommand::Expose(args)) | Command::Expose(args) => {
+            svc::expose::expose(context, *args).await
+        }
+        Command::Svc(SvcCommand::Ls(args)) => get::get(context, args.of("services")).await,
+        Command::Svc(SvcCommand::Rm(args)) => delete::delete(context, args.into()).await,
+        Command::Scale(args) => scale::scale_any(context, args).await,
+        Command::PortForward(args) => forward::forward(context, args).await,
+        Command::Proxy(command) => proxy::proxy(context, command).await,
         Command::Node(NodeCommand::Ls(args)) => get::get(context, args.of("nodes")).await,
         Command::Node(NodeCommand::Cordon(args)) | Command::Cordon(args) => {
             cordon::cordon(context, &args, true).await
@@ -279,32 +314,54 @@ fn arguments(command: &clap::Command, each: &mut impl FnMut(&clap::Arg)) {
 
 /// Flags that no variable sets: what they select or destroy is of one command, and a variable
 /// would do it to each. `node` of the whole command line is an exception.
-const NOT_FROM_ENVIRONMENT: [&str; 26] = [
+const NOT_FROM_ENVIRONMENT: [&str; 48] = [
+    "affinity-timeout",
     "all",
     "all-containers",
     "all-namespaces",
     "annotations",
     "attach",
+    "cluster-ip",
+    "clusterip",
     "container",
     "env",
+    "external-ip",
+    "external-name",
+    "external-traffic-policy",
     "field-selector",
     "filename",
     "for",
     "force",
+    "headless",
     "help",
+    "internal-traffic-policy",
+    "ip-families",
+    "ip-family-policy",
     "labels",
     "list",
+    "load-balancer-ip",
+    "name",
     "node",
+    "node-port",
     "now",
     "overwrite",
     "patch",
     "patch-file",
     "pod-selector",
+    "port",
+    "protocol",
+    "publish-not-ready",
     "replicas",
     "rm",
     "selector",
+    "session-affinity",
+    "source-range",
     "stdin",
+    "target-port",
+    "tcp",
+    "traffic-distribution",
     "tty",
+    "type",
     "version",
 ];
 
@@ -369,6 +426,21 @@ mod tests {
             "netlabctl pod ls -A",
             "netlabctl pod rm web db",
             "netlabctl node ls",
+            "netlabctl svc expose web --port 80",
+            "netlabctl service expose web --port=80/tcp --port dns:53:5353/udp --type nodeport",
+            "netlabctl expose pod web-0 --port=80 --target-port=8080 --name=web",
+            "netlabctl expose pod/web --type=LoadBalancer --session-affinity=ClientIP",
+            "netlabctl create service clusterip web --tcp=80:8080 --dry-run=server",
+            "netlabctl create svc nodeport web --tcp=80 --node-port=30080",
+            "netlabctl create service externalname db --external-name db.example.org",
+            "netlabctl svc ls -A",
+            "netlabctl svc rm web db",
+            "netlabctl pod scale web 5",
+            "netlabctl scale pod/web --replicas=3",
+            "netlabctl scale pod web --replicas 3 --timeout 10s",
+            "netlabctl port-forward svc/web 8080:80 :443",
+            "netlabctl port-forward web 8080 --address 0.0.0.0,::1",
+            "netlabctl proxy mode iptables --no-wait",
             "netlabctl cordon n1",
             "netlabctl drain n1 --ignore-daemonsets --delete-emptydir-data --force --timeout=60s",
             "netlabctl drain -l rack=a --pod-selector app=web --grace-period=-1 --dry-run=server",

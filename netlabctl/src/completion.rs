@@ -222,6 +222,9 @@ impl Line {
             ["logs"] if self.plain.is_empty() => names(Kind::Pod),
             ["exec"] if self.plain.is_empty() => names(Kind::Pod),
             ["pod", "rm"] => names(Kind::Pod),
+            ["svc", "rm"] => names(Kind::Service),
+            ["port-forward"] if self.plain.is_empty() => self.forwarded(),
+            ["expose"] => self.typed(false),
             ["cordon" | "uncordon" | "drain"] | ["node", "cordon" | "uncordon" | "drain"] => {
                 names(Kind::Node)
             }
@@ -245,6 +248,15 @@ impl Line {
                     false => Wanted::Words(verbs.into_iter().chain(own).collect()),
                 }
             }
+        }
+    }
+
+    /// A pod by its name, or a pod or a service with its type in front.
+    fn forwarded(&self) -> Wanted {
+        match self.current.contains('/') {
+            true => self.typed(true),
+            false if self.current.starts_with('s') => Wanted::Words(vec!["svc/".to_owned()]),
+            false => Wanted::Names { kind: Kind::Pod, prefix: String::new(), suffix: "" },
         }
     }
 
@@ -385,6 +397,12 @@ mod tests {
         offers("events --for ", "pod/");
         offers("network mode ", "host-gw");
         offers("node ", "drain");
+        offers("svc ", "expose");
+        offers("svc expose web --type ", "NodePort");
+        offers("svc expose web --external-traffic-policy ", "Local");
+        offers("proxy mode ", "iptables");
+        offers("create service ", "nodeport");
+        offers("port-forward s", "svc/");
     }
 
     #[test]
@@ -401,6 +419,10 @@ mod tests {
         assert_eq!(wanted("delete node "), names(Kind::Node, ""));
         assert_eq!(wanted("wait --for=delete node/"), names(Kind::Node, "node/"));
         assert_eq!(wanted("events --for pod/"), names(Kind::Pod, "pod/"));
+        assert_eq!(wanted("svc rm "), names(Kind::Service, ""));
+        assert_eq!(wanted("port-forward "), names(Kind::Pod, ""));
+        assert_eq!(wanted("port-forward svc/"), names(Kind::Service, "svc/"));
+        assert_eq!(wanted("expose pod "), names(Kind::Pod, ""));
         assert_eq!(wanted("--lab "), Wanted::Labs);
         assert_eq!(wanted("lab down "), Wanted::LabsOrFiles);
         assert_eq!(wanted("--lab shop host exec "), Wanted::Machines);

@@ -39,15 +39,39 @@ pub(crate) struct PodRmArgs {
     how: HowArgs,
 }
 
+/// `svc rm`: what is named are services.
+#[derive(Debug, Args)]
+pub(crate) struct SvcRmArgs {
+    /// Services
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    how: HowArgs,
+}
+
 impl From<PodRmArgs> for DeleteArgs {
     fn from(args: PodRmArgs) -> DeleteArgs {
-        let named = args.names.iter().any(|name| name.contains('/'));
-        let mut words = args.names;
-        if !named {
-            words.insert(0, "pods".to_owned());
+        DeleteArgs {
+            words: typed(Kind::Pod, args.names),
+            files: FileArgs::default(),
+            how: args.how,
         }
+    }
+}
+
+impl From<SvcRmArgs> for DeleteArgs {
+    fn from(args: SvcRmArgs) -> DeleteArgs {
+        let words = typed(Kind::Service, args.names);
         DeleteArgs { words, files: FileArgs::default(), how: args.how }
     }
+}
+
+/// Names with their type in front, unless they say it themselves.
+fn typed(kind: Kind, mut names: Vec<String>) -> Vec<String> {
+    if !names.iter().any(|name| name.contains('/')) {
+        names.insert(0, kind.plural().to_owned());
+    }
+    names
 }
 
 #[derive(Debug, Args)]

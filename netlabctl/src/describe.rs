@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `describe`: one object with all that is known of it, and what happened to it.
 
+mod service;
 pub(crate) mod text;
 
 use clap::Args;
@@ -12,6 +13,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::output;
 use crate::output::columns;
+use crate::svc;
 use crate::target::{Found, Target};
 
 #[derive(Debug, Args)]
@@ -43,7 +45,12 @@ pub(crate) async fn describe(context: &Context, args: DescribeArgs) -> Result<()
         output::text(&match object {
             Object::Pod(pod) => text::pod(pod, &events, now),
             Object::Node(node) => text::node(node, &pods_of(context, node).await?, &events, now),
-            Object::Service(_) | Object::EndpointSlice(_) => String::new(),
+            Object::Service(service) => {
+                let slices = svc::slices(context, service).await?;
+                let pods = svc::pods(context, service).await?;
+                service::service(service, &slices, &pods, &events, now)
+            }
+            Object::EndpointSlice(slice) => service::slice(slice, &events, now),
             Object::Namespace(namespace) => text::namespace(namespace, &events, now),
             Object::IpamBlock(block) => text::block(block),
             Object::Event(event) => text::event(event),

@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::output;
 use crate::target::{Found, Target};
+use crate::wait::{self, SettleArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct ChangeArgs {
@@ -30,6 +31,8 @@ pub(crate) struct ChangeArgs {
     /// All objects of the type
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    settle: SettleArgs,
 }
 
 /// Which map of the metadata, and how kubectl speaks of it.
@@ -65,6 +68,7 @@ pub(crate) async fn change(
     }
     let selectors = Selectors::labels(args.selector.unwrap_or_default());
     let found = context.find(&target, &selectors, false).await?;
+    let mut newest = None;
     for object in &found.objects {
         let name = object.slash_name();
         let present = (field.of)(object.metadata());
@@ -90,9 +94,16 @@ pub(crate) async fn change(
         };
         let reference = ObjectRef::of(object);
         let patch = json!({ "metadata": { field.path: patch } });
-        context.client.patch(&reference, &patch, false).await?;
+        let answer = context.client.patch(&reference, &patch, false).await?;
+        if wait::lives_on_nodes(reference.kind) {
+            newest = newest.max(answer.metadata().resource_version.parse().ok());
+        }
         let removed_only = changes.iter().all(|change| change.value.is_none());
         output::line(&format!("{name} {}", if removed_only { field.removed } else { field.set }));
+    }
+    // Labels decide which pods are behind a service.
+    if let Some(revision) = newest {
+        args.settle.programmed(context, revision).await?;
     }
     Found::finish(&found.missing)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use netlab_api::manifest::{Manifest, Options, Source, parse};
-use netlab_api::{Object, Pod};
+use netlab_api::{Object, Pod, Service};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -175,8 +175,10 @@ pub(crate) fn bare(mut object: Object) -> Object {
     metadata.resource_version.clear();
     metadata.generation = 0;
     metadata.creation_timestamp = None;
-    if let Object::Pod(Pod { status, .. }) = &mut object {
-        *status = Default::default();
+    match &mut object {
+        Object::Pod(Pod { status, .. }) => *status = Default::default(),
+        Object::Service(Service { status, .. }) => *status = Default::default(),
+        _ => {}
     }
     object
 }

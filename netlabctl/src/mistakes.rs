@@ -167,11 +167,17 @@ mod tests {
         check("netlabctl network mod", &["`netlabctl network mode`"]);
         check("netlabctl drain", &["<NODE>"]);
         check("netlabctl node join n2", &["`netlabctl node token`"]);
+        check("netlabctl services", &["`netlabctl get services`"]);
+        check("netlabctl svc create web", &["`netlabctl svc expose NAME --port 80`"]);
+        check("netlabctl forward web 80", &["`netlabctl port-forward pod/NAME 8080:80`"]);
+        check("netlabctl create deployment web", &["run NAME --replicas 3"]);
+        check("netlabctl proxy mode ipvs", &["'ipvs'", "nftables, iptables"]);
+        check("netlabctl svc expose web --port http", &["`http` is no port", "--port 80"]);
     }
 
     #[test]
     fn what_is_not_there_yet_is_said_to_be_so() {
-        for line in ["svc expose web", "expose pod web", "trace a b", "port-forward web 80"] {
+        for line in ["trace a b", "why a b", "policy ls"] {
             check(&format!("netlabctl {line}"), &["not in this version yet"]);
         }
     }

@@ -55,7 +55,7 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<(), Fail
     }
     // With a session the command's output is the output.
     let quiet = session.is_some() || !matches!(args.output, Format::Table);
-    let settled = settle(context, &args, &made, answer.revision, quiet).await;
+    let settled = settle(context, args.timeout, &made, answer.revision, quiet).await;
     let Some(session) = session else {
         let settled = settled?;
         if quiet {
@@ -122,9 +122,9 @@ fn explain(failure: Failure, name: &str) -> Failure {
 }
 
 /// Waits until every pod is ready or finished and programmed, and tells of each as it is.
-async fn settle(
+pub(crate) async fn settle(
     context: &Context,
-    args: &RunArgs,
+    timeout: Duration,
     made: &[Object],
     revision: u64,
     quiet: bool,
@@ -144,15 +144,15 @@ async fn settle(
         _ => Progress::default(),
     };
     let bound = Bound {
-        timeout: args.timeout,
-        late: format!("timed out after {} waiting for {names}", human(args.timeout)),
+        timeout,
+        late: format!("timed out after {} waiting for {names}", human(timeout)),
         left: format!("{names} {stay}"),
     };
     let ready = watch(context, made, revision, &progress, quiet);
     // Both at once: the second answers while the first still waits for the command to start.
     let programmed = async {
         let nowhere = Progress::default();
-        wait::programmed(context, revision, args.timeout, &nowhere).await
+        wait::programmed(context, revision, timeout, &nowhere).await
     };
     let are_ready = Cell::new(false);
     let ready = async {
@@ -169,13 +169,18 @@ async fn settle(
     };
     match progress::wait(&bound, &progress, work).await {
         // The pods are there and a node lags: the server knows which.
-        Err(failure) if failure.code == crate::failure::TIMED_OUT && are_ready.get() => {
-            context.client.programmed(revision, Duration::ZERO).await.err().map_or(Err(failure), |e| Err(e.into()))
+        Err(failure) if failure.code == crate::failure::TIMED_OUT && are_ready.get() => context
+            .client
+            .programmed(revision, Duration::ZERO)
+            .await
+            .err()
+            .map_or(Err(failure), |e| Err(e.into())),
+        Err(failure) if failure.code == crate::failure::TIMED_OUT => {
+            let name = made.first().map_or("NAME", |one| one.metadata().name.as_str());
+            Err(failure.with_hint(format!(
+                "the pod stays; `netlabctl describe pod {name}` tells more, `netlabctl delete pod {name}` removes it"
+            )))
         }
-        Err(failure) if failure.code == crate::failure::TIMED_OUT => Err(failure.with_hint(format!(
-            "the pod stays; `netlabctl describe pod {}` tells more, `netlabctl delete pod {}` removes it",
-            args.name(), args.name()
-        ))),
         done => done,
     }
 }

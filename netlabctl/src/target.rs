@@ -62,7 +62,7 @@ fn kinds(word: &str) -> Result<Vec<Kind>, Failure> {
     for word in word.split(',').filter(|word| !word.is_empty()) {
         let kinds = match word {
             // As in kubectl: what runs, not what describes.
-            "all" => vec![Kind::Pod],
+            "all" => vec![Kind::Pod, Kind::Service],
             word => vec![kind(word)?],
         };
         for kind in kinds {
@@ -96,10 +96,10 @@ fn near(word: &str) -> Option<String> {
                     .to_owned(),
             );
         }
-        "svc" | "service" | "services" | "ep" | "endpoints" | "endpointslice"
-        | "endpointslices" | "netpol" | "networkpolicy" | "networkpolicies" => {
+        "ep" | "endpoints" => return Some("did you mean `endpointslices`?".to_owned()),
+        "netpol" | "networkpolicy" | "networkpolicies" => {
             return Some(format!(
-                "services, endpoints and network policies are not in this version yet; types: {}",
+                "network policies are not in this version yet; types: {}",
                 known()
             ));
         }
@@ -323,7 +323,7 @@ mod tests {
     fn targets_are_written_as_in_kubectl() {
         let named = |kind, name: &str| (kind, name.to_owned());
         assert_eq!(parse(&["po,no,pods"]), Ok(Target::Kinds(vec![Kind::Pod, Kind::Node])));
-        assert_eq!(parse(&["all"]), Ok(Target::Kinds(vec![Kind::Pod])));
+        assert_eq!(parse(&["all"]), Ok(Target::Kinds(vec![Kind::Pod, Kind::Service])));
         assert_eq!(
             parse(&["pod", "a", "b"]),
             Ok(Target::Named(vec![named(Kind::Pod, "a"), named(Kind::Pod, "b")]))
@@ -347,7 +347,7 @@ mod tests {
         refuses(&["deploy"], 1, "error: the server doesn't have a resource type \"deploy\"");
         refuses(&["deploy"], 1, "pod run NAME --replicas 3");
         refuses(&["pdos"], 1, "did you mean `pods`?");
-        refuses(&["svc"], 1, "not in this version yet");
+        refuses(&["netpol"], 1, "not in this version yet");
         refuses(&["configmaps"], 1, "has no such thing");
         refuses(&["web"], 1, "a name stands after its type: `pod web`");
         refuses(&["quark"], 1, "types: namespaces (ns), nodes (no), pods (po)");

@@ -267,7 +267,7 @@ impl SettleArgs {
 
 /// Whether a kind has anything to program or to let go of.
 pub(crate) fn lives_on_nodes(kind: Kind) -> bool {
-    matches!(kind, Kind::Pod | Kind::Namespace | Kind::Node)
+    matches!(kind, Kind::Pod | Kind::Namespace | Kind::Node | Kind::Service | Kind::EndpointSlice)
 }
 
 #[cfg(test)]

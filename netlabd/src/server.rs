@@ -32,6 +32,7 @@ mod body;
 mod caller;
 mod connection;
 mod exec;
+mod forward;
 mod health;
 mod log;
 mod metrics;

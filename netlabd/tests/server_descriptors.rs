@@ -14,7 +14,7 @@ use bytes::Bytes;
 use netlab_api::wire::DoctorCheck;
 use netlab_api::{ApiError, Pod, Reason};
 use netlabd::control::Control;
-use netlabd::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess};
+use netlabd::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess, PodStream};
 use netlabd::control::config::ClusterConfig;
 use netlabd::server::{Limits, Metrics, Readiness, ServerState, bind_socket, serve};
 use netlabd::store::{Options, SledStore};
@@ -32,6 +32,10 @@ impl PodAccess for NoPods {
 
     async fn logs(&self, _: &Pod, _: LogRequest) -> Result<mpsc::Receiver<Bytes>, ApiError> {
         Err(ApiError::new(Reason::NotFound, "there are no pods"))
+    }
+
+    async fn forward(&self, _: &Pod, _: u16) -> Result<Box<dyn PodStream>, ApiError> {
+        Err(ApiError::new(Reason::Conflict, "there are no pods"))
     }
 
     async fn doctor(&self) -> Vec<DoctorCheck> {

@@ -21,6 +21,7 @@ pub mod api;
 pub mod background;
 pub mod cluster;
 pub mod command;
+pub mod forwarding;
 pub mod lab;
 mod leftover;
 pub mod machine;

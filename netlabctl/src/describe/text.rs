@@ -17,34 +17,49 @@ use crate::output::{age, format, pod_status};
 const VALUE_AT: usize = 18;
 
 /// Lines that grow.
-#[derive(Debug, Default)]
-struct Page(String);
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) text: String,
+    /// Column at which values stand.
+    value_at: usize,
+}
+
+impl Default for Page {
+    fn default() -> Page {
+        Page::with_values_at(VALUE_AT)
+    }
+}
 
 impl Page {
+    /// A page whose values stand at a column of its own.
+    pub(super) fn with_values_at(value_at: usize) -> Page {
+        Page { text: String::new(), value_at }
+    }
+
     /// `Name:   value`.
-    fn field(&mut self, name: &str, value: impl AsRef<str>) {
+    pub(super) fn field(&mut self, name: &str, value: impl AsRef<str>) {
         let value = value.as_ref();
         let name = format!("{name}:");
-        let line = format!("{name:VALUE_AT$}{value}");
+        let line = format!("{name:width$}{value}", width = self.value_at);
         self.line(line.trim_end());
     }
 
     /// Several values, one under the other.
-    fn fields(&mut self, name: &str, values: impl IntoIterator<Item = String>) {
+    pub(super) fn fields(&mut self, name: &str, values: impl IntoIterator<Item = String>) {
         let mut values = values.into_iter();
         self.field(name, values.next().unwrap_or_else(|| "<none>".to_owned()));
         for value in values {
-            self.line(&format!("{:VALUE_AT$}{value}", ""));
+            self.line(&format!("{:width$}{value}", "", width = self.value_at));
         }
     }
 
-    fn line(&mut self, text: &str) {
-        self.0.push_str(text);
-        self.0.push('\n');
+    pub(super) fn line(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.text.push('\n');
     }
 
     /// A table under a heading, indented, with a rule under its headers.
-    fn table(&mut self, heading: &str, headers: &[&str], rows: &[Vec<String>]) {
+    pub(super) fn table(&mut self, heading: &str, headers: &[&str], rows: &[Vec<String>]) {
         if rows.is_empty() {
             return self.field(heading, "<none>");
         }
@@ -148,7 +163,7 @@ pub(crate) fn pod(pod: &Pod, events: &[Event], now: Time) -> String {
     }
     conditions(&mut page, &status.conditions);
     event_table(&mut page, events, now);
-    page.0
+    page.text
 }
 
 pub(crate) fn node(node: &Node, pods: &[Pod], events: &[Event], now: Time) -> String {
@@ -198,7 +213,7 @@ pub(crate) fn node(node: &Node, pods: &[Pod], events: &[Event], now: Time) -> St
         .collect();
     page.table("Pods", &["Namespace", "Name", "Status", "IP", "Age"], &rows);
     event_table(&mut page, events, now);
-    page.0
+    page.text
 }
 
 pub(crate) fn namespace(namespace: &Namespace, events: &[Event], now: Time) -> String {
@@ -207,7 +222,7 @@ pub(crate) fn namespace(namespace: &Namespace, events: &[Event], now: Time) -> S
     labels(&mut page, &Object::Namespace(namespace.clone()));
     page.field("Status", format!("{:?}", namespace.status.phase));
     event_table(&mut page, events, now);
-    page.0
+    page.text
 }
 
 pub(crate) fn block(block: &IpamBlock) -> String {
@@ -226,7 +241,7 @@ pub(crate) fn block(block: &IpamBlock) -> String {
         .map(|(ip, holder)| vec![ip.to_string(), holder.pod.clone()])
         .collect();
     page.table("Addresses", &["Address", "Pod"], &rows);
-    page.0
+    page.text
 }
 
 /// The address so far into a prefix.
@@ -241,7 +256,7 @@ pub(crate) fn event(event: &Event) -> String {
     format::yaml(&format::to_value(&Object::Event(event.clone())))
 }
 
-fn labels(page: &mut Page, object: &Object) {
+pub(super) fn labels(page: &mut Page, object: &Object) {
     let metadata = object.metadata();
     let lines = |map: &std::collections::BTreeMap<String, String>, sign: &str| {
         map.iter().map(|(key, value)| format!("{key}{sign}{value}")).collect::<Vec<_>>()
@@ -360,7 +375,7 @@ fn condition_cells(condition: &Condition, since: Option<String>) -> Vec<String> 
     cells
 }
 
-fn event_table(page: &mut Page, events: &[Event], now: Time) {
+pub(super) fn event_table(page: &mut Page, events: &[Event], now: Time) {
     let rows: Vec<_> = events
         .iter()
         .map(|event| {

@@ -37,7 +37,13 @@ pub(super) fn instead(flag: &str, verb: &str) -> Option<&'static str> {
             "-n NAMESPACE, once for each: no flag deletes in all"
         }
         ("--command", "run") => "what stands after `--` is the command: leave it out",
-        ("--expose", "run") => "services are not in this version yet: leave it out",
+        ("--expose", "run") => "expose it afterwards: `netlabctl expose NAME --port 80`",
+        ("--generator" | "--overrides" | "--override-type", "expose") => {
+            "write a file, and `netlabctl apply -f FILE`"
+        }
+        ("--current-replicas" | "--resource-version" | "--all", "scale") => {
+            "netlab needs no such flag: leave it out"
+        }
         ("-e", "run") => "write `--env KEY=VALUE`",
         ("--requests" | "--limits" | "--cpu" | "--memory", "run") => {
             "write `--limit cpu=500m,memory=64Mi`"

@@ -21,6 +21,7 @@ pub(super) fn instead<'a>(
         Some("create") => of_create(word).or_else(slip).unwrap_or_else(list),
         Some("pod") => of_pod(word).or_else(slip).unwrap_or_else(list),
         Some("node") => of_node(word).or_else(slip).unwrap_or_else(list),
+        Some("svc") => of_svc(word).or_else(slip).unwrap_or_else(list),
         Some(_) => slip().unwrap_or_else(list),
         None => of_root(word).or_else(slip).unwrap_or_else(list),
     }
@@ -31,15 +32,12 @@ fn of_root(word: &str) -> Option<String> {
     let later = |what: &str| Some(format!("{what} not in this version yet"));
     let use_this = |why: &str| Some(why.to_owned());
     match word {
-        "svc" | "service" | "services" | "expose" | "endpoints" => use_this(
-            "services are not in this version yet: pods reach each other by name, as in `curl http://web:8080/`",
-        ),
+        "services" => mean("get services"),
+        "endpoints" | "ep" => mean("get endpointslices"),
+        "publish" => mean("expose NAME --port 80"),
         "trace" | "why" | "can" | "capture" => later("tracing packets is"),
-        "proxy" => later("services and their proxy are"),
         "policy" | "netpol" | "networkpolicy" => later("network policies are"),
-        "port-forward" => use_this(
-            "not in this version yet: this machine reaches pods by their address, which `netlabctl get pods -o wide` tells",
-        ),
+        "portforward" | "forward" | "tunnel" => mean("port-forward pod/NAME 8080:80"),
         "ps" | "list" | "ls" => mean("get pods"),
         "top" => use_this(
             "there are no metrics of pods and nodes yet: `netlabctl get pods` and `netlabctl get nodes` tell their status, `netlabctl exec POD -- top` processes",
@@ -53,9 +51,10 @@ fn of_root(word: &str) -> Option<String> {
         "log" => mean("logs NAME"),
         "inspect" | "show" => mean("describe pod NAME"),
         "new" | "add" => mean("run NAME"),
-        "scale" | "autoscale" => use_this(
-            "nothing makes pods anew here: `netlabctl run NAME --replicas N` makes several, `netlabctl delete pod NAME` removes one",
+        "autoscale" => use_this(
+            "nothing measures pods here: `netlabctl pod scale NAME N` makes them more or fewer",
         ),
+        "proxy-mode" | "ipvs" | "iptables" | "nftables" => mean("proxy mode"),
         "rollout" | "set" => use_this(
             "nothing makes pods anew here: change the file, `netlabctl delete -f FILE`, then `netlabctl apply -f FILE`",
         ),
@@ -93,12 +92,14 @@ fn of_create(word: &str) -> Option<String> {
             "netlab has pods, and nothing that makes them: `netlabctl run NAME --replicas 3 -- CMD`"
                 .to_owned(),
         ),
-        "service" | "svc" => Some("services are not in this version yet".to_owned()),
+        "endpointslice" | "eps" => Some(
+            "an EndpointSlice is made of a file: `netlabctl create -f FILE`".to_owned(),
+        ),
         word if word.contains('.') || word.contains('/') => {
             Some(format!("did you mean `netlabctl create -f {word}`?"))
         }
         _ => Some(
-            "`netlabctl create namespace NAME` and `netlabctl create -f FILE` are all there is"
+            "`netlabctl create namespace NAME`, `netlabctl create service TYPE NAME` and `netlabctl create -f FILE` are all there is"
                 .to_owned(),
         ),
     }
@@ -113,6 +114,18 @@ fn of_pod(word: &str) -> Option<String> {
         "logs" | "log" => mean("logs NAME"),
         "exec" | "sh" | "shell" => mean("exec -it NAME -- sh"),
         "stop" | "kill" => mean("pod rm NAME"),
+        _ => None,
+    }
+}
+
+fn of_svc(word: &str) -> Option<String> {
+    let mean = |instead: &str| Some(format!("did you mean `netlabctl {instead}`?"));
+    match word {
+        "get" => mean("get services"),
+        "create" | "new" | "add" | "run" => mean("svc expose NAME --port 80"),
+        "describe" | "inspect" | "show" => mean("describe svc NAME"),
+        "forward" | "port-forward" => mean("port-forward svc/NAME 8080:80"),
+        "endpoints" => mean("get endpointslices"),
         _ => None,
     }
 }

@@ -11,6 +11,7 @@ use netlab_api::{EndpointSlice, IpamBlock, Node, Object, Service, Time};
 
 use crate::output::table::Table;
 use crate::output::{age, pod_status};
+use crate::svc;
 
 /// Which columns to show.
 #[derive(Debug, Clone, Copy)]
@@ -162,7 +163,7 @@ fn service_cells(service: &Service, name: String, old: String) -> [String; 6] {
         _ => spec.cluster_ip.clone(),
     };
     let ports = spec.ports.iter().map(|port| {
-        let protocol = format!("{:?}", port.protocol).to_uppercase();
+        let protocol = svc::protocol(port.protocol);
         match port.node_port {
             Some(node_port) => format!("{}:{node_port}/{protocol}", port.port),
             None => format!("{}/{protocol}", port.port),

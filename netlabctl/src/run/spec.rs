@@ -188,14 +188,14 @@ pub(crate) fn pods(args: &RunArgs, namespace: &str) -> Result<Vec<Pod>, Failure>
     })
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write `KEY=VALUE`".to_owned()),
     }
 }
 
-fn port_number(text: &str) -> Result<u16, String> {
+pub(crate) fn port_number(text: &str) -> Result<u16, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err(format!(
             "`{text}` is no port: write a number from 1 to 65535, as in `--port 8080` or `--port 53/udp`"

@@ -24,6 +24,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -34,6 +35,7 @@ pub use self::query::Query;
 pub use self::stream::{LogStream, ViewStream, Watch};
 pub use self::transport::{Dial, Dialing, Io, Transport};
 use crate::exec::EXEC_PROTOCOL;
+use crate::forward::FORWARD_PROTOCOL;
 use crate::resource::{Kind, ListMeta, Resource};
 use crate::view::{NetworkSettings, NodeReport, ReportAnswer, TUNNEL_PROTOCOL};
 use crate::wire::{ApplyResponse, DeleteResponse, DoctorReport, Programmed, Readiness, Version};
@@ -314,6 +316,22 @@ impl Client {
         }
         let upgraded = self.upgrade(&query.into_path(), EXEC_PROTOCOL).await?;
         Ok(exec::session(upgraded))
+    }
+
+    /// Opens a connection to a TCP port of a pod, from inside it.
+    ///
+    /// # Errors
+    /// `Conflict` when nothing in the pod takes it.
+    pub async fn forward(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+    ) -> Result<Box<dyn Io>, ClientError> {
+        let path = ObjectRef::new(Kind::Pod, Some(namespace), pod).path() + "/portforward";
+        let query = Query::new(path).set("port", port.to_string());
+        let upgraded = self.upgrade(&query.into_path(), FORWARD_PROTOCOL).await?;
+        Ok(Box::new(TokioIo::new(upgraded)))
     }
 
     /// Makes of the connection of a POST one that speaks another protocol.

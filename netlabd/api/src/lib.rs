@@ -11,6 +11,7 @@ pub mod error;
 pub mod event;
 pub mod exec;
 pub mod fields;
+pub mod forward;
 pub mod ipam;
 pub mod lab;
 pub mod labels;

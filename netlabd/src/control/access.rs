@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the server asks of the node that runs a pod, besides objects: sessions and logs.
+//! What the server asks of the node that runs a pod, besides objects: sessions, logs and
+//! connections.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use netlab_api::exec::Frame;
 use netlab_api::wire::DoctorCheck;
 use netlab_api::{ApiError, Pod};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 /// A command to run in a pod.
@@ -45,6 +47,11 @@ pub struct LogRequest {
     pub previous: bool,
 }
 
+/// A connection to a pod. Dropping it closes it.
+pub trait PodStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> PodStream for T {}
+
 /// The node side of exec and logs. One implementation serves this machine's pods; another will
 /// forward to the node that runs the pod.
 #[async_trait]
@@ -61,6 +68,13 @@ pub trait PodAccess: Send + Sync {
     /// `NotFound` when there is no such log, `BadRequest` when there was no earlier run.
     async fn logs(&self, pod: &Pod, request: LogRequest)
     -> Result<mpsc::Receiver<Bytes>, ApiError>;
+
+    /// Opens a TCP connection to `port` from inside a pod: to what listens on loopback, or else on
+    /// the pod's own addresses.
+    ///
+    /// # Errors
+    /// `Conflict` when the pod is not running or nothing in it takes the connection.
+    async fn forward(&self, pod: &Pod, port: u16) -> Result<Box<dyn PodStream>, ApiError>;
 
     /// What this node finds when it compares its kernel with the objects.
     async fn doctor(&self) -> Vec<DoctorCheck>;

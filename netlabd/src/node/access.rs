@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Sessions and logs of this node's pods: descriptors on one side, frames on the other.
+//! Sessions and logs of this node's pods: descriptors on one side, frames on the other; and
+//! connections to them.
+
+mod forward;
 
 use std::io;
 use std::process::Stdio;
@@ -21,7 +24,7 @@ use super::machine::Machine;
 use super::pod::ContainerState;
 use super::pod::exec::{ExecRequest as Spawn, helper_handle, resize, wait_ready};
 use super::pod::log::{LogError, LogQuery, LogReader};
-use crate::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess};
+use crate::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess, PodStream};
 use crate::control::cluster::PodIdentity;
 use crate::error::chain;
 
@@ -180,6 +183,10 @@ impl PodAccess for NodeAccess {
         };
         tokio::task::spawn_blocking(move || send_log(reader, &goes_on, &lines_tx));
         Ok(lines_rx)
+    }
+
+    async fn forward(&self, pod: &Pod, port: u16) -> Result<Box<dyn PodStream>, ApiError> {
+        forward::open(self.machine.clone(), pod, port).await
     }
 
     async fn doctor(&self) -> Vec<DoctorCheck> {

@@ -12,7 +12,7 @@ use netlab_api::{ApiError, Pod};
 use tokio::sync::mpsc;
 
 use super::failed;
-use crate::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess};
+use crate::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess, PodStream};
 
 /// Frames and pieces in flight in each direction.
 const FRAMES: usize = 16;
@@ -106,6 +106,13 @@ impl PodAccess for RoutedAccess {
             }
         });
         Ok(lines)
+    }
+
+    async fn forward(&self, pod: &Pod, port: u16) -> Result<Box<dyn PodStream>, ApiError> {
+        let Some(client) = self.elsewhere(pod) else { return self.here.forward(pod, port).await };
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let there = client.forward(namespace, &pod.metadata.name, port).await.map_err(failed)?;
+        Ok(Box::new(there))
     }
 
     async fn doctor(&self) -> Vec<DoctorCheck> {

@@ -114,7 +114,7 @@ async fn run(app: App, upgrade: OnUpgrade, session: ExecSession) {
 }
 
 /// Waits until the server stops and what a session gets then is over.
-async fn time_is_up(app: &App) {
+pub(super) async fn time_is_up(app: &App) {
     app.draining().await;
     tokio::time::sleep(app.state.limits.session_drain).await;
 }

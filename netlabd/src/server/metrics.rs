@@ -28,6 +28,7 @@ pub struct Metrics {
     pub(super) connections: Count,
     pub(super) watchers: Count,
     pub(super) exec_sessions: Count,
+    pub(super) forwards: Count,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -57,6 +58,7 @@ impl Metrics {
             connections: Count::default(),
             watchers: Count::default(),
             exec_sessions: Count::default(),
+            forwards: Count::default(),
         };
         let mut registry = metrics.registry();
         registry.register(
@@ -80,6 +82,11 @@ impl Metrics {
             "api_exec_sessions",
             "Running exec sessions",
             metrics.exec_sessions.0.clone(),
+        );
+        registry.register(
+            "api_forwards",
+            "Forwarded connections to pods",
+            metrics.forwards.0.clone(),
         );
         registry.register(
             "store_revision",

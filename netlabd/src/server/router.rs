@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::answer::{Answer, Failure, panic_response};
-use super::{ServerState, exec, health, log, nodes, objects, token};
+use super::{ServerState, exec, forward, health, log, nodes, objects, token};
 
 /// What every handler has at hand.
 #[derive(Clone)]
@@ -124,6 +124,12 @@ fn routes() -> ApiRouter<App> {
         .api_route(
             "/v1/namespaces/{namespace}/pods/{name}/exec",
             post_with(exec::exec, |op| exec::document(op.summary("Run a command in a pod"))),
+        )
+        .api_route(
+            "/v1/namespaces/{namespace}/pods/{name}/portforward",
+            post_with(forward::forward, |op| {
+                forward::document(op.summary("Connect to a port of a pod"))
+            }),
         )
         .api_route(
             "/v1/namespaces/{namespace}/pods/{name}/log",

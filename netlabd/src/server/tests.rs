@@ -24,11 +24,12 @@ use tokio::task::JoinHandle;
 
 use super::{Limits, Metrics, Readiness, ServerState, serve};
 use crate::control::Control;
-use crate::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess};
+use crate::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess, PodStream};
 use crate::control::config::ClusterConfig;
 use crate::store::{HistoryLimits, Options, SledStore};
 
 mod errors;
+mod forwards;
 mod hostile;
 mod objects;
 mod openapi;
@@ -242,6 +243,8 @@ struct PlayedPods {
     killed: Arc<AtomicUsize>,
     /// Frames that `flood` got rid of.
     flooded: Arc<AtomicUsize>,
+    /// Connections to port 7 that ended.
+    forwarded: Arc<AtomicUsize>,
     /// What was asked for.
     requests: std::sync::Mutex<Vec<ExecRequest>>,
     logs: std::sync::Mutex<Vec<LogRequest>>,
@@ -306,6 +309,27 @@ impl PodAccess for PlayedPods {
             }
         });
         Ok(receiver)
+    }
+
+    /// Port 7 answers what it is sent, once the client has said all of it.
+    async fn forward(&self, pod: &Pod, port: u16) -> Result<Box<dyn PodStream>, ApiError> {
+        if port != 7 {
+            let name = &pod.metadata.name;
+            let message = format!("nothing takes connections to port {port} of pod \"{name}\"");
+            return Err(ApiError::new(Reason::Conflict, message));
+        }
+        let (ours, theirs) = tokio::io::duplex(1024);
+        let forwarded = self.forwarded.clone();
+        tokio::spawn(async move {
+            let (mut reader, mut writer) = tokio::io::split(theirs);
+            let mut said = Vec::new();
+            let read = reader.read_to_end(&mut said).await;
+            if read.is_ok() && writer.write_all(&said).await.is_ok() {
+                let _ = writer.shutdown().await;
+            }
+            forwarded.fetch_add(1, Ordering::SeqCst);
+        });
+        Ok(Box::new(ours))
     }
 
     async fn doctor(&self) -> Vec<DoctorCheck> {

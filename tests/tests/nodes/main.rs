@@ -4,6 +4,7 @@
 
 mod chaos;
 mod drain;
+mod forward;
 mod join;
 mod life;
 mod routes;

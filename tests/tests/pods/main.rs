@@ -4,9 +4,11 @@
 
 mod addresses;
 mod exec;
+mod forward;
 mod logs;
 mod names;
 mod network;
 mod probes;
 mod process;
+mod scale;
 mod termination;

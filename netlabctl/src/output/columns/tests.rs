@@ -187,3 +187,102 @@ fn labels_may_have_columns_of_their_own() {
         "#]],
     );
 }
+
+fn service(name: &str, spec: Value, status: Value) -> Value {
+    let metadata = json!({
+        "name": name, "namespace": "shop", "creationTimestamp": "2026-11-22T10:00:00Z",
+    });
+    json!({ "kind": "Service", "metadata": metadata, "spec": spec, "status": status })
+}
+
+#[test]
+fn services_of_each_type_read_as_in_kubectl() {
+    let services = [
+        service(
+            "web",
+            json!({
+                "clusterIP": "10.43.0.7", "selector": { "app": "web", "tier": "front" },
+                "ports": [{ "port": 80, "targetPort": 8080 }, { "port": 53, "protocol": "UDP" }],
+            }),
+            json!({}),
+        ),
+        service(
+            "door",
+            json!({
+                "type": "NodePort", "clusterIP": "10.43.0.8", "externalIPs": ["192.0.2.7"],
+                "ports": [{ "port": 80, "nodePort": 30080 }],
+            }),
+            json!({}),
+        ),
+        service(
+            "shop",
+            json!({
+                "type": "LoadBalancer", "clusterIP": "10.43.0.9",
+                "externalIPs": ["192.0.2.8"], "ports": [{ "port": 443, "nodePort": 30443 }],
+            }),
+            json!({ "loadBalancer": { "ingress": [{ "ip": "203.0.113.5" }] } }),
+        ),
+        service(
+            "waiting",
+            json!({ "type": "LoadBalancer", "clusterIP": "10.43.0.10", "ports": [{ "port": 80 }] }),
+            json!({}),
+        ),
+        service("members", json!({ "clusterIP": "None" }), json!({})),
+        service(
+            "db",
+            json!({ "type": "ExternalName", "externalName": "db.example.org" }),
+            json!({}),
+        ),
+    ];
+    check(
+        view(),
+        &services,
+        expect![[r#"
+            NAME      TYPE           CLUSTER-IP   EXTERNAL-IP             PORT(S)         AGE
+            web       ClusterIP      10.43.0.7    <none>                  80/TCP,53/UDP   5m
+            door      NodePort       10.43.0.8    192.0.2.7               80:30080/TCP    5m
+            shop      LoadBalancer   10.43.0.9    203.0.113.5,192.0.2.8   443:30443/TCP   5m
+            waiting   LoadBalancer   10.43.0.10   <pending>               80/TCP          5m
+            members   ClusterIP      None         <none>                  <none>          5m
+            db        ExternalName   <none>       db.example.org          <none>          5m
+        "#]],
+    );
+    check(
+        View { wide: true, namespaces: true, ..view() },
+        &services[..2],
+        expect![[r#"
+            NAMESPACE   NAME   TYPE        CLUSTER-IP   EXTERNAL-IP   PORT(S)         AGE   SELECTOR
+            shop        web    ClusterIP   10.43.0.7    <none>        80/TCP,53/UDP   5m    app=web,tier=front
+            shop        door   NodePort    10.43.0.8    192.0.2.7     80:30080/TCP    5m    <none>
+        "#]],
+    );
+}
+
+#[test]
+fn slices_show_a_few_of_their_endpoints() {
+    let slice = |name: &str, ports: Value, ips: &[&str]| {
+        let endpoints: Vec<_> = ips.iter().map(|ip| json!({ "addresses": [ip] })).collect();
+        json!({
+            "kind": "EndpointSlice", "ports": ports, "endpoints": endpoints,
+            "metadata": { "name": name, "creationTimestamp": "2026-11-22T10:04:00Z" },
+        })
+    };
+    check(
+        view(),
+        &[
+            slice(
+                "web-a",
+                json!([{ "port": 8080 }, { "port": 5353 }]),
+                &["10.42.0.1", "10.42.0.2", "10.42.0.3", "10.42.0.4", "10.42.0.5"],
+            ),
+            slice("web-b", json!([{}]), &["10.42.0.1"]),
+            slice("web-c", json!([]), &[]),
+        ],
+        expect![[r#"
+            NAME    ADDRESSTYPE   PORTS       ENDPOINTS                                   AGE
+            web-a   IPv4          8080,5353   10.42.0.1,10.42.0.2,10.42.0.3 + 2 more...   60s
+            web-b   IPv4          *           10.42.0.1                                   60s
+            web-c   IPv4          <unset>     <unset>                                     60s
+        "#]],
+    );
+}

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::*;
 
 /// The routes of `docs/api.md`.
-const ROUTES: [(&str, &str); 26] = [
+const ROUTES: [(&str, &str); 27] = [
     ("/livez", "get"),
     ("/healthz", "get"),
     ("/readyz", "get"),
@@ -30,6 +30,7 @@ const ROUTES: [(&str, &str); 26] = [
     ("/v1/namespaces/{namespace}/pods", "get post delete"),
     ("/v1/namespaces/{namespace}/pods/{name}", "get put patch delete"),
     ("/v1/namespaces/{namespace}/pods/{name}/exec", "post"),
+    ("/v1/namespaces/{namespace}/pods/{name}/portforward", "post"),
     ("/v1/namespaces/{namespace}/pods/{name}/log", "get"),
     ("/v1/namespaces/{namespace}/events", "get"),
     ("/v1/namespaces/{namespace}/events/{name}", "get"),
@@ -79,7 +80,9 @@ async fn the_description_has_the_shape_of_openapi_3_1() {
                 assert!(response["description"].is_string(), "{place}: {code}");
             }
             let wants_body = matches!(method.as_str(), "put" | "patch")
-                || (method == "post" && !path.ends_with("/exec"));
+                || (method == "post"
+                    && !path.ends_with("/exec")
+                    && !path.ends_with("/portforward"));
             assert_eq!(operation["requestBody"]["content"].is_object(), wants_body, "{place}");
         }
     }
