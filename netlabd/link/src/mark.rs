@@ -21,8 +21,9 @@ pub const LINK_GROUP: u32 = 0x6e6c;
 /// one message. Only links of [`LINK_GROUP`] are ever moved into it.
 pub const DOOMED_LINK_GROUP: u32 = LINK_GROUP + 1;
 
-/// The group of the links that lead to other nodes. Not [`LINK_GROUP`]: what arrives over those is
-/// of a pod of this node and checked for its source, what arrives over these is of any other pod.
+/// The group of the links that lead to other nodes, and of [`SERVICE_NAME`]. Not [`LINK_GROUP`]: what
+/// arrives over those is of a pod of this node and checked for its source, what arrives over these
+/// is of any other pod.
 pub const FABRIC_LINK_GROUP: u32 = LINK_GROUP + 2;
 
 /// The VXLAN device towards nodes that are reached by IPv4. No pod link: those have 11 digits.
@@ -38,6 +39,13 @@ pub const VXLAN_INDEX: IfIndex = IfIndex::new(0x00f0_0004);
 
 /// The number of [`VXLAN_NAME_V6`].
 pub const VXLAN_INDEX_V6: IfIndex = IfIndex::new(0x00f0_0006);
+
+/// The device that routes to service networks lead to: a bridge without ports, since not every
+/// kernel has `dummy`.
+pub const SERVICE_NAME: &str = "nlsvc";
+
+/// The number of [`SERVICE_NAME`], by which routes to services are told from those to pods.
+pub const SERVICE_INDEX: IfIndex = IfIndex::new(0x00f0_0005);
 
 /// The VXLAN network identifier: "nl", as the group of links. Others use 1 (flannel), 4096 (Calico)
 /// or count from 4096 (Docker's overlays), and two devices of a machine may not share it.

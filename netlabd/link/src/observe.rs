@@ -12,7 +12,8 @@ pub struct NodeLinks {
     /// Our links, by index.
     pub links: Vec<Link>,
     /// The routes to pods, of all tables, sorted: those with our protocol that lead straight to a
-    /// link. Routes to blocks of other nodes have a next hop and are not among them.
+    /// link. Routes to blocks of other nodes have a next hop, those to services lead to a device of
+    /// their own ([`mark::SERVICE_INDEX`]), and are not among them.
     pub routes: Vec<Route>,
     /// The permanent neighbours on our links, sorted.
     pub neighbours: Vec<Neighbour>,
@@ -52,6 +53,7 @@ pub fn observe_node(socket: &mut RouteSocket) -> Result<NodeLinks, SocketError> 
         route.protocol == mark::ROUTE_PROTOCOL
             && route.kind == RouteKind::Unicast
             && route.via.is_none()
+            && route.dev != Some(mark::SERVICE_INDEX)
     });
     let mut neighbours = socket.list_neighbours()?;
     // Sorted by index, which comes first in a link.

@@ -19,11 +19,13 @@
 //! - [`mod@observe`], [`mod@diff`]: what is there, and what leads from there to what is desired.
 //!   The elements of sets are listed and compared for those sets only that the caller names.
 //! - [`monitor`]: who else changes our tables.
+//! - [`conntrack`]: the flows that the kernel follows, listed and deleted.
 //!
 //! This crate knows no pod and no service, only networks, rules and sets. It touches the tables
 //! [`TABLE`] of the families `ip` and `ip6` and never lists or edits another one.
 
 pub mod antispoof;
+pub mod conntrack;
 pub mod diff;
 pub mod element;
 pub mod expression;
@@ -38,6 +40,7 @@ pub mod transaction;
 mod instruction;
 mod message;
 
+pub use conntrack::{Conntrack, ConntrackError, Flow};
 pub use diff::diff;
 pub use element::{Data, Element, Protocol, Tuple, Value};
 pub use expression::{ConntrackStates, Expression, Field, Operator, Side, Verdict};

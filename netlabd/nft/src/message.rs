@@ -147,7 +147,23 @@ fn put_header(out: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, family: u
     out.extend_from_slice(&resource.to_be_bytes());
 }
 
-/// A question, outside of any batch.
+/// Appends a message outside of any batch, for whatever subsystem is in its kind.
+pub(crate) fn put_request(
+    out: &mut Vec<u8>,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    family: u8,
+    content: impl FnOnce(&mut Vec<u8>),
+) {
+    let start = out.len();
+    put_header(out, kind, flags, sequence, family, 0);
+    content(out);
+    let len = (out.len() - start) as u32;
+    out[start..start + 4].copy_from_slice(&len.to_ne_bytes());
+}
+
+/// A question to nf_tables, outside of any batch.
 pub(crate) fn request(
     kind: u32,
     flags: u32,
@@ -156,10 +172,7 @@ pub(crate) fn request(
     content: impl FnOnce(&mut Vec<u8>),
 ) -> Vec<u8> {
     let mut out = Vec::new();
-    put_header(&mut out, SUBSYSTEM | kind as u16, flags as u16, sequence, family, 0);
-    content(&mut out);
-    let len = out.len() as u32;
-    out[..4].copy_from_slice(&len.to_ne_bytes());
+    put_request(&mut out, SUBSYSTEM | kind as u16, flags as u16, sequence, family, content);
     out
 }
 

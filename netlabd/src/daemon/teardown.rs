@@ -20,6 +20,7 @@ use crate::node::forwarding;
 use crate::node::network::apply::host_links;
 use crate::node::network::fabric;
 use crate::node::pod::Runtime;
+use crate::node::proxy::anchor;
 use crate::node::reconciler::drift::FORWARDING_JOURNAL;
 use crate::node::rules::Rules;
 use crate::server::{SocketError, SocketLock, lock_socket};
@@ -44,6 +45,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     note("processes", remove_processes(&config.run_dir));
     note("links", remove_links(&config.run_dir));
     note("routes between nodes", remove_fabric(config));
+    note("routes to services", remove_anchor());
     note("rules", remove_rules(config));
     note("sysctls", restore_sysctls(config));
     note("mounts", unmount(&config.run_dir.join("pins")));
@@ -138,6 +140,10 @@ fn remove_links(run_dir: &Path) -> anyhow::Result<()> {
 
 fn remove_fabric(config: &Config) -> anyhow::Result<()> {
     Ok(fabric::teardown(&Netns::current()?, &config.pod_networks)?)
+}
+
+fn remove_anchor() -> anyhow::Result<()> {
+    Ok(anchor::teardown(&Netns::current()?)?)
 }
 
 fn remove_rules(config: &Config) -> anyhow::Result<()> {

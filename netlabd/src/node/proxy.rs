@@ -10,7 +10,10 @@
 //!
 //! All of it is pure up to the steps. A change is planned for the service that it concerns and for
 //! nothing else, so that its cost does not depend on how many there are.
+//!
+//! Besides the rules, packets need [`anchor`]: the device that routes to service networks lead to.
 
+pub mod anchor;
 pub mod classic;
 pub mod desired;
 pub mod maps;

@@ -38,6 +38,16 @@ fn what_others_made_is_not_shown_as_ours() {
 }
 
 #[test]
+fn a_route_to_services_is_no_route_to_a_pod() {
+    let mut node = Node::new();
+    let index = mark::SERVICE_INDEX.get();
+    node.ip(&format!("link add nlsvc index {index} type bridge"));
+    node.ip("link set nlsvc up");
+    node.ip("route add 10.43.0.0/16 dev nlsvc proto 110");
+    assert_eq!(observe_node(&mut node.socket).unwrap(), NodeLinks::default());
+}
+
+#[test]
 fn each_single_thing_that_is_missing_is_seen_and_can_be_put_back() {
     let mut node = Node::new();
     let pool = node.pool(0, Families::DUAL_STACK);

@@ -4,6 +4,7 @@
 
 mod antispoof_packets;
 mod change;
+mod conntrack;
 mod elements;
 mod layout;
 mod namespace;

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Where packets to services go unless a rule sends them elsewhere: a device that leads nowhere.
+//!
+//! ```text
+//!   10.43.0.0/16   dev nlsvc proto 110       a bridge without ports
+//!   192.0.2.240/28 dev nlsvc proto 110       a pool of load balancer addresses
+//! ```
+//!
+//! A packet to a service is translated before it leaves, but the kernel looks for a route first: on
+//! a node without a default route, connecting to a cluster IP would fail at once, rules or not. And
+//! what no rule translates has to come as far as the hooks `forward` and `output` to be rejected
+//! there. Routes to `lo` would not do: packets to it count as the node's own, and a rejection
+//! never reaches the client on the node. An address that is announced on an uplink is answered for
+//! by the kernel because its route leads to another device than the question came by.
+//!
+//! [`plan`] and [`diff`] are pure. The kernel is looked at when nothing is known of it: at the
+//! start, after a refusal, and when there is reason to believe that somebody else changed it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use netlab_link::monitor::What;
+use netlab_link::{
+    Batch, Bridge, Change, Event, IfName, KernelError, LinkChange, LinkRef, Netns, Request, Route,
+    RouteFilter, RouteSocket, SocketError, mark,
+};
+use nix::errno::Errno;
+
+/// Why packets to services may find no way.
+#[derive(Debug, thiserror::Error)]
+pub enum AnchorError {
+    /// There is no socket to the kernel.
+    #[error("failed to open a socket for routes to services")]
+    Open {
+        /// Why.
+        #[source]
+        source: SocketError,
+    },
+    /// The kernel could not be asked.
+    #[error("failed to look at the routes to services")]
+    Observe {
+        /// Why.
+        #[source]
+        source: SocketError,
+    },
+    /// Changes could not be sent at all.
+    #[error("failed to send changes of routes to services to the kernel")]
+    Send {
+        /// Why.
+        #[source]
+        source: SocketError,
+    },
+    /// Somebody else has a link of this name.
+    #[error("link `{name}` is not netlab's, which needs that name: rename it or remove it")]
+    NameTaken {
+        /// The name.
+        name: IfName,
+    },
+    /// Somebody else has a route to services.
+    #[error("there is a route to `{network}` that is not netlab's: remove it")]
+    RouteInTheWay {
+        /// Where both lead.
+        network: IpNet,
+    },
+    /// The kernel refused a change.
+    #[error("failed to lead packets to services{}", hint(source))]
+    Refused {
+        /// What, and why.
+        #[source]
+        source: KernelError,
+    },
+}
+
+fn hint(error: &KernelError) -> &'static str {
+    match error.errno() {
+        Errno::EOPNOTSUPP => ": is the kernel module bridge missing?",
+        _ => "",
+    }
+}
+
+/// What is wished for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AnchorWish {
+    /// The networks of services and the pools of load balancer addresses, of the families that the
+    /// node has. Without any, there is no device either.
+    pub networks: BTreeSet<IpNet>,
+    /// The MTU of pod links: the node's own connections take theirs from the route to the service,
+    /// and go to a pod.
+    pub mtu: u32,
+}
+
+/// What the kernel has, or must have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// The device.
+    pub device: Option<Device>,
+    /// The routes to it.
+    pub routes: BTreeMap<IpNet, Route>,
+}
+
+/// The device, as far as it can differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device {
+    /// It has the number that routes lead to, and is a bridge. What it is not it cannot become.
+    pub fit: bool,
+    /// Its group.
+    pub group: u32,
+    /// Its MTU.
+    pub mtu: u32,
+    /// It is set up.
+    pub up: bool,
+}
+
+/// What to do, and what people are told of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Difference {
+    /// The changes, in this order.
+    pub batch: Batch,
+    /// What was missing or wrong. What was only too much is not named.
+    pub missing: Vec<String>,
+}
+
+/// The name of the device.
+pub fn device_name() -> IfName {
+    IfName::new(mark::SERVICE_NAME).expect("a constant that is a valid name")
+}
+
+/// Plans the device and the routes to it.
+pub fn plan(wish: &AnchorWish) -> State {
+    let mut state = State::default();
+    for network in &wish.networks {
+        let network = network.trunc();
+        state.routes.insert(network, Route::new(network, mark::SERVICE_INDEX));
+    }
+    if !state.routes.is_empty() {
+        let group = mark::FABRIC_LINK_GROUP;
+        state.device = Some(Device { fit: true, group, mtu: wish.mtu, up: true });
+    }
+    state
+}
+
+/// Finds out what leads from one state to another. The device comes before the routes; the other
+/// way round, they go by themselves.
+pub fn diff(observed: &State, wanted: &State) -> Difference {
+    let mut difference = Difference::default();
+    let batch = &mut difference.batch;
+    let mut device = observed.device;
+    if device.is_some_and(|device| !device.fit) || wanted.device.is_none() {
+        if device.take().is_some() {
+            batch.del_link(device_name());
+        }
+        if wanted.device.is_none() {
+            return difference;
+        }
+    }
+    if device.is_none() {
+        let index = mark::SERVICE_INDEX;
+        batch.push(Request::AddBridge(Bridge { name: device_name(), index }));
+    }
+    // Of a new device, all routes are missing.
+    let mut routes = &observed.routes;
+    let none = BTreeMap::new();
+    if device != wanted.device
+        && let Some(Device { group, mtu, .. }) = wanted.device
+    {
+        difference.missing.push(format!("device {}", mark::SERVICE_NAME));
+        let link = || LinkChange::of(mark::SERVICE_INDEX);
+        batch.set_link(LinkChange {
+            group: Some(group),
+            mtu: Some(mtu),
+            no_link_local: true,
+            ..link()
+        });
+        // Of its own, since the kernel sets a link up before it looks at the rest.
+        batch.set_link(LinkChange { up: Some(true), ..link() });
+        if device.is_none() {
+            routes = &none;
+        }
+    }
+    for (network, route) in &wanted.routes {
+        let request = match routes.get(network) {
+            Some(found) if found == route => continue,
+            Some(_) => Request::SetRoute(route.clone()),
+            // Not in place of one that somebody else made.
+            None => Request::AddRoute(route.clone()),
+        };
+        batch.push(request);
+        difference.missing.push(format!("route to {network}"));
+    }
+    for (network, route) in routes {
+        if !wanted.routes.contains_key(network) {
+            batch.del_route(route.clone());
+        }
+    }
+    difference
+}
+
+/// This node's device for services, and the routes to it.
+#[derive(Debug)]
+pub struct Anchor {
+    socket: RouteSocket,
+    wanted: State,
+    /// What the kernel has; none when that must be looked up before it is changed.
+    believed: Option<State>,
+}
+
+impl Anchor {
+    /// Opens the way to the kernel of a node. Nothing is looked at yet.
+    ///
+    /// # Errors
+    /// When CAP_NET_ADMIN is missing.
+    pub fn open(netns: &Netns) -> Result<Anchor, AnchorError> {
+        let socket = RouteSocket::open_in(netns).map_err(|source| AnchorError::Open { source })?;
+        Ok(Anchor { socket, wanted: State::default(), believed: None })
+    }
+
+    /// Makes the kernel do what is wished, and says whether anything was written. The same wish
+    /// again costs a comparison.
+    ///
+    /// # Errors
+    /// When the kernel cannot be talked to or refuses. The rest is carried out even then, and all
+    /// of it is looked at again by the next call.
+    pub fn ensure(&mut self, wish: &AnchorWish) -> Result<bool, AnchorError> {
+        self.wanted = plan(wish);
+        if self.believed.as_ref() == Some(&self.wanted) {
+            return Ok(false);
+        }
+        let observed = match self.believed.take() {
+            Some(believed) => believed,
+            None => observe(&mut self.socket)?,
+        };
+        Ok(!self.carry_out(&observed)?.batch.is_empty())
+    }
+
+    /// Compares the kernel with the last wish, mends it, and tells what was missing.
+    ///
+    /// # Errors
+    /// As [`Anchor::ensure`].
+    pub fn repair(&mut self) -> Result<Vec<String>, AnchorError> {
+        self.believed = None;
+        let observed = observe(&mut self.socket)?;
+        Ok(self.carry_out(&observed)?.missing)
+    }
+
+    /// What the kernel lacks for a wish. Changes nothing, and knows nothing of what was done before.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn examine(&mut self, wish: &AnchorWish) -> Result<Vec<String>, AnchorError> {
+        let missing = diff(&observe(&mut self.socket)?, &plan(wish)).missing;
+        Ok(missing.into_iter().map(|what| format!("{what} is missing or wrong")).collect())
+    }
+
+    /// Whether an event may mean that something of ours is no longer as it must be: then
+    /// [`Anchor::repair`].
+    pub fn concerns(&self, event: &Event) -> bool {
+        let what = match event {
+            Event::Overflow => return true,
+            Event::Change(Change { nsid: Some(_), .. }) => return false,
+            Event::Change(Change { nsid: None, what }) => what,
+        };
+        let Some(device) = self.wanted.device else { return false };
+        match what {
+            What::LinkDeleted { index, name } => {
+                *index == mark::SERVICE_INDEX || name.as_str() == mark::SERVICE_NAME
+            }
+            What::LinkChanged { index, name, up, mtu } => {
+                *index == mark::SERVICE_INDEX
+                    && (name.as_str() != mark::SERVICE_NAME || !up || *mtu != device.mtu)
+            }
+            What::RouteDeleted(route) => {
+                route.dev == Some(mark::SERVICE_INDEX)
+                    && self.wanted.routes.contains_key(&route.destination)
+            }
+            What::AddressDeleted(_) | What::NeighbourDeleted { .. } | What::FdbDeleted(_) => false,
+        }
+    }
+
+    fn carry_out(&mut self, observed: &State) -> Result<Difference, AnchorError> {
+        let difference = diff(observed, &self.wanted);
+        send(&mut self.socket, &difference.batch)?;
+        self.believed = Some(self.wanted.clone());
+        Ok(difference)
+    }
+}
+
+/// Removes the device, and with it the routes.
+///
+/// # Errors
+/// When the kernel cannot be talked to, or refuses.
+pub fn teardown(netns: &Netns) -> Result<(), AnchorError> {
+    let mut anchor = Anchor::open(netns)?;
+    match anchor.repair() {
+        // That of somebody else stays.
+        Err(AnchorError::NameTaken { .. }) => Ok(()),
+        removed => removed.map(drop),
+    }
+}
+
+fn observe(socket: &mut RouteSocket) -> Result<State, AnchorError> {
+    let failed = |source| AnchorError::Observe { source };
+    let mut state = State::default();
+    let link = socket.list_links().map_err(failed)?;
+    let link = link.into_iter().find(|link| link.name.as_str() == mark::SERVICE_NAME);
+    let Some(link) = link else { return Ok(state) };
+    let numbered = link.index == mark::SERVICE_INDEX;
+    if link.group != mark::FABRIC_LINK_GROUP && !numbered {
+        return Err(AnchorError::NameTaken { name: link.name });
+    }
+    let protocol = Some(mark::ROUTE_PROTOCOL);
+    for route in socket.list_routes(RouteFilter { protocol, table: None }).map_err(failed)? {
+        if route.dev == Some(link.index) && route.protocol == mark::ROUTE_PROTOCOL {
+            state.routes.insert(route.destination, route);
+        }
+    }
+    state.device = Some(Device {
+        fit: numbered && link.kind.as_deref() == Some("bridge"),
+        group: link.group,
+        mtu: link.mtu,
+        up: link.up,
+    });
+    Ok(state)
+}
+
+/// Sends all of it, and tells what matters most of what was refused.
+fn send(socket: &mut RouteSocket, batch: &Batch) -> Result<(), AnchorError> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let outcome = socket.send(batch).map_err(|source| AnchorError::Send { source })?;
+    for (place, error) in outcome.refused() {
+        return Err(match &batch.requests()[*place] {
+            Request::DelRoute(_) | Request::DelLink(LinkRef::Name(_)) if error.is_not_found() => {
+                continue;
+            }
+            Request::AddRoute(route) if error.is_exists() => {
+                AnchorError::RouteInTheWay { network: route.destination }
+            }
+            _ => AnchorError::Refused { source: error.clone() },
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

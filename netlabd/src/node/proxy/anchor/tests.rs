@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+use super::*;
+
+fn wish(networks: &[&str]) -> AnchorWish {
+    AnchorWish { networks: networks.iter().map(|it| it.parse().unwrap()).collect(), mtu: 1450 }
+}
+
+#[test]
+fn from_nothing_the_device_comes_before_its_routes() {
+    let wanted = plan(&wish(&["10.43.0.0/16", "fd43::/112"]));
+    expect_test::expect![[r#"
+        ip link add name nlsvc index 15728645 type bridge
+        ip link set dev if15728645 mtu 1450 group 28270 addrgenmode none
+        ip link set dev if15728645 up
+        ip route add 10.43.0.0/16 dev if15728645 proto 110
+        ip -6 route add fd43::/112 dev if15728645 proto 110 metric 1024
+    "#]]
+    .assert_eq(&diff(&State::default(), &wanted).batch.to_string());
+}
+
+#[test]
+fn nothing_is_done_twice() {
+    let wanted = plan(&wish(&["10.43.0.0/16"]));
+    assert_eq!(diff(&wanted, &wanted), Difference::default());
+}
+
+#[test]
+fn a_pool_that_comes_or_goes_costs_one_route() {
+    let small = plan(&wish(&["10.43.0.0/16"]));
+    let large = plan(&wish(&["10.43.0.0/16", "192.0.2.240/28"]));
+    let text = |from, to| diff(from, to).batch.to_string();
+    assert_eq!(text(&small, &large), "ip route add 192.0.2.240/28 dev if15728645 proto 110\n");
+    assert_eq!(text(&large, &small), "ip route del 192.0.2.240/28 dev if15728645 proto 110\n");
+}
+
+#[test]
+fn without_networks_the_device_goes_and_takes_its_routes() {
+    let wanted = plan(&wish(&["10.43.0.0/16"]));
+    let gone = diff(&wanted, &State::default());
+    assert_eq!(gone.batch.to_string(), "ip link del dev nlsvc\n");
+    assert!(gone.missing.is_empty());
+    assert_eq!(diff(&State::default(), &plan(&wish(&[]))), Difference::default());
+}
+
+#[test]
+fn a_device_that_is_no_bridge_is_made_anew_with_all_routes() {
+    let wanted = plan(&wish(&["10.43.0.0/16"]));
+    let mut observed = wanted.clone();
+    observed.device.as_mut().unwrap().fit = false;
+    let difference = diff(&observed, &wanted);
+    assert!(difference.batch.to_string().starts_with("ip link del dev nlsvc\nip link add"));
+    assert_eq!(difference.missing, ["device nlsvc", "route to 10.43.0.0/16"]);
+}
