@@ -16,9 +16,12 @@
 pub mod anchor;
 pub mod classic;
 pub mod desired;
+pub mod flows;
 pub mod maps;
+pub mod metrics;
 pub mod names;
 pub mod piece;
 pub mod port;
 pub mod select;
+pub mod show;
 pub mod view;
