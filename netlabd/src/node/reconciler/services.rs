@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Keeps the rules for services as the cluster's services and endpoints ask for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlab_api::event::EventKind;
-use netlab_api::{EndpointSlice, ProxyMode, Service};
+use netlab_api::{EndpointSlice, ProxyMode, Service, Time};
 
 use super::{Input, Reconciler};
 use crate::error::chain;
+use crate::node::proxy::metrics::Sync;
 use crate::node::proxy::port::NodeFacts;
 
 /// How long to rest after the kernel refused rules.
@@ -47,14 +48,22 @@ impl Reconciler {
         }
         self.retry_services = false;
         let plans = self.services.plan();
+        let proxy = &self.machine.proxy;
+        proxy.planned(&plans, is_new);
+        let began = Instant::now();
         let written = if is_new {
-            rules.set_services(mode, plans).map(|_| ())
+            rules.set_services(mode, plans).map(|_| true)
         } else {
-            let changed = rules.change_services(plans).map(|_| ());
-            if switches { rules.set_mode(mode).map(|_| ()) } else { changed }
+            let changed = rules.change_services(plans).map(|programmed| programmed.full);
+            if switches { rules.set_mode(mode).map(|_| true) } else { changed }
         };
+        let families: Vec<_> = rules.services().config().families().collect();
         match written {
-            Ok(()) => {
+            Ok(full) => {
+                let now = Instant::now();
+                let revision = self.seen.0;
+                let sync = Sync { revision, families, took: now - began, full };
+                proxy.programmed(&sync, now, Time::now());
                 if self.services_failure.take().is_some() {
                     self.retell = true;
                     tracing::info!("the rules for services are programmed again");
@@ -62,6 +71,7 @@ impl Reconciler {
             }
             Err(error) => {
                 let message = chain(&error);
+                proxy.failed(&families, &message);
                 tracing::error!(error = %message, "the rules for services are not programmed");
                 if self.services_failure.as_ref() != Some(&message) {
                     let text = format!("The rules for services are not programmed: {message}");

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::*;
 
 /// The routes of `docs/api.md`.
-const ROUTES: [(&str, &str); 27] = [
+const ROUTES: [(&str, &str); 36] = [
     ("/livez", "get"),
     ("/healthz", "get"),
     ("/readyz", "get"),
@@ -15,6 +15,9 @@ const ROUTES: [(&str, &str); 27] = [
     ("/v1/version", "get"),
     ("/v1/doctor", "get"),
     ("/v1/programmed", "get"),
+    ("/v1/proxy", "get"),
+    ("/v1/proxy/services/{namespace}/{name}", "get"),
+    ("/v1/flows", "get"),
     ("/v1/apply", "post"),
     ("/v1/network", "get put"),
     ("/v1/tokens", "get post"),
@@ -32,6 +35,12 @@ const ROUTES: [(&str, &str); 27] = [
     ("/v1/namespaces/{namespace}/pods/{name}/exec", "post"),
     ("/v1/namespaces/{namespace}/pods/{name}/portforward", "post"),
     ("/v1/namespaces/{namespace}/pods/{name}/log", "get"),
+    ("/v1/services", "get"),
+    ("/v1/endpointslices", "get"),
+    ("/v1/namespaces/{namespace}/services", "get post delete"),
+    ("/v1/namespaces/{namespace}/services/{name}", "get put patch delete"),
+    ("/v1/namespaces/{namespace}/endpointslices", "get post delete"),
+    ("/v1/namespaces/{namespace}/endpointslices/{name}", "get put patch delete"),
     ("/v1/namespaces/{namespace}/events", "get"),
     ("/v1/namespaces/{namespace}/events/{name}", "get"),
 ];
