@@ -314,12 +314,13 @@ fn arguments(command: &clap::Command, each: &mut impl FnMut(&clap::Arg)) {
 
 /// Flags that no variable sets: what they select or destroy is of one command, and a variable
 /// would do it to each. `node` of the whole command line is an exception.
-const NOT_FROM_ENVIRONMENT: [&str; 48] = [
+const NOT_FROM_ENVIRONMENT: [&str; 50] = [
     "affinity-timeout",
     "all",
     "all-containers",
     "all-namespaces",
     "annotations",
+    "as",
     "attach",
     "cluster-ip",
     "clusterip",
@@ -354,6 +355,7 @@ const NOT_FROM_ENVIRONMENT: [&str; 48] = [
     "replicas",
     "rm",
     "selector",
+    "service",
     "session-affinity",
     "source-range",
     "stdin",
@@ -438,6 +440,10 @@ mod tests {
             "netlabctl pod scale web 5",
             "netlabctl scale pod/web --replicas=3",
             "netlabctl scale pod web --replicas 3 --timeout 10s",
+            "netlabctl get flows --service svc/web --protocol udp -o wide",
+            "netlabctl get flows --all",
+            "netlabctl proxy show svc/web --as iptables -n shop",
+            "netlabctl proxy show -o yaml",
             "netlabctl port-forward svc/web 8080:80 :443",
             "netlabctl port-forward web 8080 --address 0.0.0.0,::1",
             "netlabctl proxy mode iptables --no-wait",

@@ -210,6 +210,7 @@ impl Line {
                 "namespace" => names(Kind::Namespace),
                 "node" => names(Kind::Node),
                 "lab" => Wanted::Labs,
+                "service" => names(Kind::Service),
                 "for" => self.typed(true),
                 flag => values(root, command, flag),
             };
@@ -223,6 +224,8 @@ impl Line {
             ["exec"] if self.plain.is_empty() => names(Kind::Pod),
             ["pod", "rm"] => names(Kind::Pod),
             ["svc", "rm"] => names(Kind::Service),
+            ["proxy", "show"] if self.current.contains('/') => self.typed(true),
+            ["proxy", "show"] => names(Kind::Service),
             ["port-forward"] if self.plain.is_empty() => self.forwarded(),
             ["expose"] => self.typed(false),
             ["cordon" | "uncordon" | "drain"] | ["node", "cordon" | "uncordon" | "drain"] => {
@@ -235,6 +238,15 @@ impl Line {
             ["node", "partition" | "heal"] => Wanted::Machines,
             ["cp"] if !self.current.contains(['/', ':']) => {
                 Wanted::Names { kind: Kind::Pod, prefix: String::new(), suffix: ":" }
+            }
+            ["get"] if self.plain.is_empty() && !self.current.contains('/') => {
+                match self.typed(false) {
+                    // No object, so that only this verb knows it.
+                    Wanted::Words(words) => {
+                        Wanted::Words(words.into_iter().chain(["flows".to_owned()]).collect())
+                    }
+                    other => other,
+                }
             }
             ["get" | "describe" | "delete" | "wait" | "label" | "annotate" | "edit" | "patch"] => {
                 self.typed(false)
@@ -401,6 +413,8 @@ mod tests {
         offers("svc expose web --type ", "NodePort");
         offers("svc expose web --external-traffic-policy ", "Local");
         offers("proxy mode ", "iptables");
+        offers("proxy show --as ", "nftables");
+        offers("get fl", "flows");
         offers("create service ", "nodeport");
         offers("port-forward s", "svc/");
     }
@@ -420,6 +434,9 @@ mod tests {
         assert_eq!(wanted("wait --for=delete node/"), names(Kind::Node, "node/"));
         assert_eq!(wanted("events --for pod/"), names(Kind::Pod, "pod/"));
         assert_eq!(wanted("svc rm "), names(Kind::Service, ""));
+        assert_eq!(wanted("proxy show "), names(Kind::Service, ""));
+        assert_eq!(wanted("proxy show svc/"), names(Kind::Service, "svc/"));
+        assert_eq!(wanted("get flows --service "), names(Kind::Service, ""));
         assert_eq!(wanted("port-forward "), names(Kind::Pod, ""));
         assert_eq!(wanted("port-forward svc/"), names(Kind::Service, "svc/"));
         assert_eq!(wanted("expose pod "), names(Kind::Pod, ""));
