@@ -110,6 +110,17 @@ struct Waiting {
     endpoints: i64,
 }
 
+impl State {
+    /// Takes out what waited up to a revision.
+    fn take(&mut self, revision: u64) -> Vec<Waiting> {
+        let mut taken = Vec::new();
+        while self.waiting.front().is_some_and(|first| first.revision <= revision) {
+            taken.extend(self.waiting.pop_front());
+        }
+        taken
+    }
+}
+
 impl ProxyMetrics {
     /// Nothing happened yet; `began` is when the daemon was started.
     pub fn new(began: Time) -> ProxyMetrics {
@@ -312,15 +323,21 @@ impl ProxyMetrics {
         }
     }
 
+    /// What came up to a revision changed nothing, as the end of a slice of no service.
+    pub fn settled(&self, revision: u64) {
+        let mut state = self.state();
+        if state.take(revision).is_empty() {
+            return;
+        }
+        self.tell_pending(&state);
+    }
+
     /// The kernel has the rules.
     pub fn programmed(&self, sync: &Sync, now: Instant, at: Time) {
         let mut state = self.state();
         state.failure = None;
-        let mut took = Vec::new();
-        while let Some(first) = state.waiting.front().filter(|it| it.revision <= sync.revision) {
-            took.push(now.saturating_duration_since(first.since) + first.age);
-            state.waiting.pop_front();
-        }
+        let waited = |it: &Waiting| now.saturating_duration_since(it.since) + it.age;
+        let took: Vec<Duration> = state.take(sync.revision).iter().map(waited).collect();
         self.tell_pending(&state);
         let kind = if sync.full { &self.full_syncs } else { &self.partial_syncs };
         for family in &sync.families {

@@ -44,6 +44,9 @@ impl Reconciler {
         let is_new = std::mem::take(&mut self.services_are_new);
         let switches = rules.services().mode() != mode;
         if !is_new && !switches && !self.services.is_dirty() && !self.retry_services {
+            if self.services_failure.is_none() {
+                self.machine.proxy.settled(self.seen.0);
+            }
             return;
         }
         self.retry_services = false;

@@ -129,6 +129,23 @@ fn what_is_not_about_services_does_not_wait_and_a_change_of_the_layout_does() {
 }
 
 #[test]
+fn what_changed_nothing_waits_no_more() {
+    let (metrics, start) = (ProxyMetrics::new(at(0)), Instant::now());
+    let gone = |revision| {
+        let (namespace, name) = ("default".to_owned(), "web-1".to_owned());
+        changes(revision, vec![ViewChange::SliceGone { namespace, name }])
+    };
+    metrics.received(&gone(1), start, at(0));
+    metrics.received(&gone(2), start, at(0));
+    metrics.settled(1);
+    has(&metrics, "kubeproxy_sync_proxy_rules_endpoint_changes_pending 1");
+    metrics.settled(2);
+    has(&metrics, "kubeproxy_sync_proxy_rules_endpoint_changes_pending 0");
+    assert_eq!(metrics.stuck(after(start, 100)), None);
+    assert!(!text(&metrics).contains("programming_duration_seconds_count"), "nothing was written");
+}
+
+#[test]
 fn ports_without_local_endpoints_are_counted_by_policy() {
     let metrics = ProxyMetrics::new(at(0));
     let plan = |service: &Service| {
