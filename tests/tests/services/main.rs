@@ -11,6 +11,7 @@ mod balance;
 mod cases;
 mod config;
 mod flows;
+mod live;
 mod load;
 mod offer;
 mod quiet;
