@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
-use netlab_api::RouteMode;
+use netlab_api::{ProxyMode, RouteMode};
 use netlabd::daemon::config::Config;
 use netlabd::daemon::{self, teardown};
 use netlabd::node::pod;
@@ -52,6 +52,9 @@ struct Options {
     /// How pods of other nodes are reached: host-gw, vxlan or auto. Of the server [default: host-gw]
     #[arg(long, value_name = "MODE", env = "NETLABD_ROUTE_MODE", conflicts_with = "join")]
     route_mode: Option<RouteMode>,
+    /// Which layout of rules carries services: nftables or iptables. Of the server [default: nftables]
+    #[arg(long, value_name = "MODE", env = "NETLABD_PROXY_MODE", conflicts_with = "join")]
+    proxy_mode: Option<ProxyMode>,
     /// Join the cluster of this server, as https://HOST:7411
     #[arg(long, value_name = "URL", env = "NETLABD_JOIN")]
     join: Option<ServerAddress>,
@@ -137,6 +140,7 @@ fn configured(options: Options) -> anyhow::Result<Config> {
     config.mtu = options.mtu.or(config.mtu);
     config.listen = options.listen.or(config.listen);
     config.route_mode = options.route_mode.or(config.route_mode);
+    config.proxy_mode = options.proxy_mode.or(config.proxy_mode);
     config.join = options.join.or(config.join);
     // A flag of one kind beats a line of the other.
     if options.token.is_some() || options.token_file.is_some() {

@@ -25,11 +25,13 @@ use tokio::task::AbortHandle;
 
 mod facts;
 mod index;
+mod told;
 
 use super::plane::NodeView;
 use crate::error::chain;
 use crate::store::{Revision, Store, Watch, WatchError};
-use index::{Handle, Item, State, Told};
+use index::{Handle, State};
+use told::{Item, Told};
 
 /// Messages that wait for a node; one that is further behind starts anew with a snapshot.
 const QUEUE: usize = 512;

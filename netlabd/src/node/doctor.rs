@@ -18,6 +18,7 @@ use crate::control::cluster::{Filter, Scope};
 use crate::error::chain;
 
 mod routes;
+mod services;
 
 /// All checks of this node.
 pub async fn examine(machine: &Arc<Machine>) -> Vec<DoctorCheck> {
@@ -39,6 +40,7 @@ pub async fn examine(machine: &Arc<Machine>) -> Vec<DoctorCheck> {
         Err(error) => checks.push(failed("objects", error.to_string(), error.hint)),
     }
     checks.push(routes::examine(machine).await);
+    checks.push(services::examine(machine).await);
     checks
 }
 

@@ -12,12 +12,14 @@
 //! nothing else, so that its cost does not depend on how many there are.
 //!
 //! Beside the rules there are [`anchor`], the device that routes to service networks lead to, and
-//! [`announce`], which tells neighbours on the uplink of load balancers' addresses.
+//! [`announce`], which tells neighbours on the uplink of load balancers' addresses, and [`health`],
+//! which tells load balancers at a port of the node whether it has endpoints.
 
 pub mod anchor;
 pub mod announce;
 pub mod classic;
 pub mod desired;
+pub mod health;
 pub mod maps;
 pub mod names;
 pub mod piece;

@@ -38,6 +38,7 @@ use super::pod::report::pod_status;
 use super::pod::watcher::{Heard, Watcher};
 use super::proxy::anchor::Anchor;
 use super::proxy::announce::Announcer;
+use super::proxy::health::HealthPorts;
 use super::proxy::view::Services;
 use super::removal::{self, Removal, Removed};
 use super::rules::Rules;
@@ -149,6 +150,10 @@ pub struct Reconciler {
     anchor: Option<Anchor>,
     /// Somebody may have taken something away from it.
     doubt_anchor: bool,
+    /// Where load balancers ask whether this node has endpoints, once there are such.
+    health: Option<HealthPorts>,
+    /// Ports of these that cannot be had, as it was last told.
+    health_failures: Vec<String>,
     /// What tells neighbours of load balancers' addresses, once there are some.
     announcer: Option<Announcer>,
     /// What it announces, if that is known.
@@ -236,6 +241,8 @@ impl Reconciler {
             retry_services: false,
             anchor: None,
             doubt_anchor: false,
+            health: None,
+            health_failures: Vec::new(),
             announcer: None,
             announced: None,
             announced_is_stale: false,
@@ -476,6 +483,7 @@ impl Reconciler {
         self.program_services().await;
         if std::mem::take(&mut self.announced_is_stale) {
             self.announce(false);
+            self.serve_health().await;
         }
         let touched = std::mem::take(&mut self.touched);
         let mut claims: Vec<_> =

@@ -166,6 +166,24 @@ impl Rules {
         Ok(difference)
     }
 
+    /// What the kernel lacks or has too much for these services, as `nft` would put it right.
+    /// Changes nothing in the kernel.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn examine(
+        &mut self,
+        mode: ProxyMode,
+        services: BTreeMap<ServiceName, Vec<PortPlan>>,
+    ) -> Result<Vec<String>, RulesError> {
+        let mut desired = Desired::new(mode, self.services.config().clone());
+        desired.replace(services);
+        self.services = desired;
+        let observed = observe_with_elements(&mut self.socket, |_| true)?;
+        let difference = diff(&self.desired(), &observed);
+        Ok(summary(&difference).lines().map(|line| format!("to be done: {line}")).collect())
+    }
+
     /// Takes in another layout: the one goes as the other comes, in one transaction.
     ///
     /// # Errors

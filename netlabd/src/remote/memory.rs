@@ -9,19 +9,28 @@
 //!
 //! What the file says may be old. It is used until the server answers, and then replaced.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use netlab_api::view::{ViewEvent, ViewSnapshot};
+use netlab_api::view::{ViewChange, ViewChanges, ViewEvent, ViewSnapshot};
+use netlab_api::{EndpointSlice, ObjectMeta, Service};
 
 /// Name of the file, in the state folder.
 const VIEW_FILE: &str = "view.json";
 
 /// What is seen is written so much later, with what comes meanwhile.
 const DELAY: Duration = Duration::from_millis(500);
+
+/// The file is written whole, and may take one part in this of the time: with thousands of
+/// services that change all the time it is written less often.
+const SHARE: u32 = 50;
+
+/// It is never older than this.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// What a node last saw.
 #[derive(Debug)]
@@ -32,9 +41,70 @@ pub(super) struct Memory {
 
 #[derive(Debug, Default)]
 struct Seen {
-    view: Option<ViewSnapshot>,
+    view: Option<View>,
     /// It is going to be written.
     is_due: bool,
+    /// How long it took to write it last.
+    took: Duration,
+}
+
+/// A view in which a change of one service is not a look at all of them.
+#[derive(Debug, Default)]
+struct View {
+    /// All but services and slices.
+    rest: ViewSnapshot,
+    services: HashMap<Name, Service>,
+    slices: HashMap<Name, EndpointSlice>,
+}
+
+/// Namespace and name.
+type Name = (String, String);
+
+fn name_of(metadata: &ObjectMeta) -> Name {
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone())
+}
+
+impl View {
+    fn of(mut snapshot: ViewSnapshot) -> View {
+        let services = std::mem::take(&mut snapshot.services).into_iter();
+        let slices = std::mem::take(&mut snapshot.slices).into_iter();
+        View {
+            rest: snapshot,
+            services: services.map(|it| (name_of(&it.metadata), it)).collect(),
+            slices: slices.map(|it| (name_of(&it.metadata), it)).collect(),
+        }
+    }
+
+    fn apply(&mut self, changes: &ViewChanges) {
+        let mut rest = ViewChanges { revision: changes.revision, changes: Vec::new() };
+        for change in &changes.changes {
+            match change {
+                ViewChange::Service(service) => {
+                    let service = (**service).clone();
+                    self.services.insert(name_of(&service.metadata), service);
+                }
+                ViewChange::ServiceGone { namespace, name } => {
+                    self.services.remove(&(namespace.clone(), name.clone()));
+                }
+                ViewChange::Slice(slice) => {
+                    let slice = (**slice).clone();
+                    self.slices.insert(name_of(&slice.metadata), slice);
+                }
+                ViewChange::SliceGone { namespace, name } => {
+                    self.slices.remove(&(namespace.clone(), name.clone()));
+                }
+                other => rest.changes.push(other.clone()),
+            }
+        }
+        self.rest.apply(rest);
+    }
+
+    fn snapshot(&self) -> ViewSnapshot {
+        let mut snapshot = self.rest.clone();
+        snapshot.services = self.services.values().cloned().collect();
+        snapshot.slices = self.slices.values().cloned().collect();
+        snapshot
+    }
 }
 
 impl Memory {
@@ -76,12 +146,13 @@ impl Memory {
     pub(super) fn see(self: &Arc<Self>, event: &ViewEvent) {
         let mut seen = self.lock();
         match event {
-            ViewEvent::Snapshot(snapshot) => seen.view = Some((**snapshot).clone()),
+            ViewEvent::Snapshot(snapshot) => seen.view = Some(View::of((**snapshot).clone())),
             ViewEvent::Changes(changes) => {
                 // A view that goes on from a revision after a restart builds on what was recalled.
                 let before = seen.view.take();
-                let Some(mut view) = before.or_else(|| self.recall()) else { return };
-                view.apply(changes.clone());
+                let recalled = || self.recall().map(View::of);
+                let Some(mut view) = before.or_else(recalled) else { return };
+                view.apply(changes);
                 seen.view = Some(view);
             }
             ViewEvent::Ping | ViewEvent::Dial { .. } => return,
@@ -90,8 +161,9 @@ impl Memory {
             return;
         }
         let memory = self.clone();
+        let delay = seen.delay();
         tokio::spawn(async move {
-            tokio::time::sleep(DELAY).await;
+            tokio::time::sleep(delay).await;
             let written = tokio::task::spawn_blocking(move || memory.write()).await;
             if let Ok(Err(error)) = written {
                 tracing::warn!(%error, "what this node saw is not kept");
@@ -100,17 +172,22 @@ impl Memory {
     }
 
     fn write(&self) -> io::Result<()> {
-        let text = {
+        let began = Instant::now();
+        let snapshot = {
             let mut seen = self.lock();
             seen.is_due = false;
             let Some(view) = &seen.view else { return Ok(()) };
-            serde_json::to_vec(view)?
+            view.snapshot()
         };
+        // Without the lock: whoever follows the cluster must not wait for it.
+        let text = serde_json::to_vec(&snapshot)?;
         let temporary = self.path.with_extension("new");
         let mut file = File::create(&temporary)?;
         file.write_all(&text)?;
         file.sync_all()?;
-        fs::rename(&temporary, &self.path)
+        fs::rename(&temporary, &self.path)?;
+        self.lock().took = began.elapsed();
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -118,9 +195,16 @@ impl Memory {
     }
 }
 
+impl Seen {
+    /// How long the next write is put off.
+    fn delay(&self) -> Duration {
+        self.took.saturating_mul(SHARE).clamp(DELAY, LONGEST_DELAY)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use netlab_api::view::{ViewChange, ViewChanges, ViewNode};
+    use netlab_api::view::ViewNode;
 
     use super::*;
 
@@ -147,6 +231,55 @@ mod tests {
         let names = Memory::of(dir.path()).recall().unwrap();
         let names: Vec<_> = names.nodes.iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names, ["n1", "n2"]);
+    }
+
+    #[tokio::test]
+    async fn services_and_their_endpoints_are_known_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::of(dir.path());
+        let service = |name: &str, policy| {
+            let mut service = Service::default();
+            service.metadata.name = name.to_owned();
+            service.metadata.namespace = Some("shop".to_owned());
+            service.spec.internal_traffic_policy = policy;
+            service
+        };
+        let slice = |name: &str| {
+            let mut slice = EndpointSlice::default();
+            slice.metadata.name = name.to_owned();
+            slice.metadata.namespace = Some("shop".to_owned());
+            slice
+        };
+        memory.see(&ViewEvent::Snapshot(Box::new(ViewSnapshot {
+            revision: 3,
+            services: vec![service("web", None), service("db", None)],
+            slices: vec![slice("web-ipv4-1")],
+            ..Default::default()
+        })));
+        let gone = |name: &str| ("shop".to_owned(), name.to_owned());
+        let ((namespace, name), (slice_namespace, slice_name)) = (gone("db"), gone("web-ipv4-1"));
+        let local = service("web", Some(netlab_api::service::TrafficPolicy::Local));
+        memory.see(&ViewEvent::Changes(ViewChanges {
+            revision: 4,
+            changes: vec![
+                ViewChange::Service(Box::new(local.clone())),
+                ViewChange::ServiceGone { namespace, name },
+                ViewChange::Slice(Box::new(slice("web-ipv6-2"))),
+                ViewChange::SliceGone { namespace: slice_namespace, name: slice_name },
+            ],
+        }));
+        memory.write().unwrap();
+        let recalled = Memory::of(dir.path()).recall().unwrap();
+        assert_eq!((recalled.revision, recalled.services), (4, vec![local]));
+        assert_eq!(recalled.slices, [slice("web-ipv6-2")]);
+    }
+
+    #[test]
+    fn a_write_that_takes_long_is_put_off_for_longer() {
+        let delay = |took| Seen { took, ..Seen::default() }.delay();
+        assert_eq!(delay(Duration::ZERO), DELAY);
+        assert_eq!(delay(Duration::from_millis(100)), Duration::from_secs(5));
+        assert_eq!(delay(Duration::from_secs(9)), LONGEST_DELAY);
     }
 
     #[tokio::test]

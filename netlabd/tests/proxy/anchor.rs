@@ -28,7 +28,7 @@ fn node() -> (Netns, Netns) {
     connect(&node, "nlpod", &pod);
     sh(
         &node,
-        "ip addr add 10.0.0.1/32 dev nlpod; ip addr add fd00::1/128 dev nlpod
+        "ip addr add 10.0.0.1/32 dev nlpod; ip addr add fd00::1/128 dev nlpod nodad
          ip route add 10.42.0.5 dev nlpod; ip route add fd42::5 dev nlpod
          echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
          nft '
@@ -47,7 +47,7 @@ fn node() -> (Netns, Netns) {
     );
     sh(
         &pod,
-        "ip addr add 10.42.0.5/32 dev eth0; ip addr add fd42::5/128 dev eth0
+        "ip addr add 10.42.0.5/32 dev eth0; ip addr add fd42::5/128 dev eth0 nodad
          ip route add 10.0.0.1 dev eth0; ip route add default via 10.0.0.1
          ip route add fd00::1 dev eth0; ip route add default via fd00::1",
     );

@@ -35,7 +35,7 @@ impl Lab {
         let (switch, client) = (namespace(), namespace());
         sh(&switch, "ip link add br0 type bridge; ip link set br0 up");
         connect(&switch, "client", &client);
-        sh(&client, "ip addr add 192.0.2.9/24 dev eth0; ip addr add 2001:db8::9/64 dev eth0");
+        sh(&client, "ip addr add 192.0.2.9/24 dev eth0; ip addr add 2001:db8::9/64 dev eth0 nodad");
         let nodes = [1, 2].map(|number| {
             let netns = namespace();
             connect(&switch, &format!("n{number}"), &netns);
@@ -60,8 +60,8 @@ impl Node {
         sh(
             &netns,
             &format!(
-                "ip addr add 192.0.2.{number}/24 dev eth0; ip addr add 2001:db8::{number}/64 dev eth0
-                 ip addr add 10.0.0.1/32 dev nlpod; ip addr add fd00::1/128 dev nlpod
+                "ip addr add 192.0.2.{number}/24 dev eth0; ip addr add 2001:db8::{number}/64 dev eth0 nodad
+                 ip addr add 10.0.0.1/32 dev nlpod; ip addr add fd00::1/128 dev nlpod nodad
                  ip route add 10.42.0.5 dev nlpod; ip route add fd42::5 dev nlpod
                  echo 1 >/proc/sys/net/ipv4/conf/nlpod/forwarding
                  echo 1 >/proc/sys/net/ipv6/conf/nlpod/forwarding
@@ -73,7 +73,7 @@ impl Node {
         );
         sh(
             &pod,
-            "ip addr add 10.42.0.5/32 dev eth0; ip addr add fd42::5/128 dev eth0
+            "ip addr add 10.42.0.5/32 dev eth0; ip addr add fd42::5/128 dev eth0 nodad
              ip route add 10.0.0.1 dev eth0; ip route add default via 10.0.0.1
              ip route add fd00::1 dev eth0; ip route add default via fd00::1",
         );

@@ -23,7 +23,8 @@ pub(crate) fn sh(netns: &Netns, script: &str) -> String {
     stdout
 }
 
-/// A new namespace whose addresses can be used at once.
+/// A new namespace whose link-local addresses are there soon. Others are given with `nodad`: else
+/// even these could not be used for a moment.
 pub(crate) fn namespace() -> Netns {
     let netns = Netns::create().unwrap();
     sh(

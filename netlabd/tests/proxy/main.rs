@@ -5,4 +5,5 @@
 
 mod anchor;
 mod announce;
+mod health;
 mod lab;

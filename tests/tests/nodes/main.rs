@@ -4,6 +4,7 @@
 
 mod chaos;
 mod drain;
+mod endpoints;
 mod forward;
 mod join;
 mod life;

@@ -162,9 +162,11 @@ impl Index {
         let space = self.spaces.entry(namespace.to_owned()).or_default();
         let owner = space.owners.get(name).cloned();
         let known = owner.as_ref().and_then(|owner| space.slices.get(owner)?.get(name));
-        if known.map(|entry| entry.modified) == now.map(|entry| entry.modified) {
-            // What we wrote ourselves.
-            return;
+        match (known, now) {
+            // What we wrote ourselves, perhaps anew since.
+            (Some(known), Some(now)) if now.modified <= known.modified => return,
+            (None, None) => return,
+            _ => {}
         }
         // Somebody else wrote it: it may have to be put right.
         if let Some(owner) = owner {

@@ -3,14 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
-use netlab_api::resource::Resource;
-use netlab_api::view::{Routing, ViewChange, ViewEvent, ViewNames, ViewSnapshot};
+use netlab_api::ProxyMode;
+use netlab_api::view::{Routing, ViewChange, ViewNames, ViewSnapshot};
 use netlab_api::wire::NodeRevision;
-use netlab_api::{ApiError, EndpointSlice, Pod, ProxyMode, Service};
 use tokio::sync::mpsc;
 
 use super::facts::{Key, NodeFacts, Parsed, PodFacts, modes_of, parse_key};
-use crate::control::draft::decode_entry;
+use super::told::{Item, Snapshot, Told, told_service, told_slice};
 use crate::store::{Change, Entry, Listing, Revision};
 
 /// Changes that are remembered for nodes that come back. Each is a name or two.
@@ -50,57 +49,6 @@ pub(super) struct Handle {
     pub(super) sender: mpsc::Sender<Item>,
     /// The newest revision that was sent.
     pub(super) sent: Revision,
-}
-
-/// A message to a view; objects are decoded by whoever takes it.
-#[derive(Debug)]
-pub(super) enum Item {
-    Event(ViewEvent),
-    Snapshot(Box<Snapshot>),
-    Changes(Revision, Vec<Told>),
-}
-
-/// A view whose objects are not decoded yet.
-#[derive(Debug)]
-pub(super) struct Snapshot {
-    view: ViewSnapshot,
-    pods: Vec<Entry>,
-    services: Vec<Entry>,
-    slices: Vec<Entry>,
-}
-
-impl Snapshot {
-    pub(super) fn decode(self) -> Result<ViewSnapshot, ApiError> {
-        fn all<T: Resource>(entries: &[Entry]) -> Result<Vec<T>, ApiError> {
-            entries.iter().map(decode_entry).collect()
-        }
-        let (pods, services) = (all(&self.pods)?, all(&self.services)?);
-        Ok(ViewSnapshot { pods, services, slices: all(&self.slices)?, ..self.view })
-    }
-}
-
-/// One change, as it goes to a view.
-#[derive(Debug, Clone)]
-pub(super) enum Told {
-    Plain(ViewChange),
-    Pod(Entry),
-    Service(Entry),
-    Slice(Entry),
-}
-
-impl Told {
-    pub(super) fn decode(self) -> Result<ViewChange, ApiError> {
-        match self {
-            Told::Plain(change) => Ok(change),
-            Told::Pod(entry) => Ok(ViewChange::Pod(Box::new(decode_entry::<Pod>(&entry)?))),
-            Told::Service(entry) => {
-                Ok(ViewChange::Service(Box::new(decode_entry::<Service>(&entry)?)))
-            }
-            Told::Slice(entry) => {
-                Ok(ViewChange::Slice(Box::new(decode_entry::<EndpointSlice>(&entry)?)))
-            }
-        }
-    }
 }
 
 impl State {
@@ -478,21 +426,5 @@ fn set(entries: &mut Entries, namespace: &str, name: &str, after: Option<&Entry>
     match after {
         Some(entry) => drop(entries.insert(key, entry.clone())),
         None => drop(entries.remove(&key)),
-    }
-}
-
-fn told_service(now: Option<&Entry>, namespace: &str, name: &str) -> Told {
-    let (namespace, name) = (namespace.to_owned(), name.to_owned());
-    match now {
-        Some(entry) => Told::Service(entry.clone()),
-        None => Told::Plain(ViewChange::ServiceGone { namespace, name }),
-    }
-}
-
-fn told_slice(now: Option<&Entry>, namespace: &str, name: &str) -> Told {
-    let (namespace, name) = (namespace.to_owned(), name.to_owned());
-    match now {
-        Some(entry) => Told::Slice(entry.clone()),
-        None => Told::Plain(ViewChange::SliceGone { namespace, name }),
     }
 }

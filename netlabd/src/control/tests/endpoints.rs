@@ -187,7 +187,8 @@ fn races_end_right() {
                 lab.become_ready(&pod, true),
                 lab.delete(&old)
             );
-            (made.unwrap(), gone.unwrap());
+            made.unwrap();
+            gone.unwrap();
             assert_eq!(lab.endpoints(&name).await, [format!("pod-{round} ready")]);
             let slices = lab.slices().await;
             assert!(slices.iter().all(|slice| slice.service() != Some(&other)));
@@ -235,7 +236,7 @@ fn a_service_that_cannot_work_says_so_once() {
         spec.ports[0].target_port = Some(netlab_api::pod::PortRef::Name("http".to_owned()));
         lab.create(web).await.unwrap();
         let no_pods = ("NoPods".to_owned(), "no pod has the labels app=web".to_owned(), 1);
-        assert_eq!(said().await, [no_pods.clone()]);
+        assert_eq!(said().await, std::slice::from_ref(&no_pods));
         let pod = run_labelled(&lab, "a", "web").await;
         let message = "none of its pods has a port named http among its `ports`".to_owned();
         let no_port = ("NoSuchPort".to_owned(), message, 1);

@@ -22,7 +22,7 @@ use netlab_nft::{
     Transaction, Verdict,
 };
 
-use super::maps::base::{BaseConfig, Draft, drop_untracked};
+use super::maps::base::{BaseConfig, Draft, drop_untracked, refuse};
 use super::maps::{MASQUERADE_MARK, MOST_CLIENTS, address_type};
 use super::names::{Classic, classic, classic_endpoint};
 use super::piece::{Piece, rule};
@@ -139,16 +139,15 @@ pub fn trunk(family: Family, ports: &[PortPlan], config: &BaseConfig) -> Piece {
             matches.push(what);
             matches
         };
-        let (why, refusal) = match plan.has_endpoints {
-            true => ("has no local endpoints", drop()),
-            false => ("has no endpoints", Expression::Reject),
+        let unreachable = |matches: Vec<Expression>| match plan.has_endpoints {
+            true => vec![rule(&format!("{name} has no local endpoints"), with(matches, drop()))],
+            false => refuse(family, &format!("{name} has no endpoints"), &matches),
         };
         if let Some(address) = plan.cluster_ip {
             cluster_ips.push(address);
             let kind = if plan.internal_local { Classic::Local } else { Classic::Service };
             if plan.internal().is_empty() {
-                let what = with(at(address), refusal.clone());
-                inside.push(rule(&format!("{name} {why}"), what));
+                inside.extend(unreachable(at(address)));
             } else {
                 let what = with(at(address), jump(classic(kind, &plan.id)));
                 services.push(rule(&format!("{name} cluster IP"), what));
@@ -175,8 +174,7 @@ pub fn trunk(family: Family, ports: &[PortPlan], config: &BaseConfig) -> Piece {
                 ));
             }
             if wanted.is_empty() {
-                let what = with(at(*address), refusal.clone());
-                outside.push(rule(&format!("{name} {why}"), what));
+                outside.extend(unreachable(at(*address)));
             }
         }
         if let Some(port) = plan.node_port {
@@ -189,8 +187,8 @@ pub fn trunk(family: Family, ports: &[PortPlan], config: &BaseConfig) -> Piece {
                 let side = Side::Destination;
                 let local = Expression::LocalAddress { side, operator: Operator::Is };
                 let mut here = vec![local];
-                here.extend(with(at, refusal));
-                outside.push(rule(&format!("{name} {why}"), here));
+                here.extend(at);
+                outside.extend(unreachable(here));
             }
         }
     }
@@ -201,7 +199,7 @@ pub fn trunk(family: Family, ports: &[PortPlan], config: &BaseConfig) -> Piece {
     inside.extend(
         cluster_ips
             .into_iter()
-            .map(|address| rule("no port of the service", vec![to(address), Expression::Reject])),
+            .flat_map(|address| refuse(family, "no port of the service", &[to(address)])),
     );
     inside.extend(config.unallocated(family));
     let mut piece = Piece::default();

@@ -229,6 +229,7 @@ impl Reconciler {
         self.doubt_anchor = true;
         self.ensure_anchor();
         self.announce(true);
+        self.serve_health().await;
         self.mend_names().await;
         self.mend(self.links(), false).await;
         self.stale_hosts.extend(self.hosts.keys().cloned());

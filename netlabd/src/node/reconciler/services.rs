@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Keeps the rules for services as the cluster's services and endpoints ask for.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -12,6 +13,7 @@ use super::{Input, Reconciler};
 use crate::error::chain;
 use crate::node::proxy::anchor::{Anchor, AnchorWish};
 use crate::node::proxy::announce::Announcer;
+use crate::node::proxy::health::{HealthFacts, HealthPorts};
 use crate::node::proxy::port::NodeFacts;
 
 /// How long to rest after the kernel refused rules.
@@ -134,6 +136,36 @@ impl Reconciler {
             Ok(false) => {}
             Err(error) => tracing::warn!(error = %chain(&error), "neighbours were not told again"),
         }
+    }
+
+    /// Serves the ports where load balancers ask whether this node has endpoints.
+    pub(super) async fn serve_health(&mut self) {
+        let healthy = self.services_failure.is_none();
+        let wish: BTreeMap<u16, HealthFacts> = self
+            .services
+            .health_checks()
+            .map(|(port, (namespace, name), local_endpoints)| {
+                let (namespace, name) = (namespace.clone(), name.clone());
+                (port, HealthFacts { namespace, name, local_endpoints, proxy_healthy: healthy })
+            })
+            .collect();
+        if wish.is_empty() && self.health.is_none() {
+            return;
+        }
+        let ports = match &mut self.health {
+            Some(ports) => Ok(ports),
+            none => HealthPorts::open(&self.machine.netns).map(|ports| none.insert(ports)),
+        };
+        let errors = match ports {
+            Ok(ports) => ports.wish(&wish).await,
+            Err(error) => vec![error],
+        };
+        let failures: Vec<String> = errors.iter().map(|error| chain(error)).collect();
+        for failure in failures.iter().filter(|it| !self.health_failures.contains(it)) {
+            tracing::error!("{failure}");
+            self.machine.node_event(EventKind::Warning, "HealthCheckPort", failure.clone());
+        }
+        self.health_failures = failures;
     }
 
     fn announce_later(&self) {

@@ -112,9 +112,14 @@ fn what_others_do_to_our_slices_is_looked_at_and_theirs_are_not() {
     assert!(index.stale().is_empty());
     index.put(slice("ours", "web", "netlabd", 4));
     assert_eq!(index.stale(), ["web"]);
-    index.put(slice("ours", "other", "netlabd", 5));
+    // Written twice before the store told of the first.
+    index.wrote(&name, "ours", Some(slice("ours", "web", "netlabd", 5)));
+    index.put(slice("ours", "web", "netlabd", 4));
+    assert!(index.stale().is_empty());
+    assert_eq!(index.slices(&name)["ours"].1, Revision(5));
+    index.put(slice("ours", "other", "netlabd", 6));
     assert_eq!(index.stale(), ["other", "web"]);
-    index.put(slice("ours", "other", "somebody", 6));
+    index.put(slice("ours", "other", "somebody", 7));
     assert_eq!(index.stale(), ["other"]);
     assert!(index.slices(&name).is_empty());
 }
