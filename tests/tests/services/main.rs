@@ -11,6 +11,7 @@ mod balance;
 mod cases;
 mod config;
 mod flows;
+mod health;
 mod live;
 mod load;
 mod offer;

@@ -52,7 +52,7 @@ pub(crate) fn offer(name: &'static str, spec: Value, servers: &[&'static str]) -
 
 impl Offer {
     /// Endpoints that are not just ready.
-    fn with(mut self, endpoints: &[Endpoint]) -> Offer {
+    pub(crate) fn with(mut self, endpoints: &[Endpoint]) -> Offer {
         self.endpoints.extend(endpoints);
         self
     }
