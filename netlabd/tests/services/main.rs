@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The rules for services in a real kernel: what changes lead to is what a build from nothing is.
 
+#![allow(clippy::unwrap_used, reason = "these are all tests")]
+
 mod random;
 
 use std::collections::BTreeMap;
