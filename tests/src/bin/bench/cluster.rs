@@ -83,6 +83,21 @@ impl Cluster {
         Ok(began.elapsed())
     }
 
+    /// The same with a kernel that has no rules of netlab's.
+    ///
+    /// # Errors
+    /// When the daemon does not end, or does not get ready.
+    pub(crate) fn restart_from_nothing(&mut self, signal: Signal) -> anyhow::Result<Duration> {
+        self.end(signal)?;
+        for family in ["ip", "ip6"] {
+            command::run(Command::new("nft").args(["delete", "table", family, "netlab"]))?;
+        }
+        let began = Instant::now();
+        self.daemon = spawn(&self.bin_dir, &self.state)?;
+        self.wait_until_ready()?;
+        Ok(began.elapsed())
+    }
+
     fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
         kill(self.pid()?, signal).context("failed to end netlabd")?;
         let began = Instant::now();
