@@ -63,7 +63,7 @@ fn servers_of_all(stage: &Stage, service: &str) -> BTreeMap<(Place, usize, &'sta
             let asks = [Ask::tcp(&to).times(5), Ask::udp(&to).times(5)];
             let answers = stage.agent(*place).ask_all(&asks);
             for (ask, answer) in asks.iter().zip(&answers) {
-                let what = format!("{place:?} over {}", ask.protocol);
+                let what = format!("{place:?} over {} to {}", ask.protocol, ask.to);
                 found.insert((*place, family, ask.protocol), one_server(&what, answer));
             }
         }
@@ -84,6 +84,11 @@ fn forgotten(stage: &Stage) {
     }
     assert!(remembered(stage) > 0, "clients are remembered");
     wait_until("all clients are forgotten", || remembered(stage) == 0);
+    for node in stage.cluster.nodes() {
+        // A port that a client of UDP had before would lead to where it led then.
+        node.netns_exec(&["conntrack", "-D", "-p", "udp"]);
+        node.netns_exec(&["conntrack", "-D", "-p", "udp", "-f", "ipv6"]);
+    }
     assert_ne!(servers_of_all(stage, "brief"), first, "all chose anew, and all the same");
 }
 

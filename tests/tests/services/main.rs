@@ -6,6 +6,7 @@
 
 mod affinity;
 mod agent;
+mod allocation;
 mod announced;
 mod balance;
 mod cases;

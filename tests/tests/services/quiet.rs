@@ -29,6 +29,38 @@ fn left_alone(name: &str, layout: Layout) {
         assert_eq!(setting.trim(), "0", "on {}", node.node_name);
     }
     marks_survive(&stage);
+    firewalls_hold(&stage);
+}
+
+/// A firewall of somebody else, through which services do not come until it lets them.
+const FIREWALL: &str = "
+table inet foreign {
+    chain forward {
+        type filter hook forward priority 0
+        policy drop
+        ct state established,related accept
+    }
+}
+";
+
+/// Row 27: netlab does not open what another table closes.
+fn firewalls_hold(stage: &Stage) {
+    let n1 = &stage.cluster.node("n1").node;
+    n1.exec_with_input(&["nft", "-f", "-"], FIREWALL.as_bytes()).ok();
+    for family in [0, 1] {
+        let ask = Ask { timeout: 1.0, ..Ask::tcp(&stage.cluster_ip("plain", family)) };
+        let found = stage.agent(Place::Pod("c1")).ask(&ask);
+        assert!(found.contains_key("silence"), "{found:?}");
+    }
+    let rule =
+        ["nft", "add", "rule", "inet", "foreign", "forward", "ct", "status", "dnat", "accept"];
+    n1.exec(&rule).ok();
+    for family in [0, 1] {
+        let found =
+            stage.agent(Place::Pod("c1")).ask(&Ask::tcp(&stage.cluster_ip("plain", family)));
+        assert!(found.keys().all(|answer| is_answer(answer)), "{found:?}");
+    }
+    n1.exec(&["nft", "delete", "table", "inet", "foreign"]).ok();
 }
 
 /// Bits of the mark that another program uses: all but bit 14, with which services ask for

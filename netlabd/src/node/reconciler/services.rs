@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use netlab_api::event::EventKind;
+use netlab_api::service::IpMode;
 use netlab_api::{EndpointSlice, ProxyMode, Service, Time};
 
 use super::drift::FORWARDING_JOURNAL;
@@ -53,7 +54,10 @@ impl Reconciler {
                 .iter()
                 .any(|it| it.addr().is_ipv4() == network.addr().is_ipv4())
         };
-        let networks = services.networks.iter().chain(&services.load_balancer_pools);
+        // Packets to a load balancer that is elsewhere go there.
+        let is_here = services.load_balancer_ip_mode == IpMode::Vip;
+        let pools = services.load_balancer_pools.iter().filter(|_| is_here);
+        let networks = services.networks.iter().chain(pools);
         let wish =
             AnchorWish { networks: networks.filter(has_family).copied().collect(), mtu: self.mtu };
         let anchor = match &mut self.anchor {
