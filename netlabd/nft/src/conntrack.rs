@@ -245,3 +245,9 @@ impl Conntrack {
             .map_err(|source| ConntrackError::Receive { source })
     }
 }
+
+/// Reads a message as if the kernel had sent it.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read(message: &crate::message::Message<'_>) {
+    let _ = (encoding::end(message), encoding::protocol(message), encoding::decode(message));
+}

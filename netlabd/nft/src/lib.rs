@@ -29,6 +29,8 @@ pub mod conntrack;
 pub mod diff;
 pub mod element;
 pub mod expression;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod masquerade;
 pub mod monitor;
 pub mod observe;

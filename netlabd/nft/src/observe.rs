@@ -4,6 +4,9 @@
 //! Reads the tables [`crate::TABLE`], their sets, chains and rules, and on request the elements of
 //! sets; the kernel sends no rule of another table. Chains it can only list by family, so the names of foreign chains pass by.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod replay;
+
 #[cfg(test)]
 mod tests;
 

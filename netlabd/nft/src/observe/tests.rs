@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is encoded is decoded again, and no bytes whatever make a decoder panic.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rustables::sys;
 
-use super::{Decoder, Elements, ObservedSet, chain_of, comment, join, rule_of, set_of};
+use super::replay::read;
+use super::{Decoder, Elements, comment, join};
 use crate::diff;
-use crate::element::encoding::Part;
 use crate::element::{Element, Protocol, Tuple, Value};
 use crate::expression::{ConntrackStates, Expression, Field, Operator, Side, Verdict};
-use crate::message::{Attributes, Message, messages};
-use crate::observe::{Observed, ObservedTable};
+use crate::message::Attributes;
 use crate::rule::{Base, Chain, ChainType, Comment, Family, Hook, Policy, Rule, Table, TableName};
 use crate::set::encoding::Shape;
 use crate::set::{Datatype, MapData, Set};
@@ -107,53 +104,6 @@ fn example() -> Transaction {
     steps.extend(elements.map(|(set, element)| Step::AddElements(table.set(set), vec![element])));
     steps.push(Step::AddRule(Rule { chain: table.chain("base"), expressions, comment: remark() }));
     Transaction { steps }
-}
-
-/// Reads a batch as if the kernel had sent it, and gives all of it to every decoder besides.
-fn read(bytes: &[u8]) -> Observed {
-    let name = TableName::own(Family::Ip6);
-    let mut table = ObservedTable::default();
-    let mut parts: BTreeMap<String, Vec<Option<Part>>> = BTreeMap::new();
-    for message in messages(bytes) {
-        let (set, chain, rule) =
-            (set_of(&message, &name), chain_of(&message, &name), rule_of(&message, &name));
-        let decoder = |set: &str| {
-            let shape = table.sets.get(set).map(|set: &ObservedSet| set.shape);
-            Decoder::new(&shape.unwrap_or_default())
-        };
-        let elements = elements_of(&message).map(|(set, list)| {
-            let decoder = decoder(set);
-            let parts = list.map(|(_, it)| decoder.as_ref()?.read(Attributes::new(it)));
-            (set.to_owned(), parts.collect::<Vec<_>>())
-        });
-        match u32::from(message.kind & 0xff) {
-            sys::NFT_MSG_NEWSET => table.sets.extend(set),
-            sys::NFT_MSG_NEWCHAIN => table.chains.extend(chain),
-            sys::NFT_MSG_NEWRULE => {
-                let Some((chain, rule)) = rule else { continue };
-                table.chains.entry(chain).or_default().rules.push(rule);
-            }
-            sys::NFT_MSG_NEWSETELEM => {
-                let Some((set, mut elements)) = elements else { continue };
-                parts.entry(set).or_default().append(&mut elements);
-            }
-            _ => {}
-        }
-    }
-    for (set, observed) in &mut table.sets {
-        let parts: Option<Vec<_>> = parts.remove(set).unwrap_or_default().into_iter().collect();
-        observed.elements = parts.and_then(join).map_or(Elements::Foreign, |mut known| {
-            known.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-            Elements::Known(known)
-        });
-    }
-    Observed { tables: [(name, table)].into() }
-}
-
-fn elements_of<'a>(message: &Message<'a>) -> Option<(&'a str, Attributes<'a>)> {
-    let attributes = message.attributes();
-    let list = attributes.get_nested(sys::NFTA_SET_ELEM_LIST_ELEMENTS)?;
-    Some((attributes.get_text(sys::NFTA_SET_ELEM_LIST_SET)?, list))
 }
 
 #[test]
