@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use netlab_api::client::{Client, Transport};
 use netlab_api::token::TokenRequest;
 use netlab_link::Netns;
@@ -67,9 +68,7 @@ pub(crate) fn config(folder: &Folder, plan: &Plan, node: &str) -> String {
         format!("run-dir = {}", quoted(folder.run_dir(node).display().to_string())),
     ];
     if !plan.pod_networks.is_empty() {
-        let networks: Vec<String> =
-            plan.pod_networks.iter().map(|network| quoted(network.to_string())).collect();
-        lines.push(format!("pod-networks = [{}]", networks.join(", ")));
+        lines.push(format!("pod-networks = {}", list(&plan.pod_networks)));
     }
     if plan.nodes().count() > MANY_NODES {
         lines.push(format!("pool-size = {SMALL_POOL}"));
@@ -80,6 +79,7 @@ pub(crate) fn config(folder: &Folder, plan: &Plan, node: &str) -> String {
             // Also when it is alone: a node may be added to the file.
             lines.push(format!("listen = {}", quoted(address.to_string())));
             lines.push(format!("route-mode = {}", quoted(plan.route_mode.to_string())));
+            lines.extend(service_lines(plan));
         } else {
             lines.push(format!("join = {}", quoted(format!("https://{address}"))));
             lines
@@ -87,6 +87,23 @@ pub(crate) fn config(folder: &Folder, plan: &Plan, node: &str) -> String {
         }
     }
     lines.join("\n") + "\n"
+}
+
+/// What the server's configuration says of services. Ends with a section, so nothing may follow.
+fn service_lines(plan: &Plan) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(plan.proxy_mode.map(|mode| format!("proxy-mode = \"{mode}\"")));
+    if !plan.load_balancer_pools.is_empty() {
+        lines.push("[load-balancer]".to_owned());
+        lines.push(format!("pools = {}", list(&plan.load_balancer_pools)));
+    }
+    lines
+}
+
+/// Networks as a list of TOML.
+fn list(networks: &[IpNet]) -> String {
+    let quoted: Vec<String> = networks.iter().map(|network| format!("\"{network}\"")).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 /// Starts the daemon of a node in its namespace, in a session of its own: it goes on when this
@@ -197,3 +214,6 @@ fn last_lines(folder: &Folder, node: &str) -> String {
     let tail = &lines[lines.len().saturating_sub(LAST_LINES)..];
     tail.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests;

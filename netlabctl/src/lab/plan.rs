@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use netlab_api::RouteMode;
 use netlab_api::lab::{Family, Faults, Lab, LabNetwork};
+use netlab_api::{ProxyMode, RouteMode};
 use netlab_link::{IfIndex, IfName, LinkAddr};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,12 @@ pub(crate) struct Plan {
     pub(crate) route_mode: RouteMode,
     /// Networks of pods; empty for netlabd's own choice.
     pub(crate) pod_networks: Vec<IpNet>,
+    /// Where load balancers get addresses from.
+    #[serde(default)]
+    pub(crate) load_balancer_pools: Vec<IpNet>,
+    /// Which layout of rules carries services, where the file says so.
+    #[serde(default)]
+    pub(crate) proxy_mode: Option<ProxyMode>,
     /// Whether the router leads to this machine's network.
     pub(crate) uplink: bool,
     /// Networks, in the file's order.
@@ -228,6 +234,8 @@ pub(crate) fn plan(name: &str, lab: &Lab, before: Option<&Plan>) -> Result<Plan,
         lab: name.to_owned(),
         route_mode: lab.settings.network.unwrap_or(RouteMode::Auto),
         pod_networks,
+        load_balancer_pools: lab.settings.load_balancer_pools.clone(),
+        proxy_mode: lab.settings.proxy_mode,
         uplink: lab.settings.uplink.unwrap_or_default(),
         networks,
         machines,

@@ -19,7 +19,7 @@ pub use probe::{Expectation, ProbeTarget, TestSource};
 pub use quantity::{Percent, Rate, Span};
 pub(crate) use validate::validate;
 
-use crate::RouteMode;
+use crate::{ProxyMode, RouteMode};
 
 /// Network of machines that name none, in a file that describes none.
 pub const DEFAULT_NETWORK: &str = "lan";
@@ -65,6 +65,14 @@ pub struct LabSettings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]
     pub pod_networks: Vec<IpNet>,
+    /// Networks that services of type `LoadBalancer` get addresses from; none unless given. A
+    /// machine in a network of the lab reaches those within its subnets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub load_balancer_pools: Vec<IpNet>,
+    /// Which layout of rules carries services; `nftables` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_mode: Option<ProxyMode>,
 }
 
 /// An address family.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Every lab in `examples/` comes up, and what it says must be true is.
 
-use netlab_tests::VirtualLab;
+use std::collections::BTreeSet;
+
+use netlab_tests::{VirtualLab, wait_until};
 
 /// Builds the example, runs its tests, and removes it without a trace.
 #[track_caller]
@@ -54,5 +56,90 @@ fn partition() {
     assert!(told.stdout.contains("expected timeout, and it is ok"), "{told}");
     lab.ctl(&["lab", "reset"]).ok();
     lab.ctl(&["lab", "test"]).ok();
+    lab.down();
+}
+
+/// What `count` requests by `curl WORDS` are answered, from within a machine or a pod.
+#[track_caller]
+fn answers(lab: &VirtualLab, from: &[&str], count: usize, words: &str) -> BTreeSet<String> {
+    let script = format!("for i in $(seq {count}); do curl -sS -m 5 {words} || exit 1; done");
+    let told = lab.ctl(&[from, &["--", "sh", "-c", &script]].concat()).ok();
+    assert_eq!(told.lines().count(), count, "{told}");
+    told.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn services() {
+    let lab = check("services");
+    let webs = BTreeSet::from(["web-0", "web-1", "web-2"].map(str::to_owned));
+    // One of three that is missed by 60 requests is one run in ten thousand million.
+    assert_eq!(answers(&lab, &["exec", "client"], 60, "http://10.43.0.80/"), webs);
+    let laptop = ["host", "exec", "laptop"];
+    assert_eq!(answers(&lab, &laptop, 60, "http://172.30.0.3:30080/"), webs);
+    let route = ["--", "ip", "route", "add", "192.0.2.80", "via", "172.30.0.2"];
+    lab.ctl(&[&laptop[..], &route].concat()).ok();
+    assert_eq!(answers(&lab, &laptop, 60, "http://192.0.2.80/"), webs);
+    let address = |name: &str| lab.get(&["svc", name])["spec"]["clusterIP"].clone();
+    assert_eq!(address("web-headless"), "None");
+    assert!(address("handbook").is_null(), "an alias has no address");
+    let slices = ["endpointslices", "-l", "kubernetes.io/service-name=web-headless"];
+    let count = |slice: &serde_json::Value| slice["endpoints"].as_array().map_or(0, Vec::len);
+    let slices = lab.get(&slices);
+    let slices = netlab_tests::observe::items(&slices["items"]);
+    assert_eq!(slices.iter().map(count).sum::<usize>(), 3, "{slices:?}");
+    lab.down();
+}
+
+#[test]
+fn affinity() {
+    let lab = check("affinity");
+    let client = ["exec", "client"];
+    let first = answers(&lab, &client, 40, "http://10.43.0.81/");
+    assert_eq!(first.len(), 1, "a client stays: {first:?}");
+    assert!(answers(&lab, &client, 40, "http://10.43.0.80/").len() > 1, "it need not");
+    let pod = first.first().unwrap();
+    lab.ctl(&["delete", "pod", pod]).ok();
+    let second = answers(&lab, &client, 40, "http://10.43.0.81/");
+    assert!(second.len() == 1 && second != first, "another, and stays: {first:?}, {second:?}");
+    lab.down();
+}
+
+#[test]
+fn external_local() {
+    let lab = check("external-local");
+    let laptop = ["host", "exec", "laptop"];
+    let own = BTreeSet::from(["you come from 172.30.0.4".to_owned()]);
+    assert_eq!(answers(&lab, &laptop, 5, "http://172.30.0.2:30081/"), own);
+    assert_eq!(answers(&lab, &laptop, 5, "http://172.30.0.225/"), own);
+    let others = answers(&lab, &laptop, 5, "http://172.30.0.3:30080/");
+    assert!(others.is_disjoint(&own), "by way of another node it has a node's address: {others:?}");
+    lab.down();
+}
+
+#[test]
+fn loadbalancer() {
+    let lab = check("loadbalancer");
+    let laptop = ["host", "exec", "laptop"];
+    assert_eq!(answers(&lab, &laptop, 60, "http://172.30.0.240/").len(), 3);
+    let has = |node: &str| {
+        let told = lab.ctl(&["host", "exec", node, "--", "ip", "neigh", "show", "proxy"]).ok();
+        told.lines().any(|line| line.starts_with("172.30.0.240 "))
+    };
+    let nodes = ["n1", "n2", "n3"];
+    let before: Vec<&str> = nodes.into_iter().filter(|node| has(node)).collect();
+    assert_eq!(before, ["n3"], "one node answers for the address");
+    lab.ctl(&["link", "down", "n3"]).ok();
+    wait_until("another node takes the address over", || has("n1") || has("n2"));
+    // Two of three pods are left, and the address is where it was.
+    wait_until("the laptop reaches it again", || {
+        let curl = ["host", "exec", "laptop", "--", "curl", "-sS", "-m", "1"];
+        lab.ctl(&[&curl[..], &["http://172.30.0.240/"]].concat()).is_ok()
+    });
+    assert_eq!(answers(&lab, &laptop, 60, "http://172.30.0.240/").len(), 2);
+    lab.ctl(&["lab", "reset"]).ok();
+    wait_until("it goes back to the node that it was at", || {
+        nodes.into_iter().filter(|node| has(node)).collect::<Vec<_>>() == ["n3"]
+    });
+    wait_until("all tests hold again", || lab.ctl(&["lab", "test"]).is_ok());
     lab.down();
 }

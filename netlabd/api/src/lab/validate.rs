@@ -76,6 +76,25 @@ impl Faults<'_> {
                 self.add("lab", 0, &field, format!("must be a /{least} or larger"));
             }
         }
+        self.pools();
+    }
+
+    /// Pools of load balancer addresses: any number, apart from each other and from pods.
+    fn pools(&mut self) {
+        let settings = &self.lab.settings;
+        for (at, pool) in settings.load_balancer_pools.iter().enumerate() {
+            let field = format!("loadBalancerPools[{at}]");
+            if pool.trunc() != *pool {
+                self.add("lab", 0, &field, "has host bits".to_owned());
+                self.hint(format!("write `{}`", pool.trunc()));
+            }
+            let earlier = settings.load_balancer_pools[..at].iter().map(|net| ("pool", net));
+            let pods = settings.pod_networks.iter().map(|net| ("pod network", net));
+            let overlaps = |net: &IpNet| net.contains(pool) || pool.contains(net);
+            if let Some((what, other)) = earlier.chain(pods).find(|(_, net)| overlaps(net)) {
+                self.add("lab", 0, &field, format!("overlaps with the {what} `{other}`"));
+            }
+        }
     }
 
     fn networks(&mut self) {

@@ -22,6 +22,9 @@ use crate::sandbox::{RUN_DIR, cgroup_folders, state_dir};
 /// How long the daemon may take to be ready, and pods to be gone, before the run is given up.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Where a daemon says that it is ready.
+const READY: &str = "/run/ready";
+
 /// The command of every pod.
 pub(crate) const COMMAND: &[&str] = &["--", "sleep", "100000"];
 
@@ -45,7 +48,10 @@ impl Cluster {
     pub(crate) fn start(bin_dir: &Path) -> anyhow::Result<Cluster> {
         eprintln!("netlabd from {}", bin_dir.display());
         let state = state_dir()?;
-        let ready = UnixDatagram::bind("/run/ready").context("failed to bind `/run/ready`")?;
+        // A cluster before this one in the same run left its socket.
+        let _ = fs::remove_file(READY);
+        let ready =
+            UnixDatagram::bind(READY).with_context(|| format!("failed to bind `{READY}`"))?;
         ready.set_read_timeout(Some(TIMEOUT))?;
         let daemon = spawn(bin_dir, &state)?;
         let cluster = Cluster { bin_dir: bin_dir.to_owned(), state, daemon, ready };
@@ -77,6 +83,21 @@ impl Cluster {
     /// When it does not end, or does not get ready.
     pub(crate) fn restart(&mut self, signal: Signal) -> anyhow::Result<Duration> {
         self.end(signal)?;
+        let began = Instant::now();
+        self.daemon = spawn(&self.bin_dir, &self.state)?;
+        self.wait_until_ready()?;
+        Ok(began.elapsed())
+    }
+
+    /// The same with a kernel that has no rules of netlab's.
+    ///
+    /// # Errors
+    /// When the daemon does not end, or does not get ready.
+    pub(crate) fn restart_from_nothing(&mut self, signal: Signal) -> anyhow::Result<Duration> {
+        self.end(signal)?;
+        for family in ["ip", "ip6"] {
+            command::run(Command::new("nft").args(["delete", "table", family, "netlab"]))?;
+        }
         let began = Instant::now();
         self.daemon = spawn(&self.bin_dir, &self.state)?;
         self.wait_until_ready()?;
@@ -229,7 +250,7 @@ impl Drop for Cluster {
 fn spawn(bin_dir: &Path, state: &Path) -> anyhow::Result<Child> {
     let log = File::options().create(true).append(true).open(log_file(state))?;
     let mut command = daemon(bin_dir, state);
-    command.env("NOTIFY_SOCKET", "/run/ready").stderr(log);
+    command.env("NOTIFY_SOCKET", READY).stderr(log);
     match command.spawn() {
         Ok(child) => Ok(child),
         Err(error) => bail!("failed to start {command:?}: {error}"),

@@ -4,7 +4,7 @@
 //! ```text
 //!   main ──► sandbox (namespaces of its own) ──► parts ──► Report ──► table, JSON
 //!                                                 │
-//!                     network, run, many, idle, restart, labs
+//!                     network, run, many, idle, restart, labs, services
 //! ```
 //!
 //! A part measures and says nothing about what is good: targets stand beside the measures in
@@ -18,6 +18,7 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use clap::{Parser, ValueEnum};
 
+mod api;
 mod change;
 mod cluster;
 mod cni;
@@ -30,6 +31,7 @@ mod pods;
 mod process;
 mod report;
 mod sandbox;
+mod services;
 mod targets;
 
 use cluster::Cluster;
@@ -60,6 +62,18 @@ struct Cli {
     /// Nodes of the large lab
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(3..=1000))]
     nodes: u16,
+    /// How many services there are, separated by commas; 50000 take some minutes
+    #[arg(
+        long,
+        default_value = "1000,10000",
+        value_delimiter = ',',
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(10..=60_000)
+    )]
+    services: Vec<u32>,
+    /// Changes of one service
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=2000))]
+    changes: u32,
     /// For how long an idle daemon is watched: twice the interval of its full look, or a multiple
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     idle: u64,
@@ -84,6 +98,8 @@ enum Part {
     Idle,
     /// The daemon's restart with many pods
     Restart,
+    /// Many services: all of them, one change, a connection; beside kube-proxy's layouts
+    Services,
     /// `netlabctl lab up` and `lab down`, and what a change costs a cluster of many nodes
     Labs,
 }
@@ -143,6 +159,14 @@ fn measure(cli: &Cli, place: &Place, report: &mut Report) -> anyhow::Result<()> 
     let wants = |part| cli.only.is_empty() || cli.only.contains(&part);
     if wants(Part::Network) {
         network::measure(cli.links, report).context("failed to measure the network of a pod")?;
+    }
+    if wants(Part::Services) {
+        let sizes = services::Sizes {
+            services: cli.services.clone(),
+            rounds: cli.changes,
+            peer_rounds: (cli.changes / 20).max(2),
+        };
+        services::measure(&place.bin_dir, &sizes, report).context("failed to measure services")?;
     }
     if wants(Part::Labs) {
         measure_labs(cli, place, report)?;

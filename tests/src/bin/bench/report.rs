@@ -62,6 +62,8 @@ pub(crate) enum Unit {
     Bytes,
     #[serde(rename = "%")]
     Percent,
+    #[serde(rename = "x")]
+    Factor,
 }
 
 impl Row {
@@ -91,13 +93,26 @@ impl Row {
         Row { measure, how, unit: Unit::Percent, samples: vec![percent], target: None }
     }
 
+    /// Medians of rounds in milliseconds.
+    pub(crate) fn milliseconds(measure: &str, how: &str, samples: &[f64]) -> Row {
+        let (measure, how, samples) = (measure.to_owned(), how.to_owned(), samples.to_vec());
+        Row { measure, how, unit: Unit::Milliseconds, samples, target: None }
+    }
+
+    /// How many times as much as something else.
+    pub(crate) fn factors(measure: &str, how: &str, samples: &[f64]) -> Row {
+        let (measure, how, samples) = (measure.to_owned(), how.to_owned(), samples.to_vec());
+        Row { measure, how, unit: Unit::Factor, samples, target: None }
+    }
+
     /// With an upper bound for the median.
     pub(crate) fn target(mut self, target: f64) -> Row {
         self.target = Some(target);
         self
     }
 
-    fn median(&self) -> f64 {
+    /// The middle one of its samples.
+    pub(crate) fn median(&self) -> f64 {
         quantile(&self.samples, 0.5)
     }
 
@@ -127,6 +142,7 @@ impl fmt::Display for Unit {
             Unit::Megabytes => "MB",
             Unit::Bytes => "B",
             Unit::Percent => "%",
+            Unit::Factor => "x",
         })
     }
 }

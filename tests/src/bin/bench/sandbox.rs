@@ -32,7 +32,7 @@ const STATE: &str = "NETLAB_BENCH_STATE";
 pub(crate) const RUN_DIR: &str = "/run/netlab-bench";
 
 /// The longest that a run may take. SIGALRM ends the worker, and its PID 1 all the rest.
-const LIMIT_SECONDS: u32 = 590;
+const LIMIT_SECONDS: u32 = 1800;
 
 const NONE: Option<&str> = None;
 

@@ -33,3 +33,24 @@ pub(crate) const UNINVOLVED_CPU_MS: f64 = 0.05;
 
 /// Bytes to a node that a change does not concern: less than a packet's headers.
 pub(crate) const UNINVOLVED_BYTES: f64 = 40.0;
+
+/// Ten thousand services of three endpoints each, from nothing: what a daemon's start takes longer.
+pub(crate) const BUILD_S: f64 = 0.25;
+
+/// One change of a service among ten thousand, from the call of the API until the kernel has it.
+pub(crate) const CHANGE_MS: f64 = 2.0;
+
+/// The part of it in nf_tables.
+pub(crate) const CHANGE_RULES_MS: f64 = 0.1;
+
+/// How many times as long a change may take with more services than that.
+pub(crate) const GROWTH: f64 = 1.5;
+
+/// The daemon's resident memory with ten thousand services.
+pub(crate) const SERVICES_RESIDENT_MB: f64 = 120.0;
+
+/// A connection through a service, of one straight to its endpoint.
+pub(crate) const CONNECT_OF_DIRECT: f64 = 1.2;
+
+/// A connection through a service, of one through kube-proxy's nftables layout.
+pub(crate) const CONNECT_OF_KUBE_PROXY: f64 = 1.05;
