@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What must be observed: a case is a client, a target, and who answers it with which source
-//! address. Numbers are rows of kube-proxy's behaviour; see the table at the end of `main.rs`.
+//! address. Numbers are the rows of kube-proxy's behaviour that the table in `main.rs` lists.
 
 use crate::stage::Place;
 use Expect::{Answers, Elsewhere, Refused, Silent};

@@ -212,7 +212,7 @@ impl ProxyMetrics {
         );
         registry.register(
             "sync_proxy_rules_no_local_endpoints_total",
-            "Ports of services that want endpoints of this node and have none",
+            "Ports of services that want endpoints of this node and have them elsewhere only",
             self.no_local_endpoints.clone(),
         );
         let mut counts = |name: &str, help: &str, metric: &Family<FamilyLabel, Counter>| {
@@ -300,7 +300,9 @@ impl ProxyMetrics {
         }
         for (service, plans) in services {
             let mut counts = BTreeMap::new();
-            for plan in plans.iter().filter(|plan| plan.local.is_empty()) {
+            // Without any endpoint clients are refused, which is not the policy's doing.
+            let elsewhere = |plan: &&PortPlan| plan.has_endpoints && plan.local.is_empty();
+            for plan in plans.iter().filter(elsewhere) {
                 let internal = plan.internal_local && plan.cluster_ip.is_some();
                 let external = plan.external_local && plan.is_external();
                 let wanted = [(internal, "internal"), (external, "external")];

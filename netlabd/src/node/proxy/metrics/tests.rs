@@ -148,11 +148,18 @@ fn what_changed_nothing_waits_no_more() {
 #[test]
 fn ports_without_local_endpoints_are_counted_by_policy() {
     let metrics = ProxyMetrics::new(at(0));
-    let plan = |service: &Service| {
+    let elsewhere: EndpointSlice = from_value(json!({
+        "addressType": "IPv4",
+        "endpoints": [{ "addresses": ["10.42.0.66"], "nodeName": "n2" }],
+        "ports": [{ "port": 80 }],
+    }))
+    .unwrap();
+    let plan_with = |service: &Service, endpoints: Endpoints| {
         let name = ("default".to_owned(), service.metadata.name.clone());
         let node = NodeFacts { name: "n1".to_owned(), zone: None };
-        (name, plan_service(service, &Endpoints::default(), &node))
+        (name, plan_service(service, &endpoints, &node))
     };
+    let plan = |service: &Service| plan_with(service, Endpoints::of([&elsewhere]));
     let local = json!({ "internalTrafficPolicy": "Local" });
     let door = json!({
         "type": "NodePort",
@@ -172,9 +179,12 @@ fn ports_without_local_endpoints_are_counted_by_policy() {
     metrics.planned(&BTreeMap::from([(both.keys().next().unwrap().clone(), Vec::new())]), false);
     has(&metrics, &count("internal", 0));
     has(&metrics, &count("external", 1));
-    metrics.planned(&BTreeMap::from([plan(&service("c", local))]), true);
+    metrics.planned(&BTreeMap::from([plan(&service("c", local.clone()))]), true);
     has(&metrics, &count("internal", 1));
     has(&metrics, &count("external", 0));
+    let nowhere = plan_with(&service("c", local), Endpoints::default());
+    metrics.planned(&BTreeMap::from([nowhere]), true);
+    has(&metrics, &count("internal", 0));
 }
 
 #[test]
