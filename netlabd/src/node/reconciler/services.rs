@@ -191,6 +191,8 @@ impl Reconciler {
         self.announced_is_stale = true;
         self.ensure_anchor();
         let plans = self.services.plan();
+        // Many plans leave much memory behind that nobody uses.
+        self.inputs_since_rest += plans.len();
         let Some(rules) = &mut self.rules else { return };
         let written = if is_new {
             rules.set_services(mode, plans).map(|_| ())
