@@ -314,12 +314,13 @@ fn arguments(command: &clap::Command, each: &mut impl FnMut(&clap::Arg)) {
 
 /// Flags that no variable sets: what they select or destroy is of one command, and a variable
 /// would do it to each. `node` of the whole command line is an exception.
-const NOT_FROM_ENVIRONMENT: [&str; 48] = [
+const NOT_FROM_ENVIRONMENT: [&str; 50] = [
     "affinity-timeout",
     "all",
     "all-containers",
     "all-namespaces",
     "annotations",
+    "as",
     "attach",
     "cluster-ip",
     "clusterip",
@@ -354,6 +355,7 @@ const NOT_FROM_ENVIRONMENT: [&str; 48] = [
     "replicas",
     "rm",
     "selector",
+    "service",
     "session-affinity",
     "source-range",
     "stdin",

@@ -210,6 +210,7 @@ impl Line {
                 "namespace" => names(Kind::Namespace),
                 "node" => names(Kind::Node),
                 "lab" => Wanted::Labs,
+                "service" => names(Kind::Service),
                 "for" => self.typed(true),
                 flag => values(root, command, flag),
             };
@@ -223,6 +224,8 @@ impl Line {
             ["exec"] if self.plain.is_empty() => names(Kind::Pod),
             ["pod", "rm"] => names(Kind::Pod),
             ["svc", "rm"] => names(Kind::Service),
+            ["proxy", "show"] if self.current.contains('/') => self.typed(true),
+            ["proxy", "show"] => names(Kind::Service),
             ["port-forward"] if self.plain.is_empty() => self.forwarded(),
             ["expose"] => self.typed(false),
             ["cordon" | "uncordon" | "drain"] | ["node", "cordon" | "uncordon" | "drain"] => {
@@ -235,6 +238,15 @@ impl Line {
             ["node", "partition" | "heal"] => Wanted::Machines,
             ["cp"] if !self.current.contains(['/', ':']) => {
                 Wanted::Names { kind: Kind::Pod, prefix: String::new(), suffix: ":" }
+            }
+            ["get"] if self.plain.is_empty() && !self.current.contains('/') => {
+                match self.typed(false) {
+                    // No object, so that only this verb knows it.
+                    Wanted::Words(words) => {
+                        Wanted::Words(words.into_iter().chain(["flows".to_owned()]).collect())
+                    }
+                    other => other,
+                }
             }
             ["get" | "describe" | "delete" | "wait" | "label" | "annotate" | "edit" | "patch"] => {
                 self.typed(false)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `get`: lists objects.
+//! `get`: lists objects, and the flows of a node.
 
+mod flows;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -20,11 +21,13 @@ use crate::target::{Found, Target};
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// TYPE, TYPE NAME… or TYPE/NAME…; several types with commas
+    /// TYPE, TYPE NAME… or TYPE/NAME…; several types with commas; or `flows`
     #[arg(value_name = "TYPE NAME")]
     words: Vec<String>,
     #[command(flatten)]
     list: ListArgs,
+    #[command(flatten)]
+    flows: flows::FlowArgs,
 }
 
 /// Flags of a list; names of objects may come before them.
@@ -68,11 +71,19 @@ pub(crate) struct ListArgs {
 impl ListArgs {
     /// A list of objects of one type.
     pub(crate) fn of(self, type_word: &str) -> GetArgs {
-        GetArgs { words: vec![type_word.to_owned()], list: self }
+        GetArgs { words: vec![type_word.to_owned()], list: self, flows: flows::FlowArgs::default() }
     }
 }
 
 pub(crate) async fn get(context: &Context, args: GetArgs) -> Result<(), Failure> {
+    if flows::are_meant(&args.words)? {
+        let headers = !args.list.no_headers;
+        return flows::flows(context, &args.flows, &args.list.output, headers).await;
+    }
+    if args.flows.is_given() {
+        return Err(Failure::usage("--service, --protocol and --all are for flows")
+            .with_hint("`netlabctl get flows --service NAME`"));
+    }
     let target = Target::parse(&args.words)?;
     let args = args.list;
     let selectors = Selectors {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `proxy`: which layout of rules carries services.
+//! `proxy`: which layout of rules carries services, and the rules it makes.
+
+mod show;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
@@ -19,6 +21,12 @@ pub(crate) enum ProxyCommand {
     /// are. iptables walks the chains that kube-proxy makes, under their names: to learn from and
     /// to compare with. Clients see no difference, and open connections stay.
     Mode(ModeArgs),
+    /// Show the rules that packets to a service meet, each with what it does
+    ///
+    /// The rules are those of the node that answers (--node chooses one), in the order in which a
+    /// packet meets them, for each address of the service; at the end stands what becomes of the
+    /// addresses in the packet. --as shows the rules of either layout, whichever is in use.
+    Show(show::ShowArgs),
 }
 
 #[derive(Debug, Args)]
@@ -31,7 +39,14 @@ pub(crate) struct ModeArgs {
 }
 
 pub(crate) async fn proxy(context: &Context, command: ProxyCommand) -> Result<(), Failure> {
-    let ProxyCommand::Mode(ModeArgs { mode, settle }) = command;
+    match command {
+        ProxyCommand::Mode(args) => change_mode(context, args).await,
+        ProxyCommand::Show(args) => show::show(context, args).await,
+    }
+}
+
+async fn change_mode(context: &Context, args: ModeArgs) -> Result<(), Failure> {
+    let ModeArgs { mode, settle } = args;
     let settings = context.client.network().await?;
     let before = settings.proxy_mode.unwrap_or_default();
     let Some(mode) = mode else {

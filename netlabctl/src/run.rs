@@ -165,6 +165,12 @@ pub(crate) async fn settle(
         let (ready, programmed) = tokio::join!(ready, programmed);
         let ready = ready?;
         programmed?;
+        // Services lead to the pods from when these are ready, which is later than they were made.
+        let versions = ready.iter().map(|pod| pod.metadata().resource_version.parse());
+        let newest = versions.filter_map(Result::ok).max().unwrap_or(revision);
+        if newest > revision {
+            wait::programmed(context, newest, timeout, &Progress::default()).await?;
+        }
         Ok(ready)
     };
     match progress::wait(&bound, &progress, work).await {

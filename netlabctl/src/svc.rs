@@ -11,19 +11,17 @@ use netlab_api::client::Selectors;
 use netlab_api::endpoint_slice::SERVICE_NAME_LABEL;
 use netlab_api::labels::Selector;
 use netlab_api::pod::{PortRef, Protocol};
+use netlab_api::resource::Kind;
 use netlab_api::service::ServicePort;
 use netlab_api::{EndpointSlice, Pod, Service};
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::target;
 
 /// `TCP`.
 pub(crate) fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-        Protocol::Sctp => "SCTP",
-    }
+    protocol.as_str()
 }
 
 /// The port of `pod` at which connections to `port` of a service end; `None` when the service
@@ -38,6 +36,17 @@ pub(crate) fn target_port(port: &ServicePort, pod: &Pod) -> Option<u16> {
             .iter()
             .find(|own| own.name.as_ref() == Some(name) && own.protocol == port.protocol)
             .map(|own| own.container_port),
+    }
+}
+
+/// The name of a service, given as `web` or `svc/web`.
+pub(crate) fn name_of(word: &str) -> Result<&str, Failure> {
+    let Some((kind, name)) = word.split_once('/') else { return Ok(word) };
+    match target::kind(kind)? {
+        Kind::Service if !name.is_empty() => Ok(name),
+        _ => {
+            Err(Failure::usage(format!("`{word}` is no service")).with_hint("`web`, or `svc/web`"))
+        }
     }
 }
 
@@ -65,4 +74,19 @@ pub(crate) async fn slices(
 pub(crate) async fn pods(context: &Context, service: &Service) -> Result<Vec<Pod>, Failure> {
     let namespace = service.metadata.namespace.as_deref();
     Ok(context.client.list_as::<Pod>(namespace, &Selectors::default()).await?.items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_named_with_its_type_or_without() {
+        for word in ["web", "svc/web", "service/web", "services/web"] {
+            assert_eq!(name_of(word).unwrap(), "web", "{word}");
+        }
+        for word in ["pod/web", "svc/", "nothing/web"] {
+            assert!(name_of(word).is_err(), "{word}");
+        }
+    }
 }

@@ -122,13 +122,15 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     let reconciler = Reconciler::new(machine.clone(), synced)?;
     let mut node = tokio::spawn(reconciler.run(stopped.clone()));
     let here = Arc::new(NodeAccess::new(machine.clone()));
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    machine.proxy.register(&mut metrics.adopted());
     let state = ServerState {
         cluster: seat.cluster,
         control_plane: seat.control.clone().map(|control| control as Arc<dyn ControlPlane>),
         tunnels: seat.tunnels,
         pods: Arc::new(RoutedAccess::new(&name, here, seat.way_to)),
         readiness,
-        metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
+        metrics: Arc::new(metrics),
         group: socket.group,
         limits: Limits::default(),
         nodes: seat.port.as_ref().map(|bound| bound.port.clone()),

@@ -39,6 +39,7 @@ mod metrics;
 mod nodes;
 mod objects;
 mod peer;
+mod proxy;
 mod query;
 mod remote;
 mod router;

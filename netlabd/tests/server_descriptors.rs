@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use netlab_api::proxy::{Flows, ProxyRules};
 use netlab_api::wire::DoctorCheck;
 use netlab_api::{ApiError, Pod, Reason};
 use netlabd::control::Control;
-use netlabd::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess, PodStream};
+use netlabd::control::access::{
+    ExecRequest, ExecSession, FlowsRequest, LogRequest, PodAccess, PodStream, RulesRequest,
+};
 use netlabd::control::config::ClusterConfig;
 use netlabd::server::{Limits, Metrics, Readiness, ServerState, bind_socket, serve};
 use netlabd::store::{Options, SledStore};
@@ -40,6 +43,18 @@ impl PodAccess for NoPods {
 
     async fn doctor(&self) -> Vec<DoctorCheck> {
         Vec::new()
+    }
+
+    async fn proxy_rules(&self, _: RulesRequest) -> Result<ProxyRules, ApiError> {
+        Err(ApiError::new(Reason::NotFound, "there is no kernel here"))
+    }
+
+    async fn flows(&self, _: FlowsRequest) -> Result<Flows, ApiError> {
+        Err(ApiError::new(Reason::NotFound, "there is no kernel here"))
+    }
+
+    fn ailment(&self) -> Option<String> {
+        None
     }
 }
 

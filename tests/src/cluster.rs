@@ -8,8 +8,10 @@
 //!               172.30.1.254    172.30.2.254
 //! ```
 //!
-//! IPv6 is the same with `fd44:0:0:<rack>::<number>`. Node `n1` is the server.
+//! IPv6 is the same with `fd44:0:0:<rack>::<number>`. Node `n1` is the server. Hosts, which are no
+//! part of the cluster, are in rack 1 from number 101 on.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -25,15 +27,25 @@ pub const MTU: u32 = 1500;
 /// Port of the server for nodes.
 const PORT: u16 = 7411;
 
+/// Number of the first host in rack 1.
+const FIRST_HOST: usize = 101;
+
 /// What a cluster is made of.
 #[derive(Debug)]
 pub struct ClusterBuilder {
     name: String,
     racks: Vec<usize>,
+    hosts: Vec<String>,
     config: String,
 }
 
 impl ClusterBuilder {
+    /// Machines outside of the cluster, beside the nodes of rack 1.
+    pub fn hosts(mut self, names: &[&str]) -> ClusterBuilder {
+        self.hosts = names.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
     /// So many nodes in each rack; 3 in one unless said. Names go on from rack to rack.
     pub fn racks(mut self, nodes: &[usize]) -> ClusterBuilder {
         self.racks = nodes.to_vec();
@@ -64,16 +76,17 @@ impl ClusterBuilder {
             plug(&router, &format!("rack{rack}"), &switch, "router", rack, 254);
             for number in 1..=*count {
                 let name = format!("n{}", nodes.len() + 1);
-                let machine = Machine::new(format!("{id}{name}"));
-                plug(&machine, "eth0", &switch, &name, rack, number);
-                machine.ip(&format!("route add default via 172.30.{rack}.254"));
-                machine.ip(&format!("-6 route add default via fd44:0:0:{rack}::fe"));
+                let machine = attach(&id, &switch, &name, rack, number);
                 let lab = Lab::builder(&format!("{}-{name}", self.name));
                 nodes.push(lab.named(&name).config(&self.config).on(machine).build());
             }
             racks.push(switch);
         }
-        let mut cluster = Cluster { nodes, racks, router };
+        let hosts = self.hosts.iter().zip(FIRST_HOST..);
+        let hosts =
+            hosts.map(|(name, number)| (name.clone(), attach(&id, &racks[0], name, 1, number)));
+        let hosts = hosts.collect();
+        let mut cluster = Cluster { nodes, hosts, racks, router };
         cluster.start();
         cluster
     }
@@ -84,6 +97,8 @@ impl ClusterBuilder {
 pub struct Cluster {
     /// The nodes; the first is the server. They go before what joins them.
     nodes: Vec<Lab>,
+    /// Machines outside of it, by name.
+    hosts: BTreeMap<String, Machine>,
     racks: Vec<Machine>,
     /// The router between the racks.
     pub router: Machine,
@@ -92,7 +107,8 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster to be.
     pub fn builder(name: &str) -> ClusterBuilder {
-        ClusterBuilder { name: name.to_owned(), racks: vec![3], config: String::new() }
+        let (name, racks) = (name.to_owned(), vec![3]);
+        ClusterBuilder { name, racks, hosts: Vec::new(), config: String::new() }
     }
 
     #[track_caller]
@@ -141,6 +157,15 @@ impl Cluster {
     #[track_caller]
     pub fn node_mut(&mut self, name: &str) -> &mut Lab {
         self.nodes.iter_mut().find(|node| node.node_name == name).expect("a node of the cluster")
+    }
+
+    /// A host by its name.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[track_caller]
+    pub fn host(&self, name: &str) -> &Machine {
+        self.hosts.get(name).expect("a host beside the cluster")
     }
 
     /// All nodes, the server first.
@@ -235,6 +260,18 @@ impl Cluster {
     pub fn patience() -> Duration {
         Duration::from_secs(15)
     }
+}
+
+/// Makes a machine in a rack, whose default route is the router's.
+#[track_caller]
+fn attach(id: &str, switch: &Machine, name: &str, rack: usize, number: usize) -> Machine {
+    let machine = Machine::new(format!("{id}{name}"));
+    plug(&machine, "eth0", switch, name, rack, number);
+    machine.ip(&format!("route add default via 172.30.{rack}.254"));
+    machine.ip(&format!("-6 route add default via fd44:0:0:{rack}::fe"));
+    // Else one refusal a second is all that a client hears of.
+    machine.exec(&["sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"]).ok();
+    machine
 }
 
 /// Joins a machine to a switch by a cable with an address of the rack.

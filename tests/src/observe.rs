@@ -61,13 +61,19 @@ pub fn route_to(machine: &Machine, address: &str) -> String {
     machine.ip(&format!("{family} route show {address}"))
 }
 
-/// Names of the machine's links that start with `nl`.
+/// What of a link's name says which pod it is for; none of a link that is no pod's.
+pub fn pod_link_id(name: &str) -> Option<&str> {
+    let id = name.strip_prefix("nl")?;
+    (id.len() == 11 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
+}
+
+/// Names of the machine's links that are pods'.
 #[track_caller]
 pub fn pod_links(machine: &Machine) -> Vec<String> {
     let links = ip(machine, "-j link");
     let names =
         items(&links).into_iter().filter_map(|link| Some(link["ifname"].as_str()?.to_owned()));
-    names.filter(|name| name.starts_with("nl")).collect()
+    names.filter(|name| pod_link_id(name).is_some()).collect()
 }
 
 /// All network settings of a machine that are not readings: `net.core`, `net.ipv4`, `net.ipv6`.

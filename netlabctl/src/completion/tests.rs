@@ -39,6 +39,8 @@ fn verbs_types_flags_and_values_are_offered() {
     offers("svc expose web --type ", "NodePort");
     offers("svc expose web --external-traffic-policy ", "Local");
     offers("proxy mode ", "iptables");
+    offers("proxy show --as ", "nftables");
+    offers("get fl", "flows");
     offers("create service ", "nodeport");
     offers("port-forward s", "svc/");
 }
@@ -58,6 +60,9 @@ fn names_come_from_the_daemon() {
     assert_eq!(wanted("wait --for=delete node/"), names(Kind::Node, "node/"));
     assert_eq!(wanted("events --for pod/"), names(Kind::Pod, "pod/"));
     assert_eq!(wanted("svc rm "), names(Kind::Service, ""));
+    assert_eq!(wanted("proxy show "), names(Kind::Service, ""));
+    assert_eq!(wanted("proxy show svc/"), names(Kind::Service, "svc/"));
+    assert_eq!(wanted("get flows --service "), names(Kind::Service, ""));
     assert_eq!(wanted("port-forward "), names(Kind::Pod, ""));
     assert_eq!(wanted("port-forward svc/"), names(Kind::Service, "svc/"));
     assert_eq!(wanted("expose pod "), names(Kind::Pod, ""));

@@ -152,6 +152,11 @@ pub(crate) fn to_value(object: &Object) -> Value {
     serde_json::to_value(object).expect("objects have string keys")
 }
 
+/// What is no object as JSON.
+pub(crate) fn value(answer: &impl serde::Serialize) -> Value {
+    serde_json::to_value(answer).expect("answers have string keys")
+}
+
 /// JSON as kubectl indents it.
 pub(crate) fn json_text(value: &Value) -> String {
     use serde::Serialize;

@@ -36,10 +36,11 @@ pub use self::stream::{LogStream, ViewStream, Watch};
 pub use self::transport::{Dial, Dialing, Io, Transport};
 use crate::exec::EXEC_PROTOCOL;
 use crate::forward::FORWARD_PROTOCOL;
+use crate::proxy::{Flows, ProxyRules};
 use crate::resource::{Kind, ListMeta, Resource};
 use crate::view::{NetworkSettings, NodeReport, ReportAnswer, TUNNEL_PROTOCOL};
 use crate::wire::{ApplyResponse, DeleteResponse, DoctorReport, Programmed, Readiness, Version};
-use crate::{ApiError, List, Object};
+use crate::{ApiError, List, Object, ProxyMode};
 
 /// How much longer than a wait that the server bounds the client itself waits.
 const GRACE_OVER_SERVER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -436,6 +437,44 @@ impl Client {
     /// What the daemon finds when it looks itself over.
     pub async fn doctor(&self) -> Result<DoctorReport, ClientError> {
         self.json(Method::GET, "/v1/doctor", None::<&()>).await
+    }
+
+    /// The rules of the daemon's node for a service, by namespace and name, or those for all; in
+    /// the layout in use unless another is given.
+    pub async fn proxy_rules(
+        &self,
+        service: Option<(&str, &str)>,
+        mode: Option<ProxyMode>,
+    ) -> Result<ProxyRules, ClientError> {
+        let mut query = Query::new(match service {
+            None => "/v1/proxy".to_owned(),
+            Some((namespace, name)) => {
+                let (namespace, name) = (query::escape(namespace), query::escape(name));
+                format!("/v1/proxy/services/{namespace}/{name}")
+            }
+        });
+        if let Some(mode) = mode {
+            query = query.set("as", mode.as_str());
+        }
+        self.json(Method::GET, &query.into_path(), None::<&()>).await
+    }
+
+    /// The flows that the daemon's node tracks: those to services, or to one by namespace and
+    /// name, or all.
+    pub async fn flows(
+        &self,
+        service: Option<(&str, &str)>,
+        protocol: Option<&str>,
+        all: bool,
+    ) -> Result<Flows, ClientError> {
+        let mut query = Query::new("/v1/flows").flag("all", all);
+        if let Some((namespace, name)) = service {
+            query = query.set("service", format!("{namespace}/{name}"));
+        }
+        if let Some(protocol) = protocol {
+            query = query.set("protocol", protocol);
+        }
+        self.json(Method::GET, &query.into_path(), None::<&()>).await
     }
 
     /// Whether the daemon is ready, and what is missing.

@@ -22,6 +22,7 @@ pub mod namespace;
 pub mod node;
 pub mod patch;
 pub mod pod;
+pub mod proxy;
 pub mod proxy_mode;
 pub mod quantity;
 pub mod resource;

@@ -135,6 +135,17 @@ pub enum Protocol {
     Sctp,
 }
 
+impl Protocol {
+    /// `TCP`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+            Protocol::Sctp => "SCTP",
+        }
+    }
+}
+
 /// A port by number or by the name that [`PodSpec::ports`] gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a port number or the name of a port")]

@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use netlab_api::exec::Frame;
+use netlab_api::proxy::{Flows, ProxyRules};
 use netlab_api::wire::DoctorCheck;
-use netlab_api::{ApiError, Pod};
+use netlab_api::{ApiError, Pod, ProxyMode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
@@ -52,6 +53,26 @@ pub trait PodStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> PodStream for T {}
 
+/// Which rules for services to show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RulesRequest {
+    /// In which layout; in that which is in use unless given.
+    pub mode: Option<ProxyMode>,
+    /// Of which service, by namespace and name; without one, those that are there for all.
+    pub service: Option<(String, String)>,
+}
+
+/// Which flows to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FlowsRequest {
+    /// Those to a service, by namespace and name.
+    pub service: Option<(String, String)>,
+    /// Those of an IP protocol.
+    pub protocol: Option<u8>,
+    /// Also those to no service.
+    pub all: bool,
+}
+
 /// The node side of exec and logs. One implementation serves this machine's pods; another will
 /// forward to the node that runs the pod.
 #[async_trait]
@@ -78,4 +99,19 @@ pub trait PodAccess: Send + Sync {
 
     /// What this node finds when it compares its kernel with the objects.
     async fn doctor(&self) -> Vec<DoctorCheck>;
+
+    /// The rules for services that this node has, or would have in another layout.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such service.
+    async fn proxy_rules(&self, request: RulesRequest) -> Result<ProxyRules, ApiError>;
+
+    /// The flows that this node tracks.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such service, `InternalError` when the kernel does not tell.
+    async fn flows(&self, request: FlowsRequest) -> Result<Flows, ApiError>;
+
+    /// What of this node has not worked for so long that somebody should know.
+    fn ailment(&self) -> Option<String>;
 }

@@ -17,13 +17,17 @@ use super::service;
 /// the object.
 const SOURCE_ANNOTATION: &str = "netlab.io/source";
 
-/// What a person may wish of an object: labels, annotations, spec.
+/// What a person may wish of an object: labels, annotations, spec. It can be read as the object
+/// that it is of.
 pub(super) fn wish_of(object: &Object) -> Value {
     let metadata = object.metadata();
-    json!({
-        "metadata": { "labels": metadata.labels, "annotations": metadata.annotations },
-        "spec": spec_of(object),
-    })
+    let mut wish = match object {
+        // Its fields stand beside the metadata.
+        Object::EndpointSlice(_) => spec_of(object),
+        _ => json!({ "spec": spec_of(object) }),
+    };
+    wish["metadata"] = json!({ "labels": metadata.labels, "annotations": metadata.annotations });
+    wish
 }
 
 pub(super) fn spec_of(object: &Object) -> Value {

@@ -3,16 +3,18 @@
 //! connections to them.
 
 mod forward;
+mod proxy;
 
 use std::io;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use netlab_api::exec::Frame;
+use netlab_api::proxy::{Flows, ProxyRules};
 use netlab_api::wire::DoctorCheck;
 use netlab_api::{ApiError, Pod, Reason};
 use tokio::fs::File;
@@ -24,7 +26,9 @@ use super::machine::Machine;
 use super::pod::ContainerState;
 use super::pod::exec::{ExecRequest as Spawn, helper_handle, resize, wait_ready};
 use super::pod::log::{LogError, LogQuery, LogReader};
-use crate::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess, PodStream};
+use crate::control::access::{
+    ExecRequest, ExecSession, FlowsRequest, LogRequest, PodAccess, PodStream, RulesRequest,
+};
 use crate::control::cluster::PodIdentity;
 use crate::error::chain;
 
@@ -191,6 +195,18 @@ impl PodAccess for NodeAccess {
 
     async fn doctor(&self) -> Vec<DoctorCheck> {
         doctor::examine(&self.machine).await
+    }
+
+    async fn proxy_rules(&self, request: RulesRequest) -> Result<ProxyRules, ApiError> {
+        proxy::rules(&self.machine, request).await
+    }
+
+    async fn flows(&self, request: FlowsRequest) -> Result<Flows, ApiError> {
+        proxy::flows(&self.machine, request).await
+    }
+
+    fn ailment(&self) -> Option<String> {
+        self.machine.proxy.stuck(Instant::now())
     }
 }
 

@@ -7,10 +7,10 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlab_api::view::{NodeReport, ViewEvent, ViewSnapshot};
-use netlab_api::{ApiError, Reason};
+use netlab_api::{ApiError, Reason, Time};
 use tokio::sync::mpsc;
 
 use super::machine::Machine;
@@ -79,6 +79,7 @@ async fn follow_once(
             ViewEvent::Changes(changes) => changes.revision,
             ViewEvent::Ping | ViewEvent::Dial { .. } => continue,
         };
+        machine.proxy.received(&event, Instant::now(), Time::now());
         if input.send(Input::View(event)).is_err() {
             return Ok(());
         }

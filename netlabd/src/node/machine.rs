@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use netlab_api::Pod;
 use netlab_api::node::{NodeAddress, NodeAddressKind, NodeInfo, NodeStatus};
 use netlab_api::pod::{Condition, ConditionStatus};
+use netlab_api::{Pod, Time};
 use netlab_link::{Families, Netns, PodLinkId, RouteSocket, mark};
 use nix::unistd::gethostname;
 
@@ -18,6 +18,7 @@ use super::network::{self, Network, NetworkError, NetworkOptions};
 use super::pod::config::BackOff;
 use super::pod::mounts::NodeMounts;
 use super::pod::{Runtime, RuntimeError};
+use super::proxy::metrics::ProxyMetrics;
 use super::queue::ReportQueue;
 use crate::control::cluster::PodIdentity;
 use crate::control::config::ClusterConfig;
@@ -102,6 +103,8 @@ pub struct Machine {
     pub mtu: u32,
     /// Which mounts pods share with the node.
     pub mounts: NodeMounts,
+    /// How the programming of services goes.
+    pub proxy: ProxyMetrics,
     network: Mutex<Network>,
 }
 
@@ -139,7 +142,19 @@ impl Machine {
         let reports = Arc::default();
         let network = Mutex::new(network);
         let mounts = NodeMounts::default();
-        Ok(Machine { options, netns, cluster, runtime, hosts, reports, mtu, mounts, network })
+        let proxy = ProxyMetrics::new(Time::now());
+        Ok(Machine {
+            options,
+            netns,
+            cluster,
+            runtime,
+            hosts,
+            reports,
+            mtu,
+            mounts,
+            proxy,
+            network,
+        })
     }
 
     /// The node's links, for one short blocking call at a time.

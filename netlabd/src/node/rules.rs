@@ -13,7 +13,7 @@ use netlab_api::ProxyMode;
 use netlab_link::mark;
 use netlab_nft::conntrack::{Conntrack, ConntrackError, Filter};
 use netlab_nft::{
-    Error, Protocol, Socket, Step, Transaction, antispoof, diff, masquerade, observe,
+    Error, Family, Protocol, Socket, Step, Transaction, antispoof, diff, masquerade, observe,
     observe_with_elements, teardown,
 };
 use nix::errno::Errno;
@@ -50,15 +50,18 @@ pub enum RulesError {
     Flows(#[from] ConntrackError),
 }
 
+/// How many flows were deleted.
+pub type DeletedFlows = BTreeMap<Family, usize>;
+
 /// What a change of services took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Programmed {
     /// Whether everything was compared, or only the change was written.
     pub full: bool,
     /// How long it took.
     pub took: Duration,
-    /// Flows of UDP that went, for they led to nobody.
-    pub deleted_flows: usize,
+    /// How many flows of UDP went, for they led to nobody.
+    pub deleted_flows: DeletedFlows,
 }
 
 /// What of the cluster's configuration the rules depend on.
@@ -145,7 +148,8 @@ impl Rules {
         Transaction { steps: steps.collect() }
     }
 
-    /// Takes in all services there are, in the layout that holds.
+    /// Takes in all services there are, in the layout that holds. Answers what was written, as
+    /// `nft` would.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -153,15 +157,15 @@ impl Rules {
         &mut self,
         mode: ProxyMode,
         services: BTreeMap<ServiceName, Vec<PortPlan>>,
-    ) -> Result<Option<String>, RulesError> {
+    ) -> Result<(Option<String>, DeletedFlows), RulesError> {
         self.services = Desired::of(mode, self.services.config().clone(), services);
         self.knows_services = true;
         let difference = self.ensure()?;
         // Endpoints may have gone while nobody looked.
         let mut stale = Stale::default();
         stale.is_now(self.services.ports());
-        self.forget(&stale)?;
-        Ok(difference)
+        let deleted = self.forget(&stale)?;
+        Ok((difference, deleted))
     }
 
     /// What the kernel lacks or has too much for these services, as `nft` would put it right.
@@ -248,14 +252,15 @@ impl Rules {
     }
 
     /// Has the kernel forget stale flows; answers how many there were.
-    fn forget(&mut self, stale: &Stale) -> Result<usize, RulesError> {
+    fn forget(&mut self, stale: &Stale) -> Result<DeletedFlows, RulesError> {
+        let mut deleted = DeletedFlows::new();
         if stale.is_empty() {
-            return Ok(0);
+            return Ok(deleted);
         }
         let own = own_addresses();
         let is_local = |address: IpAddr| own.contains(&address);
-        let mut flows = Vec::new();
         for family in stale.families() {
+            let mut flows = Vec::new();
             let filter =
                 Filter { family: Some(family), protocol: Some(stale::UDP), translated: false };
             self.conntrack.list(&filter, |flow| {
@@ -263,9 +268,10 @@ impl Rules {
                     flows.push(flow);
                 }
             })?;
+            self.conntrack.delete(&flows)?;
+            deleted.insert(family, flows.len());
         }
-        self.conntrack.delete(&flows)?;
-        Ok(flows.len())
+        Ok(deleted)
     }
 
     fn write(&mut self, transaction: &Transaction) -> Result<(), Error> {

@@ -7,12 +7,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use netlab_api::client::{Client, Dial, ExecOptions, LogOptions, Transport};
 use netlab_api::exec::Frame;
+use netlab_api::proxy::{Flows, ProxyRules};
 use netlab_api::wire::DoctorCheck;
 use netlab_api::{ApiError, Pod};
 use tokio::sync::mpsc;
 
 use super::failed;
-use crate::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess, PodStream};
+use crate::control::access::{
+    ExecRequest, ExecSession, FlowsRequest, LogRequest, PodAccess, PodStream, RulesRequest,
+};
 
 /// Frames and pieces in flight in each direction.
 const FRAMES: usize = 16;
@@ -117,5 +120,17 @@ impl PodAccess for RoutedAccess {
 
     async fn doctor(&self) -> Vec<DoctorCheck> {
         self.here.doctor().await
+    }
+
+    async fn proxy_rules(&self, request: RulesRequest) -> Result<ProxyRules, ApiError> {
+        self.here.proxy_rules(request).await
+    }
+
+    async fn flows(&self, request: FlowsRequest) -> Result<Flows, ApiError> {
+        self.here.flows(request).await
+    }
+
+    fn ailment(&self) -> Option<String> {
+        self.here.ailment()
     }
 }

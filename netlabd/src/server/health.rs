@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What says whether the daemon lives, works and is ready, and what it knows of itself.
 //!
-//! `/livez`: the process answers. `/healthz`: the store answers too. `/readyz`: every part of the
+//! `/livez`: the process answers. `/healthz`: the store answers too, and what the node was told of
+//! services is in its kernel. `/readyz`: every part of the
 //! daemon has opened its gate, and those that have not are named.
 
 use std::sync::Arc;
@@ -97,7 +98,12 @@ pub(super) async fn livez() -> Response {
 /// `GET /healthz`.
 pub(super) async fn healthz(State(app): State<App>) -> Result<Response, Failure> {
     app.state.cluster.revision().await?;
-    Ok(text("ok\n"))
+    match app.state.pods.ailment() {
+        None => Ok(text("ok\n")),
+        Some(ailment) => Err(ApiError::new(Reason::ServiceUnavailable, ailment)
+            .with_hint("`netlabctl events` and netlabd's log say more")
+            .into()),
+    }
 }
 
 /// `GET /readyz`.

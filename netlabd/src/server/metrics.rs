@@ -17,10 +17,12 @@ use prometheus_client::registry::Registry;
 
 use crate::store::Revision;
 
-/// The daemon's metrics, all with the prefix `netlab_`.
+/// The daemon's metrics, with the prefix `netlab_`, and those that have a name elsewhere.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
+    /// Those under names that others gave.
+    adopted: Mutex<Registry>,
     requests: Family<RequestLabels, Counter>,
     latency: Family<PathLabels, Histogram, fn() -> Histogram>,
     revision: Gauge,
@@ -51,6 +53,7 @@ impl Metrics {
         let latency: fn() -> Histogram = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         let metrics = Metrics {
             registry: Mutex::new(Registry::with_prefix("netlab")),
+            adopted: Mutex::default(),
             requests: Family::default(),
             latency: Family::new_with_constructor(latency),
             revision: Gauge::default(),
@@ -104,6 +107,11 @@ impl Metrics {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same for metrics under names that others gave, without our prefix.
+    pub fn adopted(&self) -> MutexGuard<'_, Registry> {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn observe(&self, method: &Method, path: &str, code: u16, took: Duration) {
         let method = label(method);
         let path = path.to_owned();
@@ -116,7 +124,9 @@ impl Metrics {
     pub(super) fn encode(&self, revision: Revision) -> Result<Response, fmt::Error> {
         self.revision.set(i64::try_from(revision.0).unwrap_or(i64::MAX));
         let mut out = String::new();
-        text::encode(&mut out, &self.registry())?;
+        text::encode_registry(&mut out, &self.registry())?;
+        text::encode_registry(&mut out, &self.adopted())?;
+        text::encode_eof(&mut out)?;
         let openmetrics =
             HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         Ok(([(header::CONTENT_TYPE, openmetrics)], out).into_response())

@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::answer::{Answer, Failure, panic_response};
-use super::{ServerState, exec, forward, health, log, nodes, objects, token};
+use super::{ServerState, exec, forward, health, log, nodes, objects, proxy, token};
 
 /// What every handler has at hand.
 #[derive(Clone)]
@@ -99,7 +99,10 @@ pub(super) fn router(app: App) -> Router {
 fn routes() -> ApiRouter<App> {
     let router = ApiRouter::new()
         .api_route("/livez", get_with(health::livez, |op| plain(op, "Whether the process lives")))
-        .api_route("/healthz", get_with(health::healthz, |op| plain(op, "Whether the store works")))
+        .api_route(
+            "/healthz",
+            get_with(health::healthz, |op| plain(op, "Whether the daemon works")),
+        )
         .api_route(
             "/readyz",
             get_with(health::readyz, |op| {
@@ -115,6 +118,15 @@ fn routes() -> ApiRouter<App> {
             "/v1/programmed",
             get_with(health::programmed, summary("Wait until kernels reflect a revision")),
         )
+        .api_route(
+            "/v1/proxy",
+            get_with(proxy::base, summary("The rules of this node for all services")),
+        )
+        .api_route(
+            "/v1/proxy/services/{namespace}/{name}",
+            get_with(proxy::service, summary("The rules of this node for a service")),
+        )
+        .api_route("/v1/flows", get_with(proxy::flows, summary("The flows that this node tracks")))
         .api_route("/v1/apply", post_with(objects::apply, summary("Apply objects, all or none")))
         .api_route(
             "/v1/network",

@@ -13,8 +13,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use netlab_api::exec::Frame;
+use netlab_api::proxy::{Flows, ProxyRules};
 use netlab_api::wire::DoctorCheck;
-use netlab_api::{ApiError, Pod, Reason};
+use netlab_api::{ApiError, Pod, ProxyMode, Reason};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,7 +25,9 @@ use tokio::task::JoinHandle;
 
 use super::{Limits, Metrics, Readiness, ServerState, serve};
 use crate::control::Control;
-use crate::control::access::{ExecRequest, ExecSession, LogRequest, PodAccess, PodStream};
+use crate::control::access::{
+    ExecRequest, ExecSession, FlowsRequest, LogRequest, PodAccess, PodStream, RulesRequest,
+};
 use crate::control::config::ClusterConfig;
 use crate::store::{HistoryLimits, Options, SledStore};
 
@@ -34,6 +37,7 @@ mod hostile;
 mod objects;
 mod openapi;
 mod peers;
+mod proxy;
 mod services;
 mod sessions;
 mod sockets;
@@ -249,6 +253,10 @@ struct PlayedPods {
     /// What was asked for.
     requests: std::sync::Mutex<Vec<ExecRequest>>,
     logs: std::sync::Mutex<Vec<LogRequest>>,
+    rules: std::sync::Mutex<Vec<RulesRequest>>,
+    flows: std::sync::Mutex<Vec<FlowsRequest>>,
+    /// What is wrong with the node.
+    ailment: std::sync::Mutex<Option<String>>,
 }
 
 #[async_trait]
@@ -335,6 +343,29 @@ impl PodAccess for PlayedPods {
 
     async fn doctor(&self) -> Vec<DoctorCheck> {
         panic!("the doctor is ill")
+    }
+
+    async fn proxy_rules(&self, request: RulesRequest) -> Result<ProxyRules, ApiError> {
+        self.rules.lock().expect("no panic").push(request.clone());
+        Ok(ProxyRules {
+            node: "n1".to_owned(),
+            mode: request.mode.unwrap_or_default(),
+            mode_in_use: ProxyMode::Nftables,
+            service: request.service.map(|(namespace, name)| format!("{namespace}/{name}")),
+            notes: Vec::new(),
+            fronts: Vec::new(),
+            base: Vec::new(),
+            services: Vec::new(),
+        })
+    }
+
+    async fn flows(&self, request: FlowsRequest) -> Result<Flows, ApiError> {
+        self.flows.lock().expect("no panic").push(request);
+        Ok(Flows { node: "n1".to_owned(), flows: Vec::new(), left_out: 0 })
+    }
+
+    fn ailment(&self) -> Option<String> {
+        self.ailment.lock().expect("no panic").clone()
     }
 }
 

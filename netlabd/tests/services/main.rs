@@ -120,7 +120,7 @@ fn a_daemon_that_starts_again_touches_nothing_that_is_right() {
         let mut second = Rules::open(&config()).unwrap();
         assert_eq!(second.ensure().unwrap(), None, "before the services are known");
         assert_eq!(text(), before);
-        assert_eq!(second.set_services(ProxyMode::Nftables, services).unwrap(), None);
+        assert_eq!(second.set_services(ProxyMode::Nftables, services).unwrap().0, None);
         assert_eq!(text(), before);
     });
 }

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use netlab_tests::observe::pod_link_id;
 use serde_json::Value;
 
 use crate::daemon::{Lab, mounts, processes, wait_for};
@@ -132,7 +133,7 @@ impl Lab {
         let links: BTreeSet<String> = self
             .ip(&["-j", "link"])?
             .iter()
-            .filter_map(|link| Some(link["ifname"].as_str()?.strip_prefix("nl")?.to_owned()))
+            .filter_map(|link| Some(pod_link_id(link["ifname"].as_str()?)?.to_owned()))
             .collect();
         equal("links and pins", &links, &pins)?;
         let spare = pins.iter().filter(|id| !recorded.contains_key(*id)).count();

@@ -187,7 +187,10 @@ fn audit(cluster: &Cluster, promises: &Promises) -> Result<Vec<Value>, String> {
             return Err(format!("{}: {folders} folders, pods {here:?}", node.node_name));
         }
         let routes = node.node.ip("-4 route show proto 110");
-        let own = routes.lines().filter(|line| line.contains("dev nl") && !line.contains("nlvx"));
+        let own = routes.lines().filter(|line| {
+            let mut words = line.split(' ').skip_while(|word| *word != "dev");
+            words.nth(1).is_some_and(|link| observe::pod_link_id(link).is_some())
+        });
         if own.count() != here.len() {
             return Err(format!("{}: pods {here:?}, routes\n{routes}", node.node_name));
         }

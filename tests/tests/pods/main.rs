@@ -11,4 +11,5 @@ mod network;
 mod probes;
 mod process;
 mod scale;
+mod shown;
 mod termination;

@@ -85,6 +85,12 @@ impl Flow {
         self.status & ASSURED != 0
     }
 
+    /// The name of its IP protocol, as `tcp`.
+    #[must_use]
+    pub fn protocol_name(&self) -> &'static str {
+        protocol_name(self.protocol)
+    }
+
     /// An answer was seen.
     #[must_use]
     pub fn is_replied(&self) -> bool {

@@ -155,6 +155,26 @@ fn a_field_that_an_apply_no_longer_names_returns_to_its_default() {
 }
 
 #[test]
+fn an_endpoint_slice_is_applied_again_as_any_other_object() {
+    run(async {
+        let lab = Lab::new().await;
+        let slice = |address: &str| {
+            object(json!({
+                "kind": "EndpointSlice", "metadata": { "name": "web-1" }, "addressType": "IPv4",
+                "endpoints": [{ "addresses": [address] }], "ports": [{ "port": 80 }],
+            }))
+        };
+        assert_eq!(lab.apply_one(slice("192.0.2.20")).await, ApplyResult::Created);
+        assert_eq!(lab.apply_one(slice("192.0.2.20")).await, ApplyResult::Unchanged);
+        assert_eq!(lab.apply_one(slice("192.0.2.21")).await, ApplyResult::Configured);
+        let kept = lab.all(Kind::EndpointSlice).await.remove(0);
+        let Object::EndpointSlice(kept) = kept else { panic!("a slice, not {kept:?}") };
+        assert_eq!(kept.endpoints[0].addresses, ["192.0.2.21"]);
+        assert_eq!(kept.metadata.generation, 2);
+    });
+}
+
+#[test]
 fn a_manifest_that_moved_is_no_change_but_is_remembered() {
     run(async {
         let lab = Lab::new().await;

@@ -48,7 +48,6 @@ pub fn pod_status(pod: &Pod, facts: &Facts) -> PodStatus {
         runtime.and_then(|r| r.last_state.as_ref()).map(container_state).unwrap_or_default();
     let phase = phase(policy, &state, &last_state);
     let is_running = state.running.is_some();
-    let is_terminating = pod.metadata.deletion_timestamp.is_some();
     let (ready, why) = readiness(pod, facts, &state, phase);
     let network_ready = facts.network.is_some();
     let mut conditions = vec![condition(
@@ -56,7 +55,7 @@ pub fn pod_status(pod: &Pod, facts: &Facts) -> PodStatus {
         network_ready,
         facts.failure.as_ref().filter(|_| !network_ready).cloned(),
     )];
-    conditions.push(condition(READY, ready && !is_terminating, why));
+    conditions.push(condition(READY, ready, why));
     let ended_badly = (phase == PodPhase::Failed).then(|| state.terminated.clone()).flatten();
     PodStatus {
         phase,
@@ -97,7 +96,8 @@ fn phase(policy: RestartPolicy, state: &ContainerState, last: &ContainerState) -
     if state.running.is_some() || !last.is_empty() { PodPhase::Running } else { PodPhase::Pending }
 }
 
-/// Whether a pod is ready, and if not, why: one word and a sentence.
+/// Whether a pod is ready, and if not, why: one word and a sentence. One that is being deleted may
+/// be: until its command ends it serves those for whom there is nobody else.
 fn readiness(
     pod: &Pod,
     facts: &Facts,
@@ -105,9 +105,6 @@ fn readiness(
     phase: PodPhase,
 ) -> (bool, Option<(String, String)>) {
     let not = |reason: &str, message: String| (false, Some((reason.to_owned(), message)));
-    if pod.metadata.deletion_timestamp.is_some() {
-        return not("Terminating", "the pod is being deleted".to_owned());
-    }
     match phase {
         PodPhase::Succeeded => return not("PodCompleted", String::new()),
         PodPhase::Failed => return not("PodFailed", String::new()),

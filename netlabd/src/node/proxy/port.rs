@@ -53,6 +53,8 @@ pub struct PortPlan {
     pub cluster_ip: Option<IpAddr>,
     /// Addresses for clients outside: external IPs, and load balancers' that nodes answer for.
     pub external_ips: Vec<IpAddr>,
+    /// Those of them that are the load balancer's.
+    pub balancer_ips: Vec<IpAddr>,
     /// Those of them to which [`PortPlan::source_ranges`] applies.
     pub guarded_ips: Vec<IpAddr>,
     /// Networks whose clients may use the guarded addresses; none when all may.
@@ -157,6 +159,7 @@ fn plan_port(
         id,
         port: port.port,
         cluster_ip,
+        balancer_ips: guarded_ips.clone(),
         guarded_ips: if source_ranges.is_some() { guarded_ips } else { Vec::new() },
         external_ips,
         source_ranges,

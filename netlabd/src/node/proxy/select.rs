@@ -117,17 +117,17 @@ impl Endpoints {
         ready.filter_map(|facts| facts.node.as_deref()).collect()
     }
 
-    /// How many ready endpoints are on `node`, over all ports: each address once.
+    /// How many ready endpoints are on `node`, over all ports: each address once. A pod has one of
+    /// each family and counts once, so it is the family that has more.
     pub fn count_ready_on(&self, node: &str) -> usize {
         let here = self
             .ports
             .values()
             .flatten()
             .filter(|(_, facts)| facts.ready && facts.node.as_deref() == Some(node));
-        let mut addresses: Vec<IpAddr> = here.map(|(at, _)| at.ip()).collect();
-        addresses.sort();
-        addresses.dedup();
-        addresses.len()
+        let addresses: BTreeSet<IpAddr> = here.map(|(at, _)| at.ip()).collect();
+        let of_ipv4 = addresses.iter().filter(|address| address.is_ipv4()).count();
+        of_ipv4.max(addresses.len() - of_ipv4)
     }
 }
 

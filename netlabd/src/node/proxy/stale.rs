@@ -102,6 +102,7 @@ mod tests {
             port: 53,
             cluster_ip: Some([10, 43, 0, 7].into()),
             external_ips: Vec::new(),
+            balancer_ips: Vec::new(),
             guarded_ips: Vec::new(),
             source_ranges: None,
             node_port: Some(30_053),

@@ -22,7 +22,8 @@ pub struct Services {
     /// Names of a service's slices.
     by_service: BTreeMap<ServiceName, BTreeSet<String>>,
     dirty: BTreeSet<ServiceName>,
-    /// Addresses of load balancers, which somebody must announce.
+    /// Services of type `LoadBalancer`, and their addresses that somebody must announce. One whose
+    /// load balancer is elsewhere has none.
     balancers: BTreeMap<ServiceName, Vec<IpAddr>>,
 }
 
@@ -56,17 +57,12 @@ impl Services {
     pub fn put(&mut self, service: Service) {
         let name = name_of(&service.metadata);
         self.dirty.insert(name.clone());
-        let addresses: Vec<IpAddr> = match service.spec.kind {
-            ServiceType::LoadBalancer => {
-                let ingress = service.status.load_balancer.ingress.iter();
-                ingress.filter(|it| it.ip_mode == IpMode::Vip).map(|it| it.ip).collect()
-            }
-            _ => Vec::new(),
-        };
-        if addresses.is_empty() {
-            self.balancers.remove(&name);
+        if service.spec.kind == ServiceType::LoadBalancer {
+            let ingress = service.status.load_balancer.ingress.iter();
+            let vips = ingress.filter(|it| it.ip_mode == IpMode::Vip).map(|it| it.ip).collect();
+            self.balancers.insert(name.clone(), vips);
         } else {
-            self.balancers.insert(name.clone(), addresses);
+            self.balancers.remove(&name);
         }
         self.services.insert(name, service);
     }

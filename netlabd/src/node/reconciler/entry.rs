@@ -10,6 +10,7 @@ use netlab_api::{Pod, Time};
 use netlab_link::PodLink;
 use tokio::task::AbortHandle;
 
+use super::probes::ProbeKind;
 use super::{addresses_of, identity};
 use crate::control::cluster::PodIdentity;
 use crate::node::network::apply::Wanted;
@@ -61,7 +62,7 @@ pub(super) struct Entry {
     /// Failures in a row, and when to try again.
     failures: u32,
     rest_until: Option<Instant>,
-    probes: Vec<AbortHandle>,
+    probes: Vec<(ProbeKind, AbortHandle)>,
     /// Start of the command that the probes belong to.
     pub(super) probed_start: Option<jiff::Timestamp>,
 }
@@ -184,12 +185,20 @@ impl Entry {
         self.facts.failure = None;
     }
 
-    pub(super) fn add_probe(&mut self, probe: AbortHandle) {
-        self.probes.push(probe);
+    pub(super) fn add_probe(&mut self, kind: ProbeKind, probe: AbortHandle) {
+        self.probes.push((kind, probe));
     }
 
     pub(super) fn stop_probes(&mut self) {
-        for probe in self.probes.drain(..) {
+        for (_, probe) in self.probes.drain(..) {
+            probe.abort();
+        }
+    }
+
+    /// Lets the command fail its liveness probe: it is to end anyway.
+    pub(super) fn stop_liveness(&mut self) {
+        let of = |(kind, _): &mut (ProbeKind, AbortHandle)| *kind == ProbeKind::Liveness;
+        for (_, probe) in self.probes.extract_if(.., of) {
             probe.abort();
         }
     }

@@ -38,11 +38,12 @@ pub(crate) struct ProbeResult {
 }
 
 impl Reconciler {
-    /// Starts a pod's probes with its command, and stops them with it.
+    /// Starts a pod's probes with its command, and stops them with it. A command that is to end may
+    /// be ready until it does, and needs no restart.
     pub(super) fn renew_probes(&mut self, uid: &str, status: &RuntimeStatus) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
         let start = match &status.state {
-            ContainerState::Running { started_at } if !entry.terminating => Some(*started_at),
+            ContainerState::Running { started_at } => Some(*started_at),
             _ => None,
         };
         if entry.probed_start == start {
@@ -66,6 +67,9 @@ impl Reconciler {
         let mut started = Vec::new();
         for (kind, probe) in probes {
             let Some(probe) = probe else { continue };
+            if kind == ProbeKind::Liveness && entry.terminating {
+                continue;
+            }
             let (input, uid) = (self.input.clone(), uid.to_owned());
             let tell = move |verdict| {
                 // The loop ends only with the daemon.
@@ -83,9 +87,9 @@ impl Reconciler {
                 holds: kind == ProbeKind::Liveness,
                 is_eager: kind == ProbeKind::Readiness,
             };
-            started.push(tokio::spawn(prober.run(tell)).abort_handle());
+            started.push((kind, tokio::spawn(prober.run(tell)).abort_handle()));
         }
-        started.into_iter().for_each(|probe| entry.add_probe(probe));
+        started.into_iter().for_each(|(kind, probe)| entry.add_probe(kind, probe));
     }
 
     pub(super) fn take_probe(&mut self, result: ProbeResult) {

@@ -2,11 +2,12 @@
 //! Keeps the rules for services as the cluster's services and endpoints ask for.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use netlab_api::event::EventKind;
-use netlab_api::{EndpointSlice, ProxyMode, Service};
+use netlab_api::service::IpMode;
+use netlab_api::{EndpointSlice, ProxyMode, Service, Time};
 
 use super::drift::FORWARDING_JOURNAL;
 use super::{Input, Reconciler};
@@ -14,6 +15,7 @@ use crate::error::chain;
 use crate::node::proxy::anchor::{Anchor, AnchorWish};
 use crate::node::proxy::announce::Announcer;
 use crate::node::proxy::health::{HealthFacts, HealthPorts};
+use crate::node::proxy::metrics::Sync;
 use crate::node::proxy::port::NodeFacts;
 
 /// How long to rest after the kernel refused rules.
@@ -52,7 +54,10 @@ impl Reconciler {
                 .iter()
                 .any(|it| it.addr().is_ipv4() == network.addr().is_ipv4())
         };
-        let networks = services.networks.iter().chain(&services.load_balancer_pools);
+        // Packets to a load balancer that is elsewhere go there.
+        let is_here = services.load_balancer_ip_mode == IpMode::Vip;
+        let pools = services.load_balancer_pools.iter().filter(|_| is_here);
+        let networks = services.networks.iter().chain(pools);
         let wish =
             AnchorWish { networks: networks.filter(has_family).copied().collect(), mtu: self.mtu };
         let anchor = match &mut self.anchor {
@@ -185,6 +190,9 @@ impl Reconciler {
         let is_new = std::mem::take(&mut self.services_are_new);
         let switches = in_use != mode;
         if !is_new && !switches && !self.services.is_dirty() && !self.retry_services {
+            if self.services_failure.is_none() {
+                self.machine.proxy.settled(self.seen.0);
+            }
             return;
         }
         self.retry_services = false;
@@ -194,14 +202,25 @@ impl Reconciler {
         // Many plans leave much memory behind that nobody uses.
         self.inputs_since_rest += plans.len();
         let Some(rules) = &mut self.rules else { return };
+        let proxy = &self.machine.proxy;
+        proxy.planned(&plans, is_new);
+        let began = Instant::now();
         let written = if is_new {
-            rules.set_services(mode, plans).map(|_| ())
+            rules.set_services(mode, plans).map(|(_, deleted)| (true, deleted))
         } else {
-            let changed = rules.change_services(plans).map(|_| ());
-            if switches { rules.set_mode(mode).map(|_| ()) } else { changed }
+            let changed = rules.change_services(plans).map(|it| (it.full, it.deleted_flows));
+            if switches { rules.set_mode(mode).and(changed) } else { changed }
         };
+        let families: Vec<_> = rules.services().config().families().collect();
         match written {
-            Ok(()) => {
+            Ok((full, flows)) => {
+                let now = Instant::now();
+                let revision = self.seen.0;
+                let sync = Sync { revision, families, took: now - began, full };
+                proxy.programmed(&sync, now, Time::now());
+                flows
+                    .iter()
+                    .for_each(|(family, count)| proxy.deleted_flows(*family, *count as u64));
                 if self.services_failure.take().is_some() {
                     self.retell = true;
                     tracing::info!("the rules for services are programmed again");
@@ -209,6 +228,7 @@ impl Reconciler {
             }
             Err(error) => {
                 let message = chain(&error);
+                proxy.failed(&families, &message);
                 tracing::error!(error = %message, "the rules for services are not programmed");
                 if self.services_failure.as_ref() != Some(&message) {
                     let text = format!("The rules for services are not programmed: {message}");

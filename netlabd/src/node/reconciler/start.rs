@@ -150,7 +150,7 @@ impl Reconciler {
         };
         if first {
             let message = format!("Stopping pod {}", metadata.name);
-            entry.stop_probes();
+            entry.stop_liveness();
             self.machine.pod_event(&entry.pod, EventKind::Normal, "Killing", message);
         }
         if let Err(error) = done {

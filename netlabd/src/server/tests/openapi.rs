@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::*;
 
 /// The routes of `docs/api.md`.
-const ROUTES: [(&str, &str); 33] = [
+const ROUTES: [(&str, &str); 36] = [
     ("/livez", "get"),
     ("/healthz", "get"),
     ("/readyz", "get"),
@@ -15,6 +15,9 @@ const ROUTES: [(&str, &str); 33] = [
     ("/v1/version", "get"),
     ("/v1/doctor", "get"),
     ("/v1/programmed", "get"),
+    ("/v1/proxy", "get"),
+    ("/v1/proxy/services/{namespace}/{name}", "get"),
+    ("/v1/flows", "get"),
     ("/v1/apply", "post"),
     ("/v1/network", "get put"),
     ("/v1/tokens", "get post"),

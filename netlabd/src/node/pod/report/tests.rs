@@ -48,6 +48,14 @@ fn a_running_pod_without_probe_is_ready() {
 }
 
 #[test]
+fn a_pod_that_is_being_deleted_is_ready_until_its_command_ends() {
+    let mut pod = pod(RestartPolicy::Always);
+    pod.metadata.deletion_timestamp = Some(at(5).into());
+    assert!(is_ready(&pod_status(&pod, &facts(Some(running())))));
+    assert!(!is_ready(&pod_status(&pod, &facts(Some(ended(0))))));
+}
+
+#[test]
 fn a_readiness_probe_decides_and_gives_its_reason() {
     let mut pod = pod(RestartPolicy::Always);
     pod.spec.readiness_probe = Some(Probe::default());

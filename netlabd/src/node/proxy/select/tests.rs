@@ -117,3 +117,19 @@ fn an_endpoint_in_two_slices_is_there_once_and_as_the_better_of_them() {
         assert_eq!(all.count_ready_on("n1"), 1);
     }
 }
+
+#[test]
+fn a_pod_with_addresses_of_both_families_counts_once() {
+    let slice = |address_type, text: &str| EndpointSlice {
+        address_type,
+        endpoints: vec![endpoint(text)],
+        ports: vec![EndpointPort { port: Some(80), ..EndpointPort::default() }],
+        ..EndpointSlice::default()
+    };
+    let slices = [
+        slice(AddressType::IPv4, "10.42.0.1@n1 ready"),
+        slice(AddressType::IPv6, "fd42::1@n1 ready"),
+    ];
+    let all = Endpoints::of(&slices);
+    assert_eq!((all.count_ready_on("n1"), all.count_ready_on("n2")), (1, 0));
+}
