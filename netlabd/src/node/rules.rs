@@ -158,9 +158,7 @@ impl Rules {
         mode: ProxyMode,
         services: BTreeMap<ServiceName, Vec<PortPlan>>,
     ) -> Result<(Option<String>, DeletedFlows), RulesError> {
-        let mut desired = Desired::new(mode, self.services.config().clone());
-        desired.replace(services);
-        self.services = desired;
+        self.services = Desired::of(mode, self.services.config().clone(), services);
         self.knows_services = true;
         let difference = self.ensure()?;
         // Endpoints may have gone while nobody looked.
@@ -180,9 +178,7 @@ impl Rules {
         mode: ProxyMode,
         services: BTreeMap<ServiceName, Vec<PortPlan>>,
     ) -> Result<Vec<String>, RulesError> {
-        let mut desired = Desired::new(mode, self.services.config().clone());
-        desired.replace(services);
-        self.services = desired;
+        self.services = Desired::of(mode, self.services.config().clone(), services);
         let observed = observe_with_elements(&mut self.socket, |_| true)?;
         let difference = diff(&self.desired(), &observed);
         Ok(summary(&difference).lines().map(|line| format!("to be done: {line}")).collect())

@@ -49,6 +49,22 @@ impl Desired {
         desired
     }
 
+    /// All services there are. What differs from nothing is everything, so nobody is told: piece by
+    /// piece it would take as long again as the rest.
+    pub fn of(
+        mode: ProxyMode,
+        config: BaseConfig,
+        services: BTreeMap<ServiceName, Vec<PortPlan>>,
+    ) -> Desired {
+        let mut desired = Desired::new(mode, config);
+        for plan in services.into_values().flatten() {
+            desired.claim(&plan);
+            desired.ports.insert(plan.id.clone(), plan);
+        }
+        desired.lay_out();
+        desired
+    }
+
     /// The layout.
     pub fn mode(&self) -> ProxyMode {
         self.mode
@@ -84,8 +100,13 @@ impl Desired {
             return;
         }
         self.mode = mode;
+        self.lay_out();
+    }
+
+    /// What ports share in the layout.
+    fn lay_out(&mut self) {
         self.shared.clear();
-        if mode == ProxyMode::Nftables {
+        if self.mode == ProxyMode::Nftables {
             let ports: Vec<PortPlan> =
                 self.ports.values().map(|plan| self.effective(plan)).collect();
             for plan in &ports {
@@ -131,10 +152,14 @@ impl Desired {
 
     /// What a port adds, as far as it has its fronts.
     pub fn piece(&self, plan: &PortPlan) -> Piece {
-        let plan = self.effective(plan);
+        self.draw(&self.effective(plan))
+    }
+
+    /// The piece of a plan that has all its fronts.
+    fn draw(&self, effective: &PortPlan) -> Piece {
         match self.mode {
-            ProxyMode::Nftables => maps::plan(&plan, &self.config.pod_networks),
-            ProxyMode::Iptables => classic::plan(&plan, &self.config),
+            ProxyMode::Nftables => maps::plan(effective, &self.config.pod_networks),
+            ProxyMode::Iptables => classic::plan(effective, &self.config),
         }
     }
 
@@ -180,13 +205,17 @@ impl Desired {
                 }
             }
             for plan in plans {
-                for front in fronts_of(&plan) {
-                    self.claims.entry(front).or_default().insert(plan.id.clone());
-                }
+                self.claim(&plan);
                 self.ports.insert(plan.id.clone(), plan);
             }
         }
         self.put_in(&affected, before)
+    }
+
+    fn claim(&mut self, plan: &PortPlan) {
+        for front in fronts_of(plan) {
+            self.claims.entry(front).or_default().insert(plan.id.clone());
+        }
     }
 
     fn unclaim(&mut self, plan: &PortPlan) {
@@ -206,7 +235,7 @@ impl Desired {
         for id in ids {
             let Some(plan) = self.ports.get(id) else { continue };
             let plan = self.effective(plan);
-            before.pieces.insert(id.clone(), self.piece(&plan));
+            before.pieces.insert(id.clone(), self.draw(&plan));
             for key in self.count_shared(&plan, false) {
                 before.shared.entry(key).or_insert(true);
             }
@@ -228,7 +257,7 @@ impl Desired {
                     for key in self.count_shared(&plan, true) {
                         before.shared.entry(key).or_insert(false);
                     }
-                    self.piece(&plan)
+                    self.draw(&plan)
                 }
                 None => Piece::default(),
             };

@@ -199,6 +199,8 @@ impl Reconciler {
         self.announced_is_stale = true;
         self.ensure_anchor();
         let plans = self.services.plan();
+        // Many plans leave much memory behind that nobody uses.
+        self.inputs_since_rest += plans.len();
         let Some(rules) = &mut self.rules else { return };
         let proxy = &self.machine.proxy;
         proxy.planned(&plans, is_new);

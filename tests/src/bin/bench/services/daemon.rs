@@ -2,6 +2,7 @@
 //! Services through the whole daemon: from a call of its API until the kernel has it.
 
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -21,6 +22,9 @@ const TOGETHER: u32 = 500;
 
 /// How often the daemon is started.
 const STARTS: usize = 5;
+
+/// After so long at rest the daemon has given back what it used for a while.
+const REST: Duration = Duration::from_secs(3);
 
 /// What the daemon took.
 #[derive(Debug, Default)]
@@ -69,12 +73,14 @@ pub(super) fn measure(
     change(&mut api, fleet, sizes, &mut measured).context("failed to change a service")?;
     add_and_remove(&mut api, fleet, sizes, &mut measured).context("failed to add a service")?;
     compare(&mut api, sizes, &mut measured)?;
+    thread::sleep(REST);
     measured.resident = process::resident(cluster.pid()?)?;
     measured.proportional = process::proportional(cluster.pid()?)?;
     drop(api);
     for _ in 0..STARTS {
         measured.starts.push(cluster.restart_from_nothing(Signal::SIGTERM)?);
     }
+    thread::sleep(REST);
     measured.resident_of_new = process::resident(cluster.pid()?)?;
     Ok(measured)
 }
