@@ -26,8 +26,9 @@ pub struct Desired {
     config: BaseConfig,
     ports: BTreeMap<PortId, PortPlan>,
     /// Who wants each front. The first of them has it: two services may ask for one external
-    /// address, and rules that contradict each other are none.
-    claims: HashMap<Front, BTreeSet<PortId>>,
+    /// address, and rules that contradict each other are none. Sorted; nearly always one, for which
+    /// a tree would take ten times the memory.
+    claims: HashMap<Front, Vec<PortId>>,
     /// How many ports need what is shared.
     shared: BTreeMap<(Family, Shared), usize>,
     /// In the classic layout, the chains that all services are in.
@@ -166,7 +167,10 @@ impl Desired {
     /// The plan without the fronts that another port has.
     fn effective(&self, plan: &PortPlan) -> PortPlan {
         let has = |front: &Front| {
-            self.claims.get(front).and_then(BTreeSet::first).is_none_or(|first| *first == plan.id)
+            self.claims
+                .get(front)
+                .and_then(|claims| claims.first())
+                .is_none_or(|first| *first == plan.id)
         };
         let at =
             |address: &IpAddr| has(&(plan.id.family, Some(*address), plan.id.protocol, plan.port));
@@ -214,14 +218,17 @@ impl Desired {
 
     fn claim(&mut self, plan: &PortPlan) {
         for front in fronts_of(plan) {
-            self.claims.entry(front).or_default().insert(plan.id.clone());
+            let claims = self.claims.entry(front).or_insert_with(|| Vec::with_capacity(1));
+            if let Err(place) = claims.binary_search(&plan.id) {
+                claims.insert(place, plan.id.clone());
+            }
         }
     }
 
     fn unclaim(&mut self, plan: &PortPlan) {
         for front in fronts_of(plan) {
             if let Some(claims) = self.claims.get_mut(&front) {
-                claims.remove(&plan.id);
+                claims.retain(|id| *id != plan.id);
                 if claims.is_empty() {
                     self.claims.remove(&front);
                 }
