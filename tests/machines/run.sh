@@ -5,7 +5,7 @@
 # looks at what systemd makes of netlabd there. `make test-machines` builds and calls it. Needs root;
 # neither the network nor the services of this machine are touched. Ends with "machines: ok".
 #
-#   network namespace netlab-machines-PID: bridge br0, 192.168.56.1/24
+#   network namespace netlab-machines-PID: bridge br0, 192.168.56.1/24 and fd56::1/64
 #        │ veth            │ veth            │ veth
 #     server .11        node1 .12         node2 .13      each a namespace, and Debian with systemd
 #
@@ -63,6 +63,7 @@ make_network() {
     ip netns add "$ME"
     ip -n "$ME" link add br0 type bridge
     ip -n "$ME" address add 192.168.56.1/24 dev br0
+    ip -n "$ME" address add fd56::1/64 dev br0 nodad
     ip -n "$ME" link set br0 up
 }
 
@@ -73,6 +74,7 @@ boot() {
     ip -n "$ME" link add "to-$name" type veth peer name eth1 netns "$netns"
     ip -n "$ME" link set "to-$name" master br0 up
     ip -n "$netns" address add "192.168.56.$number/24" dev eth1
+    ip -n "$netns" address add "fd56::$number/64" dev eth1 nodad
     ip -n "$netns" link set lo up
     ip -n "$netns" link set eth1 up
     ip -n "$netns" route add default via 192.168.56.1

@@ -298,7 +298,7 @@ pub(crate) fn first_refusal(answers: &[u8]) -> Option<Refusal> {
         }
         let mut refusal = Refusal {
             sequence: message.sequence,
-            errno: Errno::from_raw(-errno),
+            errno: Errno::from_raw(errno.wrapping_neg()),
             offset: None,
             detail: None,
         };

@@ -159,7 +159,7 @@ pub(super) fn end(message: &Message<'_>) -> Option<Result<(), Errno>> {
         return None;
     }
     let errno = message.payload().first_chunk::<4>().map_or(0, |errno| i32::from_ne_bytes(*errno));
-    Some(if errno == 0 { Ok(()) } else { Err(Errno::from_raw(-errno)) })
+    Some(if errno == 0 { Ok(()) } else { Err(Errno::from_raw(errno.wrapping_neg())) })
 }
 
 /// The protocol of a flow, without reading the rest of it.
