@@ -135,6 +135,8 @@ impl Task {
                 let Some(endpoints) = endpoints.upgrade() else { return };
                 let now = Settled { taken_in: self.revision, written: self.written };
                 endpoints.settled.send_replace(now);
+                // Kept while it waits, it would keep itself.
+                drop(endpoints);
                 match watch.next_batch().await {
                     Ok(batch) => self.take(batch),
                     Err(error) => match self.begin_anew(error).await {
@@ -359,4 +361,27 @@ fn service_key((namespace, name): &ServiceName) -> ObjectKey {
 fn slice_key((namespace, _): &ServiceName, name: &str) -> ObjectKey {
     let namespace = Some(namespace.clone());
     ObjectKey { kind: Kind::EndpointSlice, namespace, name: name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Options, SledStore};
+
+    #[tokio::test]
+    async fn a_task_that_nobody_asks_lets_go_of_the_store() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SledStore::open(&folder.path().join("store"), Options::default());
+        let store: Arc<dyn Store> = Arc::new(store.expect("a store"));
+        let endpoints = Endpoints::start(store.clone()).await.expect("it starts");
+        // It waits for changes.
+        endpoints.settled(Revision::ZERO).await;
+        tokio::task::yield_now().await;
+        drop(endpoints);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while Arc::strong_count(&store) > 1 {
+            assert!(tokio::time::Instant::now() < deadline, "the store is still held");
+            tokio::task::yield_now().await;
+        }
+    }
 }
