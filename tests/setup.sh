@@ -27,6 +27,7 @@ procps                        ps                                       observes 
 python3                       python3                                  web servers in the demo and in tests
 util-linux                    nsenter                                  enters namespaces in tests
 containernetworking-plugins   /usr/lib/cni/bridge                      what the benchmark compares with
+iptables                      iptables-legacy-restore                  what the benchmark compares with
 EOF
 }
 
