@@ -182,7 +182,11 @@ impl Cluster {
         let links = command::run(Command::new("ip").args(["-o", "link"]))?.stdout;
         note("named links", links.lines().filter(|line| line.contains("alias ")).count());
         let routes = command::run(Command::new("ip").args(["-o", "route"]))?.stdout;
-        note("routes", routes.lines().filter(|line| line.contains(" dev nl")).count());
+        let to_pod = |line: &&str| {
+            let link = line.split(' ').skip_while(|word| *word != "dev").nth(1);
+            link.is_some_and(|link| netlab_tests::observe::pod_link_id(link).is_some())
+        };
+        note("routes", routes.lines().filter(to_pod).count());
         let pods = Path::new(RUN_DIR).join("pods");
         note("folders", fs::read_dir(pods).into_iter().flatten().count());
         let cgroups = cgroup_folders();
