@@ -22,7 +22,7 @@ use netlab_nft::{
     Transaction, Verdict,
 };
 
-use super::maps::base::{BaseConfig, Draft, drop_untracked, refuse};
+use super::maps::base::{BaseConfig, Draft, NAT_OUTPUT, drop_untracked, refuse};
 use super::maps::{MASQUERADE_MARK, MOST_CLIENTS, address_type};
 use super::names::{Classic, classic, classic_endpoint};
 use super::piece::{Piece, rule};
@@ -35,9 +35,6 @@ const POSTROUTING: &str = "KUBE-POSTROUTING";
 const FILTER_SERVICES: &str = "filter/KUBE-SERVICES";
 const FILTER_EXTERNAL: &str = "filter/KUBE-EXTERNAL-SERVICES";
 const FILTER_FIREWALL: &str = "filter/KUBE-PROXY-FIREWALL";
-
-/// Priority of destination NAT at hook output, where it has no name.
-const NAT_OUTPUT: i32 = -100;
 
 fn jump(chain: impl Into<String>) -> Expression {
     Expression::Verdict(Verdict::Jump(chain.into()))

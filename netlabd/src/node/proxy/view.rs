@@ -103,17 +103,6 @@ impl Services {
         !self.dirty.is_empty()
     }
 
-    /// The services, by namespace and name.
-    pub fn iter(&self) -> impl Iterator<Item = (&ServiceName, &Service)> {
-        self.services.iter()
-    }
-
-    /// How many services there are, and how many endpoints in their slices.
-    pub fn count(&self) -> (usize, usize) {
-        let endpoints = self.slices.values().map(|slice| slice.endpoints.len()).sum();
-        (self.services.len(), endpoints)
-    }
-
     /// The endpoints of a service.
     pub fn endpoints(&self, name: &ServiceName) -> Endpoints {
         let slices = self.by_service.get(name).into_iter().flatten();

@@ -145,7 +145,7 @@ fn of_new(chain: &str, comment: &str) -> OwnRule {
 }
 
 /// Priority of destination NAT at hook output, where it has no name.
-const NAT_OUTPUT: i32 = -100;
+pub const NAT_OUTPUT: i32 = -100;
 /// Filters that must see a packet before its address is translated.
 const BEFORE_DNAT: i32 = Base::DSTNAT - 10;
 
