@@ -4,6 +4,7 @@
 
 pub mod control;
 pub mod daemon;
+pub mod dns;
 mod error;
 pub mod memory;
 pub mod node;

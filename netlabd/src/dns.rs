@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The cluster's names, answered on every node as CoreDNS answers them.
+//!
+//! ```text
+//!  query ─► server ─► parsed? ── no ──────────────────────────► handler (hickory): FORMERR, NOTIMP, transfers
+//!             │         │ yes
+//!             │         ▼  the chain, in CoreDNS's order
+//!             │       who may ask ─► rewrite ─► autopath ─► hosts ─► zone ─► cache ─► forward
+//!             │                                              (pure)   (bytes)   (upstreams)
+//!             ◄── loadbalance ◄── log, errors, metrics ◄──────────────────────────┘
+//! ```
+//!
+//! Everything up to a hit of the cache is answered by the thread that received the packet, without
+//! waiting and almost without allocating; only what has to be asked of others becomes a task.
+//! The zone is told of services and endpoints by the reconciler, before that reports a revision as
+//! programmed: so a name exists when the command that made it returns.
+//!
+//! What this does not do: it reads no store, and decides nothing about services.
+
+pub mod config;
+pub mod message;
+pub mod name;
+pub mod record;
+pub mod zone;
