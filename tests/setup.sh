@@ -28,6 +28,12 @@ python3                       python3                                  web serve
 util-linux                    nsenter                                  enters namespaces in tests
 containernetworking-plugins   /usr/lib/cni/bridge                      what the benchmark compares with
 iptables                      iptables-legacy-restore                  what the benchmark compares with
+knot                          knotd                                    a name server to ask and to compare with
+unbound                       unbound                                  a name server to ask and to compare with
+dnsmasq-base                  dnsmasq                                  what the benchmark compares with
+dnsperf                       dnsperf                                  asks for names in the benchmark
+bind9-dnsutils                dig                                      asks for names in tests
+musl-tools                    musl-gcc                                 programs whose resolver is not glibc's
 EOF
 }
 
@@ -85,8 +91,23 @@ if ((${#missing[@]} > 0)); then
         exit 1
     fi
     export DEBIAN_FRONTEND=noninteractive
+    # These are programs for tests here: no name server of the machine is to come of them.
+    quiet=()
+    if [[ -d /run/systemd/system ]]; then
+        for package in "${missing[@]}"; do
+            case $package in
+                knot) quiet+=(knot.service) ;;
+                unbound) quiet+=(unbound.service unbound-resolvconf.service) ;;
+            esac
+        done
+    fi
+    ((${#quiet[@]} == 0)) || systemctl mask --quiet --runtime "${quiet[@]}"
     apt-get update -q
     apt-get install -q -y --no-install-recommends "${missing[@]}"
+    if ((${#quiet[@]} > 0)); then
+        systemctl unmask --quiet --runtime "${quiet[@]}"
+        systemctl disable --quiet "${quiet[@]}"
+    fi
 fi
 
 # Minimal Rust toolchains come without these two. Asking for the version tells more than looking

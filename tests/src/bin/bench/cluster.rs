@@ -35,6 +35,7 @@ const COMMAND_NAME: &str = "sleep";
 pub(crate) struct Cluster {
     bin_dir: PathBuf,
     state: PathBuf,
+    config: Option<PathBuf>,
     daemon: Child,
     /// Where the daemon says that it is ready, as it would to systemd (sd_notify(3)).
     ready: UnixDatagram,
@@ -46,6 +47,14 @@ impl Cluster {
     /// # Errors
     /// When it does not get ready.
     pub(crate) fn start(bin_dir: &Path) -> anyhow::Result<Cluster> {
+        Cluster::start_with(bin_dir, None)
+    }
+
+    /// The same with a configuration.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub(crate) fn start_with(bin_dir: &Path, config: Option<&Path>) -> anyhow::Result<Cluster> {
         eprintln!("netlabd from {}", bin_dir.display());
         let state = state_dir()?;
         // A cluster before this one in the same run left its socket.
@@ -53,8 +62,9 @@ impl Cluster {
         let ready =
             UnixDatagram::bind(READY).with_context(|| format!("failed to bind `{READY}`"))?;
         ready.set_read_timeout(Some(TIMEOUT))?;
-        let daemon = spawn(bin_dir, &state)?;
-        let cluster = Cluster { bin_dir: bin_dir.to_owned(), state, daemon, ready };
+        let config = config.map(Path::to_owned);
+        let daemon = spawn(bin_dir, &state, config.as_deref())?;
+        let cluster = Cluster { bin_dir: bin_dir.to_owned(), state, config, daemon, ready };
         if let Err(error) = cluster.wait_until_ready() {
             return Err(error.context(format!("netlabd's last lines:\n{}", cluster.last_lines())));
         }
@@ -84,7 +94,7 @@ impl Cluster {
     pub(crate) fn restart(&mut self, signal: Signal) -> anyhow::Result<Duration> {
         self.end(signal)?;
         let began = Instant::now();
-        self.daemon = spawn(&self.bin_dir, &self.state)?;
+        self.daemon = spawn(&self.bin_dir, &self.state, self.config.as_deref())?;
         self.wait_until_ready()?;
         Ok(began.elapsed())
     }
@@ -99,7 +109,7 @@ impl Cluster {
             command::run(Command::new("nft").args(["delete", "table", family, "netlab"]))?;
         }
         let began = Instant::now();
-        self.daemon = spawn(&self.bin_dir, &self.state)?;
+        self.daemon = spawn(&self.bin_dir, &self.state, self.config.as_deref())?;
         self.wait_until_ready()?;
         Ok(began.elapsed())
     }
@@ -225,7 +235,7 @@ impl Cluster {
     /// When `netlabd teardown` fails.
     pub(crate) fn stop(mut self) -> anyhow::Result<Vec<String>> {
         self.end(Signal::SIGTERM)?;
-        command::run(daemon(&self.bin_dir, &self.state).arg("teardown"))?;
+        command::run(daemon(&self.bin_dir, &self.state, self.config.as_deref()).arg("teardown"))?;
         let mut left = Vec::new();
         let links = command::run(Command::new("ip").args(["-o", "link"]))?.stdout;
         left.extend(links.lines().filter(|line| line.contains(": nl")).map(str::to_owned));
@@ -251,9 +261,9 @@ impl Drop for Cluster {
     }
 }
 
-fn spawn(bin_dir: &Path, state: &Path) -> anyhow::Result<Child> {
+fn spawn(bin_dir: &Path, state: &Path, config: Option<&Path>) -> anyhow::Result<Child> {
     let log = File::options().create(true).append(true).open(log_file(state))?;
-    let mut command = daemon(bin_dir, state);
+    let mut command = daemon(bin_dir, state, config);
     command.env("NOTIFY_SOCKET", READY).stderr(log);
     match command.spawn() {
         Ok(child) => Ok(child),
@@ -261,10 +271,13 @@ fn spawn(bin_dir: &Path, state: &Path) -> anyhow::Result<Child> {
     }
 }
 
-fn daemon(bin_dir: &Path, state: &Path) -> Command {
+fn daemon(bin_dir: &Path, state: &Path, config: Option<&Path>) -> Command {
     let mut command = Command::new(bin_dir.join("netlabd"));
     command.args(["--node-name", "bench", "--run-dir", RUN_DIR]);
     command.arg("--state-dir").arg(state.join("state"));
+    if let Some(config) = config {
+        command.arg("--config").arg(config);
+    }
     // The defaults of netlabd, not the ones of whoever measures.
     command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "PATH"));
     command

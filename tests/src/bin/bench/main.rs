@@ -4,7 +4,7 @@
 //! ```text
 //!   main ──► sandbox (namespaces of its own) ──► parts ──► Report ──► table, JSON
 //!                                                 │
-//!                     network, run, many, idle, restart, labs, services
+//!                     network, run, many, idle, restart, labs, services, names
 //! ```
 //!
 //! A part measures and says nothing about what is good: targets stand beside the measures in
@@ -26,6 +26,7 @@ mod command;
 mod ip_tool;
 mod lab;
 mod labs;
+mod names;
 mod network;
 mod pods;
 mod process;
@@ -71,6 +72,12 @@ struct Cli {
         value_parser = clap::value_parser!(u32).range(10..=60_000)
     )]
     services: Vec<u32>,
+    /// Services whose names are asked for
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=60_000))]
+    names: u32,
+    /// Records of headless services
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..=200_000))]
+    records: u32,
     /// Changes of one service
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=2000))]
     changes: u32,
@@ -100,6 +107,8 @@ enum Part {
     Restart,
     /// Many services: all of them, one change, a connection; beside kube-proxy's layouts
     Services,
+    /// The cluster's names: answers a second, CPU, waiting, memory; beside knot, unbound, dnsmasq
+    Names,
     /// `netlabctl lab up` and `lab down`, and what a change costs a cluster of many nodes
     Labs,
 }
@@ -167,6 +176,15 @@ fn measure(cli: &Cli, place: &Place, report: &mut Report) -> anyhow::Result<()> 
             peer_rounds: (cli.changes / 20).max(2),
         };
         services::measure(&place.bin_dir, &sizes, report).context("failed to measure services")?;
+    }
+    if wants(Part::Names) {
+        let sizes = names::Sizes {
+            services: cli.names,
+            records: cli.records,
+            rounds: cli.rounds,
+            seconds: 5,
+        };
+        names::measure(&place.bin_dir, &sizes, report).context("failed to measure names")?;
     }
     if wants(Part::Labs) {
         measure_labs(cli, place, report)?;

@@ -64,6 +64,10 @@ pub(crate) enum Unit {
     Percent,
     #[serde(rename = "x")]
     Factor,
+    #[serde(rename = "us")]
+    Microseconds,
+    #[serde(rename = "1/s")]
+    PerSecond,
 }
 
 impl Row {
@@ -72,6 +76,12 @@ impl Row {
         let factor = if unit == Unit::Milliseconds { 1e3 } else { 1.0 };
         let samples = times.iter().map(|time| time.as_secs_f64() * factor).collect();
         Row { measure: measure.to_owned(), how: how.to_owned(), unit, samples, target: None }
+    }
+
+    /// Samples in their unit.
+    pub(crate) fn of(measure: &str, how: &str, unit: Unit, samples: &[f64]) -> Row {
+        let (measure, how, samples) = (measure.to_owned(), how.to_owned(), samples.to_vec());
+        Row { measure, how, unit, samples, target: None }
     }
 
     /// Sizes in bytes.
@@ -95,14 +105,12 @@ impl Row {
 
     /// Medians of rounds in milliseconds.
     pub(crate) fn milliseconds(measure: &str, how: &str, samples: &[f64]) -> Row {
-        let (measure, how, samples) = (measure.to_owned(), how.to_owned(), samples.to_vec());
-        Row { measure, how, unit: Unit::Milliseconds, samples, target: None }
+        Row::of(measure, how, Unit::Milliseconds, samples)
     }
 
     /// How many times as much as something else.
     pub(crate) fn factors(measure: &str, how: &str, samples: &[f64]) -> Row {
-        let (measure, how, samples) = (measure.to_owned(), how.to_owned(), samples.to_vec());
-        Row { measure, how, unit: Unit::Factor, samples, target: None }
+        Row::of(measure, how, Unit::Factor, samples)
     }
 
     /// With an upper bound for the median.
@@ -143,6 +151,8 @@ impl fmt::Display for Unit {
             Unit::Bytes => "B",
             Unit::Percent => "%",
             Unit::Factor => "x",
+            Unit::Microseconds => "us",
+            Unit::PerSecond => "1/s",
         })
     }
 }

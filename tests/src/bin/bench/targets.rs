@@ -54,3 +54,15 @@ pub(crate) const CONNECT_OF_DIRECT: f64 = 1.2;
 
 /// A connection through a service, of one through kube-proxy's nftables layout.
 pub(crate) const CONNECT_OF_KUBE_PROXY: f64 = 1.05;
+
+/// What knot answers a second over UDP, of what netlab does: no more.
+pub(crate) const KNOT_OF_NETLAB: f64 = 1.0;
+
+/// CPU time of an answer, of knot's.
+pub(crate) const CPU_OF_KNOT: f64 = 1.0;
+
+/// How long the slowest of a hundred answers takes at half load.
+pub(crate) const WAIT_P99_MS: f64 = 0.3;
+
+/// The daemon's memory for a hundred thousand records, over what it has without.
+pub(crate) const RECORDS_MB: f64 = 40.0;
