@@ -11,8 +11,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::{
     annotate, api_resources, apply, completion, cordon, cp, delete, describe, diff, doctor, drain,
-    edit, events, exec, explain, forward, get, host, lab, label, logs, network, patch, proxy, run,
-    scale, status, svc, token, version, wait,
+    edit, events, exec, explain, forward, get, host, lab, label, logs, names, network, patch,
+    proxy, run, scale, status, svc, token, version, wait,
 };
 
 /// Kubernetes networking on bare Linux: pods, their addresses and their routes.
@@ -131,6 +131,9 @@ pub(crate) enum Command {
     /// Show and change how nodes lead the packets of services
     #[command(subcommand)]
     Proxy(proxy::ProxyCommand),
+    /// Look up names as a pod does, list them, and watch who asks for them
+    #[command(subcommand)]
+    Dns(names::DnsCommand),
     /// Describe the fields of an object
     Explain(explain::ExplainArgs),
     /// List the types of objects
@@ -217,6 +220,7 @@ pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), 
         Command::Scale(args) => scale::scale_any(context, args).await,
         Command::PortForward(args) => forward::forward(context, args).await,
         Command::Proxy(command) => proxy::proxy(context, command).await,
+        Command::Dns(command) => names::dns(context, command).await,
         Command::Node(NodeCommand::Ls(args)) => get::get(context, args.of("nodes")).await,
         Command::Node(NodeCommand::Cordon(args)) | Command::Cordon(args) => {
             cordon::cordon(context, &args, true).await

@@ -226,6 +226,7 @@ impl Line {
             ["svc", "rm"] => names(Kind::Service),
             ["proxy", "show"] if self.current.contains('/') => self.typed(true),
             ["proxy", "show"] => names(Kind::Service),
+            ["dns", "query"] => names(Kind::Service),
             ["port-forward"] if self.plain.is_empty() => self.forwarded(),
             ["expose"] => self.typed(false),
             ["cordon" | "uncordon" | "drain"] | ["node", "cordon" | "uncordon" | "drain"] => {

@@ -31,6 +31,7 @@ mod label;
 mod logs;
 mod manifest;
 mod mistakes;
+mod names;
 mod network;
 mod output;
 mod patch;

@@ -36,6 +36,7 @@ mod forward;
 mod health;
 mod log;
 mod metrics;
+mod names;
 mod nodes;
 mod objects;
 mod peer;

@@ -8,6 +8,7 @@
 
 pub mod error;
 pub mod exec;
+mod names;
 pub mod query;
 pub mod stream;
 mod token;
@@ -31,8 +32,9 @@ use serde_json::Value;
 
 pub use self::error::ClientError;
 pub use self::exec::{ExecInput, ExecOptions, ExecOutput};
+pub use self::names::NameQuery;
 pub use self::query::Query;
-pub use self::stream::{LogStream, ViewStream, Watch};
+pub use self::stream::{DnsLogStream, LogStream, ViewStream, Watch};
 pub use self::transport::{Dial, Dialing, Io, Transport};
 use crate::exec::EXEC_PROTOCOL;
 use crate::forward::FORWARD_PROTOCOL;

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "client")]
 pub mod client;
+pub mod dns;
 pub mod endpoint_slice;
 pub mod error;
 pub mod event;

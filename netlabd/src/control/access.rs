@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use netlab_api::dns::{DnsLogEntry, DnsRecords, DnsTrace};
 use netlab_api::exec::Frame;
 use netlab_api::proxy::{Flows, ProxyRules};
 use netlab_api::wire::DoctorCheck;
-use netlab_api::{ApiError, Pod, ProxyMode};
+use netlab_api::{ApiError, Pod, ProxyMode, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
@@ -73,6 +74,31 @@ pub struct FlowsRequest {
     pub all: bool,
 }
 
+/// A name to look up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NameRequest {
+    /// The name as a program would be given it.
+    pub name: String,
+    /// Types by name; addresses of both families when empty.
+    pub kinds: Vec<String>,
+    /// Without a pod that asks: as one of this namespace would.
+    pub namespace: Option<String>,
+}
+
+/// Which questions for names to tell of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NameLogRequest {
+    /// Go on as questions come, until the client is gone.
+    pub follow: bool,
+    /// Only the last ones of those that were.
+    pub tail: Option<usize>,
+}
+
+fn no_names() -> ApiError {
+    ApiError::new(Reason::ServiceUnavailable, "this node answers no names")
+        .with_hint("`[dns] enabled = true` in its netlabd.toml makes it")
+}
+
 /// The node side of exec and logs. One implementation serves this machine's pods; another will
 /// forward to the node that runs the pod.
 #[async_trait]
@@ -111,6 +137,40 @@ pub trait PodAccess: Send + Sync {
     /// # Errors
     /// `NotFound` when there is no such service, `InternalError` when the kernel does not tell.
     async fn flows(&self, request: FlowsRequest) -> Result<Flows, ApiError>;
+
+    /// How this node's name server answers a pod of it, or nobody in particular.
+    ///
+    /// # Errors
+    /// `BadRequest` when the name or a type is none, `ServiceUnavailable` when there is no name
+    /// server.
+    async fn look_up(
+        &self,
+        _pod: Option<&Pod>,
+        _request: NameRequest,
+    ) -> Result<DnsTrace, ApiError> {
+        Err(no_names())
+    }
+
+    /// The records of this node's zone; of one namespace, or all.
+    ///
+    /// # Errors
+    /// `ServiceUnavailable` when there is no name server.
+    async fn names(&self, _namespace: Option<String>) -> Result<DnsRecords, ApiError> {
+        Err(no_names())
+    }
+
+    /// Questions to this node's name server, of one pod, or all. The stream ends when the receiver
+    /// is dropped.
+    ///
+    /// # Errors
+    /// `ServiceUnavailable` when there is no name server.
+    async fn name_log(
+        &self,
+        _pod: Option<&Pod>,
+        _request: NameLogRequest,
+    ) -> Result<mpsc::Receiver<DnsLogEntry>, ApiError> {
+        Err(no_names())
+    }
 
     /// What of this node has not worked for so long that somebody should know.
     fn ailment(&self) -> Option<String>;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use netlab_api::client::{Client, Dial, ExecOptions, LogOptions, Transport};
+use netlab_api::client::{Client, Dial, ExecOptions, LogOptions, NameQuery, Transport};
+use netlab_api::dns::{DnsLogEntry, DnsRecords, DnsTrace};
 use netlab_api::exec::Frame;
 use netlab_api::proxy::{Flows, ProxyRules};
 use netlab_api::wire::DoctorCheck;
@@ -14,7 +15,8 @@ use tokio::sync::mpsc;
 
 use super::failed;
 use crate::control::access::{
-    ExecRequest, ExecSession, FlowsRequest, LogRequest, PodAccess, PodStream, RulesRequest,
+    ExecRequest, ExecSession, FlowsRequest, LogRequest, NameLogRequest, NameRequest, PodAccess,
+    PodStream, RulesRequest,
 };
 
 /// Frames and pieces in flight in each direction.
@@ -41,6 +43,10 @@ impl RoutedAccess {
         let node = pod.spec.node_name.as_deref().filter(|node| *node != self.node)?;
         Some(Client::new(Transport::Other((self.way_to)(node))))
     }
+}
+
+fn named(pod: &Pod) -> (&str, &str) {
+    (pod.metadata.namespace.as_deref().unwrap_or_default(), &pod.metadata.name)
 }
 
 #[async_trait]
@@ -128,6 +134,50 @@ impl PodAccess for RoutedAccess {
 
     async fn flows(&self, request: FlowsRequest) -> Result<Flows, ApiError> {
         self.here.flows(request).await
+    }
+
+    async fn look_up(&self, pod: Option<&Pod>, request: NameRequest) -> Result<DnsTrace, ApiError> {
+        let Some((client, pod)) = pod.and_then(|pod| Some((self.elsewhere(pod)?, pod))) else {
+            return self.here.look_up(pod, request).await;
+        };
+        let query = NameQuery {
+            name: &request.name,
+            kinds: &request.kinds,
+            pod: Some(named(pod)),
+            namespace: None,
+        };
+        client.dns_query(&query).await.map_err(failed)
+    }
+
+    async fn names(&self, namespace: Option<String>) -> Result<DnsRecords, ApiError> {
+        self.here.names(namespace).await
+    }
+
+    async fn name_log(
+        &self,
+        pod: Option<&Pod>,
+        request: NameLogRequest,
+    ) -> Result<mpsc::Receiver<DnsLogEntry>, ApiError> {
+        let Some((client, pod)) = pod.and_then(|pod| Some((self.elsewhere(pod)?, pod))) else {
+            return self.here.name_log(pod, request).await;
+        };
+        let tail = request.tail.map(|lines| lines as u64);
+        let mut stream =
+            client.dns_log(Some(named(pod)), request.follow, tail).await.map_err(failed)?;
+        let (to_show, entries) = mpsc::channel(FRAMES);
+        tokio::spawn(async move {
+            loop {
+                let entry = tokio::select! {
+                    entry = stream.next() => entry,
+                    () = to_show.closed() => return,
+                };
+                let Ok(Some(entry)) = entry else { return };
+                if to_show.send(entry).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(entries)
     }
 
     fn ailment(&self) -> Option<String> {

@@ -130,6 +130,12 @@ pub(super) fn text(body: impl Into<Body>) -> Response {
     ([(header::CONTENT_TYPE, plain)], body.into()).into_response()
 }
 
+/// JSON values as they come, one a line.
+pub(super) fn json_lines(body: impl Into<Body>) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, json)], body.into()).into_response()
+}
+
 /// 400 with a message.
 pub(super) fn bad_request(message: impl Into<String>) -> ApiError {
     ApiError::new(Reason::BadRequest, message)

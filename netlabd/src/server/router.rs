@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::answer::{Answer, Failure, panic_response};
-use super::{ServerState, exec, forward, health, log, nodes, objects, proxy, token};
+use super::{ServerState, exec, forward, health, log, names, nodes, objects, proxy, token};
 
 /// What every handler has at hand.
 #[derive(Clone)]
@@ -127,6 +127,26 @@ fn routes() -> ApiRouter<App> {
             get_with(proxy::service, summary("The rules of this node for a service")),
         )
         .api_route("/v1/flows", get_with(proxy::flows, summary("The flows that this node tracks")))
+        .api_route(
+            "/v1/dns/query",
+            get_with(names::query, summary("How this node answers a question for a name")),
+        )
+        .api_route(
+            "/v1/dns/records",
+            get_with(names::records, summary("The records that this node answers with")),
+        )
+        .api_route(
+            "/v1/dns/log",
+            get_with(names::log, |op| names::document(op.summary("Questions to this node"))),
+        )
+        .api_route(
+            "/v1/namespaces/{namespace}/pods/{name}/dns/query",
+            get_with(names::query_of_pod, summary("How a pod's question for a name is answered")),
+        )
+        .api_route(
+            "/v1/namespaces/{namespace}/pods/{name}/dns/log",
+            get_with(names::log_of_pod, |op| names::document(op.summary("Questions of a pod"))),
+        )
         .api_route("/v1/apply", post_with(objects::apply, summary("Apply objects, all or none")))
         .api_route(
             "/v1/network",

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use crate::client::ClientError;
+use crate::dns::DnsLogEntry;
 use crate::view::ViewEvent;
 use crate::wire::WatchEvent;
 
@@ -34,6 +35,23 @@ impl Watch {
             Some(WatchEvent::Error(error)) => Err(ClientError::Api(error)),
             event => Ok(event),
         }
+    }
+}
+
+/// Questions for names and their answers, as they come.
+#[derive(Debug)]
+pub struct DnsLogStream {
+    lines: Lines,
+}
+
+impl DnsLogStream {
+    pub(super) fn new(body: Incoming) -> DnsLogStream {
+        DnsLogStream { lines: Lines::new(body) }
+    }
+
+    /// The next one; `None` at the end. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Option<DnsLogEntry>, ClientError> {
+        self.lines.next("dns log", Duration::MAX).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::*;
 
 /// The routes of `docs/api.md`.
-const ROUTES: [(&str, &str); 36] = [
+const ROUTES: [(&str, &str); 41] = [
     ("/livez", "get"),
     ("/healthz", "get"),
     ("/readyz", "get"),
@@ -18,6 +18,11 @@ const ROUTES: [(&str, &str); 36] = [
     ("/v1/proxy", "get"),
     ("/v1/proxy/services/{namespace}/{name}", "get"),
     ("/v1/flows", "get"),
+    ("/v1/dns/query", "get"),
+    ("/v1/dns/records", "get"),
+    ("/v1/dns/log", "get"),
+    ("/v1/namespaces/{namespace}/pods/{name}/dns/query", "get"),
+    ("/v1/namespaces/{namespace}/pods/{name}/dns/log", "get"),
     ("/v1/apply", "post"),
     ("/v1/network", "get put"),
     ("/v1/tokens", "get post"),
