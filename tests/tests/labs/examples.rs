@@ -143,3 +143,35 @@ fn loadbalancer() {
     wait_until("all tests hold again", || lab.ctl(&["lab", "test"]).is_ok());
     lab.down();
 }
+
+#[test]
+fn dns() {
+    let lab = check("dns");
+    let exec = |words: &[&str]| lab.ctl(&[&["exec", "client", "--"][..], words].concat());
+    let addresses = |name: &str| -> BTreeSet<String> {
+        let told = exec(&["getent", "ahosts", name]).ok();
+        told.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect()
+    };
+    assert_eq!(addresses("db").len(), 4, "two pods with two addresses each");
+    assert_eq!(addresses("copy.db").len(), 2);
+    assert_eq!(addresses("printer.lan"), BTreeSet::from(["192.0.2.7".to_owned()]));
+    let reverse = exec(&["getent", "hosts", "192.0.2.7"]).ok();
+    assert!(reverse.contains("printer.lan"), "{reverse}");
+    let port = exec(&["dig", "+search", "+short", "_http._tcp.web", "SRV"]).ok();
+    assert!(port.ends_with(" 80 web.default.svc.cluster.local.\n"), "{port}");
+    // The Internet, as the file says how to start it.
+    exec(&["getent", "ahosts", "www.example.org"]).fails(2);
+    let words = ["host", "exec", "internet", "--", "dnsmasq", "--keep-in-foreground"];
+    let more = ["--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root"];
+    let pid = format!("--pid-file={}", lab.dir().join("internet.pid").display());
+    let name = [&pid, "--address=/example.org/198.51.100.80"];
+    let all = [&["--lab", &lab.name][..], &words, &more, &name].concat();
+    let internet = netlab_tests::Background::spawn(&mut lab.netlabctl(&all));
+    wait_until("names outside have addresses", || {
+        exec(&["getent", "ahosts", "www.example.org"]).is_ok()
+    });
+    assert!(addresses("handbook").contains("198.51.100.80"));
+    drop(internet);
+    assert!(!addresses("web").is_empty(), "the cluster's names go on");
+    lab.down();
+}
