@@ -108,6 +108,8 @@ impl Rules {
     /// # Errors
     /// When the kernel refuses.
     pub fn ensure(&mut self) -> Result<Option<String>, Error> {
+        // Until it is done: after a failure the next change compares as well.
+        self.doubtful = true;
         let difference = if self.knows_services {
             let desired = self.desired();
             let observed = observe_with_elements(&mut self.socket, |_| true)?;
@@ -182,6 +184,13 @@ impl Rules {
         let observed = observe_with_elements(&mut self.socket, |_| true)?;
         let difference = diff(&self.desired(), &observed);
         Ok(summary(&difference).lines().map(|line| format!("to be done: {line}")).collect())
+    }
+
+    /// Takes in another configuration, for the next [`Rules::set_services`] or
+    /// [`Rules::set_mode`] to write.
+    pub fn set_config(&mut self, config: BaseConfig) {
+        self.services.set_config(config);
+        self.doubtful = true;
     }
 
     /// Takes in another layout: the one goes as the other comes, in one transaction.

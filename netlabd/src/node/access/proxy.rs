@@ -37,7 +37,7 @@ pub(super) async fn rules(
     });
     let own = nodes.await?.into_iter().find(|node| node.metadata.name == name);
     let zone = own.and_then(|node| node.metadata.labels.get(ZONE_LABEL).cloned());
-    let config = base_config(&machine.options.cluster);
+    let config = base_config(&machine.config());
     let scene = Scene { node: NodeFacts { name, zone }, config, in_use };
     let Some((namespace, name)) = request.service else {
         let (services, slices) = (services(machine, None).await?, slices(machine, None).await?);

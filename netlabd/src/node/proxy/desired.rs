@@ -104,6 +104,12 @@ impl Desired {
         self.lay_out();
     }
 
+    /// The same services under another configuration: much of it differs.
+    pub fn set_config(&mut self, config: BaseConfig) {
+        self.config = config;
+        self.lay_out();
+    }
+
     /// What ports share in the layout.
     fn lay_out(&mut self) {
         self.shared.clear();

@@ -254,7 +254,7 @@ impl ProxyMetrics {
                             endpoints += 1;
                             triggers.extend(self.trigger(slice));
                         }
-                        ViewChange::ProxyMode(_) => is_layout = true,
+                        ViewChange::ProxyMode(_) | ViewChange::Settings(_) => is_layout = true,
                         _ => {}
                     }
                 }

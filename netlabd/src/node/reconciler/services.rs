@@ -17,6 +17,7 @@ use crate::node::proxy::announce::Announcer;
 use crate::node::proxy::health::{HealthFacts, HealthPorts};
 use crate::node::proxy::metrics::Sync;
 use crate::node::proxy::port::NodeFacts;
+use crate::node::rules::{Rules, base_config};
 
 /// How long to rest after the kernel refused rules.
 const REST: Duration = Duration::from_secs(1);
@@ -45,21 +46,21 @@ impl Reconciler {
 
     /// The device and the routes by which packets to services get to the rules.
     pub(super) fn ensure_anchor(&mut self) {
-        let options = &self.machine.options;
-        let services = &options.cluster.services;
-        let has_family = |network: &&IpNet| {
-            options
-                .cluster
-                .pod_networks
-                .iter()
-                .any(|it| it.addr().is_ipv4() == network.addr().is_ipv4())
+        let config = self.machine.config();
+        let services = &config.services;
+        let has_family = |network: &IpNet| {
+            let is_ipv4 = network.addr().is_ipv4();
+            config.pod_networks.iter().any(|it| it.addr().is_ipv4() == is_ipv4)
         };
         // Packets to a load balancer that is elsewhere go there.
         let is_here = services.load_balancer_ip_mode == IpMode::Vip;
         let pools = services.load_balancer_pools.iter().filter(|_| is_here);
-        let networks = services.networks.iter().chain(pools);
-        let wish =
-            AnchorWish { networks: networks.filter(has_family).copied().collect(), mtu: self.mtu };
+        let networks: Vec<IpNet> = services.networks.iter().chain(pools).copied().collect();
+        // An address stays with its service when its pool is taken away.
+        let strays = self.services.balancer_addresses().map(IpNet::from);
+        let strays = strays.filter(|address| !networks.iter().any(|it| it.contains(address)));
+        let networks = networks.iter().copied().chain(strays).filter(has_family).collect();
+        let wish = AnchorWish { networks, mtu: self.mtu };
         let anchor = match &mut self.anchor {
             Some(anchor) => Ok(anchor),
             none => Anchor::open(&self.machine.netns).map(|anchor| none.insert(anchor)),
@@ -185,10 +186,12 @@ impl Reconciler {
     /// Writes what changed of services.
     pub(super) async fn program_services(&mut self) {
         self.note_place();
-        let Some(in_use) = self.rules.as_ref().map(|rules| rules.services().mode()) else { return };
+        let Some(in_use) = self.rules.as_ref().map(Rules::services) else { return };
         let mode = self.proxy_mode;
+        let config = base_config(&self.machine.config());
+        let is_reconfigured = *in_use.config() != config;
         let is_new = std::mem::take(&mut self.services_are_new);
-        let switches = in_use != mode;
+        let switches = in_use.mode() != mode || is_reconfigured;
         if !is_new && !switches && !self.services.is_dirty() && !self.retry_services {
             if self.services_failure.is_none() {
                 self.machine.proxy.settled(self.seen.0);
@@ -205,6 +208,9 @@ impl Reconciler {
         let proxy = &self.machine.proxy;
         proxy.planned(&plans, is_new);
         let began = Instant::now();
+        if is_reconfigured {
+            rules.set_config(config);
+        }
         let written = if is_new {
             rules.set_services(mode, plans).map(|(_, deleted)| (true, deleted))
         } else {
