@@ -74,6 +74,13 @@ pub fn base_config(config: &ClusterConfig) -> BaseConfig {
     }
 }
 
+/// The rules that do not depend on services. Pure.
+pub fn plan_fixed(config: &ClusterConfig) -> Transaction {
+    let mut fixed = masquerade::plan(&config.pod_networks);
+    fixed.append(antispoof::plan(&config.pod_networks, mark::LINK_GROUP));
+    fixed
+}
+
 impl Rules {
     /// Plans the rules of a cluster without services. To be called on a thread in the node's
     /// network namespace.
@@ -81,12 +88,10 @@ impl Rules {
     /// # Errors
     /// When the kernel has no nf_tables, or CAP_NET_ADMIN is missing.
     pub fn open(config: &ClusterConfig) -> Result<Rules, RulesError> {
-        let mut fixed = masquerade::plan(&config.pod_networks);
-        fixed.append(antispoof::plan(&config.pod_networks, mark::LINK_GROUP));
         Ok(Rules {
             socket: Socket::open()?,
             conntrack: Conntrack::open()?,
-            fixed,
+            fixed: plan_fixed(config),
             services: Desired::new(ProxyMode::default(), base_config(config)),
             knows_services: false,
             doubtful: false,

@@ -170,6 +170,18 @@ impl Desired {
         }
     }
 
+    /// The port that has a front, of all that want it.
+    pub fn holder(
+        &self,
+        family: Family,
+        address: Option<IpAddr>,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<&PortPlan> {
+        let claims = self.claims.get(&(family, address, protocol, port))?;
+        self.ports.get(claims.first()?)
+    }
+
     /// The plan without the fronts that another port has.
     fn effective(&self, plan: &PortPlan) -> PortPlan {
         let has = |front: &Front| {

@@ -4,15 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use netlab_api::event::EventKind;
-use netlab_api::service::IpMode;
 use netlab_api::{EndpointSlice, ProxyMode, Service, Time};
 
 use super::drift::FORWARDING_JOURNAL;
 use super::{Input, Reconciler};
 use crate::error::chain;
-use crate::node::proxy::anchor::{Anchor, AnchorWish};
+use crate::node::proxy::anchor::{Anchor, AnchorWish, anchored_networks};
 use crate::node::proxy::announce::Announcer;
 use crate::node::proxy::health::{HealthFacts, HealthPorts};
 use crate::node::proxy::metrics::Sync;
@@ -47,19 +45,7 @@ impl Reconciler {
     /// The device and the routes by which packets to services get to the rules.
     pub(super) fn ensure_anchor(&mut self) {
         let config = self.machine.config();
-        let services = &config.services;
-        let has_family = |network: &IpNet| {
-            let is_ipv4 = network.addr().is_ipv4();
-            config.pod_networks.iter().any(|it| it.addr().is_ipv4() == is_ipv4)
-        };
-        // Packets to a load balancer that is elsewhere go there.
-        let is_here = services.load_balancer_ip_mode == IpMode::Vip;
-        let pools = services.load_balancer_pools.iter().filter(|_| is_here);
-        let networks: Vec<IpNet> = services.networks.iter().chain(pools).copied().collect();
-        // An address stays with its service when its pool is taken away.
-        let strays = self.services.balancer_addresses().map(IpNet::from);
-        let strays = strays.filter(|address| !networks.iter().any(|it| it.contains(address)));
-        let networks = networks.iter().copied().chain(strays).filter(has_family).collect();
+        let networks = anchored_networks(&config, self.services.balancer_addresses());
         let wish = AnchorWish { networks, mtu: self.mtu };
         let anchor = match &mut self.anchor {
             Some(anchor) => Ok(anchor),

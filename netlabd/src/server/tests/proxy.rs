@@ -13,6 +13,8 @@ async fn rules_are_asked_of_the_node() {
         (&json!("shop/web"), &json!("iptables"))
     );
     assert_eq!(lab.get("/v1/proxy").await.status, 200);
+    let ruleset = lab.get("/v1/proxy/ruleset?as=iptables").await.json();
+    assert_eq!((&ruleset["node"], &ruleset["mode"]), (&json!("n1"), &json!("iptables")));
     let web = ("shop".to_owned(), "web".to_owned());
     assert_eq!(
         *lab.pods.rules.lock().expect("no panic"),
