@@ -15,7 +15,7 @@ use crate::node::proxy::announce::Announcer;
 use crate::node::proxy::health::{HealthFacts, HealthPorts};
 use crate::node::proxy::metrics::Sync;
 use crate::node::proxy::port::NodeFacts;
-use crate::node::rules::{Rules, base_config};
+use crate::node::rules::{Deletion, Rules, base_config};
 
 /// How long to rest after the kernel refused rules.
 const REST: Duration = Duration::from_secs(1);
@@ -194,25 +194,30 @@ impl Reconciler {
         let proxy = &self.machine.proxy;
         proxy.planned(&plans, is_new);
         let began = Instant::now();
+        let families: Vec<_> = config.families().collect();
         if is_reconfigured {
             rules.set_config(config);
         }
         let written = if is_new {
             rules.set_services(mode, plans).map(|(_, deleted)| (true, deleted))
         } else {
-            let changed = rules.change_services(plans).map(|it| (it.full, it.deleted_flows));
+            let changed = rules.change_services(plans).map(|it| {
+                if it.cleanup_failed {
+                    proxy.cleanup_failed(&families);
+                }
+                (it.full, it.deleted_flows)
+            });
             if switches { rules.set_mode(mode).and(changed) } else { changed }
         };
-        let families: Vec<_> = rules.services().config().families().collect();
         match written {
             Ok((full, flows)) => {
                 let now = Instant::now();
                 let revision = self.seen.0;
                 let sync = Sync { revision, families, took: now - began, full };
                 proxy.programmed(&sync, now, Time::now());
-                flows
-                    .iter()
-                    .for_each(|(family, count)| proxy.deleted_flows(*family, *count as u64));
+                for (family, Deletion { count, took }) in flows {
+                    proxy.deleted_flows(family, count as u64, took);
+                }
                 if self.services_failure.take().is_some() {
                     self.retell = true;
                     tracing::info!("the rules for services are programmed again");
