@@ -15,6 +15,7 @@ use netlab_api::client::{ClientError, Io, ObjectRef};
 use netlab_api::{Object, Reason};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -53,12 +54,15 @@ pub(crate) async fn forward(context: &Context, args: ForwardArgs) -> Result<(), 
     for (pair, remote) in args.ports.iter().zip(&aim.ports) {
         doors.extend(open(&args.address, pair, *remote).await?);
     }
+    // From before anybody can know that it listens: a Ctrl-C that comes while something else is
+    // being done is kept until it is asked for.
+    let interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     for door in &doors {
         let address = door.listener.local_addr().map_err(Failure::failed)?;
         output::line(&format!("Forwarding from {address} -> {}", door.remote));
     }
     let pod = context.pod(&aim.pod);
-    serve(context, &pod, doors).await
+    serve(context, &pod, doors, interrupt).await
 }
 
 /// The pod that is meant, and its port for each pair.
@@ -134,7 +138,22 @@ fn ips(words: &[String]) -> Result<Vec<(IpAddr, bool)>, Failure> {
 }
 
 /// Takes connections until the pod is gone or the user is.
-async fn serve(context: &Context, pod: &ObjectRef, doors: Vec<Door>) -> Result<(), Failure> {
+async fn serve(
+    context: &Context,
+    pod: &ObjectRef,
+    doors: Vec<Door>,
+    mut interrupt: Signal,
+) -> Result<(), Failure> {
+    tokio::select! {
+        // However much there is to carry.
+        biased;
+        _ = interrupt.recv() => Ok(()),
+        ended = take(context, pod, doors) => ended,
+    }
+}
+
+/// Takes connections until the pod is gone.
+async fn take(context: &Context, pod: &ObjectRef, doors: Vec<Door>) -> Result<(), Failure> {
     let (taken, mut connections) = mpsc::channel(16);
     let mut listeners = JoinSet::new();
     for Door { listener, local, remote } in doors {
@@ -170,10 +189,6 @@ async fn serve(context: &Context, pod: &ObjectRef, doors: Vec<Door>) -> Result<(
                 if let Err((error, local, remote)) = ended {
                     refuse(context, pod, error, (local, remote)).await?;
                 }
-            }
-            interrupt = tokio::signal::ctrl_c() => {
-                interrupt.ok();
-                return Ok(());
             }
         }
     }

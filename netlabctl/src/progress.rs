@@ -72,7 +72,9 @@ pub(crate) async fn wait<T>(
     let mut ticks = tokio::time::interval_at(started + QUIET, TICK);
     let shown = std::io::stderr().is_terminal() && !terminal::is_dumb();
     let mut line = Line { drawn: false };
-    tokio::pin!(work, deadline);
+    // One for the whole wait: a Ctrl-C between two of them would be heard by none.
+    let interrupt = tokio::signal::ctrl_c();
+    tokio::pin!(work, deadline, interrupt);
     loop {
         tokio::select! {
             // Work that is done counts, even when the time is up as well.
@@ -87,7 +89,7 @@ pub(crate) async fn wait<T>(
                 let missing = if missing.is_empty() { String::new() } else { format!(": {missing}") };
                 return Err(Failure::timed_out(format!("{}{missing}", bound.late)));
             }
-            interrupt = tokio::signal::ctrl_c() => {
+            interrupt = &mut interrupt => {
                 line.clear();
                 interrupt.ok();
                 return Err(Failure::new(INTERRUPTED, format!("interrupted: {}", bound.left)));

@@ -121,7 +121,8 @@ impl Control {
         }
         // The daemon before may have ended between a pod's end and its new beginning.
         control.place_waiting().await;
-        // The pools may be others than before.
+        // Networks, pools and modes may be others than before.
+        control.take_configuration().await?;
         control.balance_waiting().await;
         Ok(control)
     }

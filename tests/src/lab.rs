@@ -141,6 +141,12 @@ impl Lab {
         self.dir.path()
     }
 
+    /// Replaces the configuration by these lines, for the next start.
+    pub fn configure(&self, lines: &str) {
+        fs::write(self.dir.path().join("netlabd.toml"), lines)
+            .expect("the configuration can be written");
+    }
+
     /// Adds a flag of `netlabd` for the next start.
     pub fn add_flag(&mut self, flag: &str) {
         self.flags.push(flag.to_owned());

@@ -2,6 +2,7 @@
 //! `lab eject`: a script of `ip`, `nft` and `sysctl` lines that builds the same network without
 //! netlab. Pure, from the plan and the pods.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -9,6 +10,7 @@ use clap::Args;
 use ipnet::IpNet;
 use netlab_api::Pod;
 use netlab_api::client::Selectors;
+use netlab_api::proxy::ProxyRuleset;
 use netlab_link::mark;
 
 use super::difference::{Observed, difference};
@@ -33,7 +35,12 @@ pub(crate) async fn eject(context: &Context, args: EjectArgs) -> Result<(), Fail
         let context = Context::of_socket(folder.socket(&server.name));
         pods = context.client.list_as::<Pod>(None, &Selectors::default()).await?.items;
     }
-    output::text(&script(&plan, &pods));
+    let mut rulesets = BTreeMap::new();
+    for node in plan.nodes() {
+        let context = Context::of_socket(folder.socket(&node.name));
+        rulesets.insert(node.name.clone(), context.client.proxy_ruleset().await?);
+    }
+    output::text(&script(&plan, &pods, &rulesets));
     Ok(())
 }
 
@@ -52,8 +59,8 @@ case "${1:-up}" in
 esac
 "#;
 
-/// The script.
-pub(crate) fn script(plan: &Plan, pods: &[Pod]) -> String {
+/// The script; rules are those of each node.
+fn script(plan: &Plan, pods: &[Pod], rulesets: &BTreeMap<String, ProxyRuleset>) -> String {
     let lab = &plan.lab;
     let mut script = Script { plan, text: String::new() };
     let names: Vec<String> = [ROUTER.to_owned()]
@@ -76,7 +83,7 @@ pub(crate) fn script(plan: &Plan, pods: &[Pod]) -> String {
         }
     }
     for machine in plan.nodes() {
-        script.node(machine, pods);
+        script.node(machine, pods, rulesets.get(&machine.name));
     }
     script.between(pods);
     script.text
@@ -107,46 +114,39 @@ impl Script<'_> {
         writeln!(self.text, "{line}").expect("writing to a string never fails");
     }
 
-    /// A node's own part: forwarding, masquerading, and its pods.
-    fn node(&mut self, machine: &Machine, pods: &[Pod]) {
+    /// A node's own part: forwarding, rules, and its pods.
+    fn node(&mut self, machine: &Machine, pods: &[Pod], ruleset: Option<&ProxyRuleset>) {
         let node = netns_name(&self.plan.lab, &machine.name);
         self.line(format_args!("\n# Node {}", machine.name));
         for key in ["net/ipv4/conf/all/forwarding", "net/ipv6/conf/all/forwarding"] {
             self.line(format_args!("ip netns exec {node} sysctl -qw {key}=1"));
         }
-        for (table, word, network) in self.pod_networks() {
-            let nft = format!("ip netns exec {node} nft");
-            self.line(format_args!("{nft} add table {table} netlab"));
-            self.line(format_args!(
-                "{nft} add chain {table} netlab postrouting \
-                 '{{ type nat hook postrouting priority srcnat; }}'"
-            ));
-            self.line(format_args!(
-                "{nft} add rule {table} netlab postrouting \
-                 {word} saddr {network} {word} daddr != {network} masquerade fully-random"
-            ));
-        }
         let mtu = machine.ports.first().map_or(1500, |port| port.mtu);
+        if let Some(ruleset) = ruleset {
+            self.rules(&node, mtu, ruleset);
+        }
         let own = pods.iter().filter(|pod| pod.spec.node_name.as_deref() == Some(&machine.name));
         for (at, pod) in own.enumerate() {
             self.pod(&node, at, mtu, pod);
         }
     }
 
-    /// The pods' networks with what nft calls their families.
-    fn pod_networks(&self) -> Vec<(&'static str, &'static str, String)> {
-        let given = self.plan.pod_networks.iter();
-        let mut all: Vec<_> = given
-            .map(|network| match network.addr().is_ipv4() {
-                true => ("ip", "ip", network.to_string()),
-                false => ("ip6", "ip6", network.to_string()),
-            })
-            .collect();
-        if all.is_empty() {
-            all.push(("ip", "ip", "10.42.0.0/16".to_owned()));
-            all.push(("ip6", "ip6", "fd42::/48".to_owned()));
+    /// The rules for services, masquerading and pods' sources; and a device to which packets to
+    /// services go, so that they have a route and come to the rules.
+    fn rules(&mut self, node: &str, mtu: u32, ruleset: &ProxyRuleset) {
+        let device = mark::SERVICE_NAME;
+        if !ruleset.networks.is_empty() {
+            self.line(format_args!("ip -n {node} link add {device} mtu {mtu} type bridge"));
+            self.line(format_args!("ip -n {node} link set dev {device} addrgenmode none up"));
         }
-        all
+        for network in &ruleset.networks {
+            let six = if network.addr().is_ipv6() { " -6" } else { "" };
+            self.line(format_args!("ip -n {node}{six} route add {network} dev {device}"));
+        }
+        self.line(format_args!("ip netns exec {node} nft -f - <<'RULES'"));
+        // No comment of a rule has a line break in it.
+        self.text.push_str(&ruleset.rules);
+        self.line(format_args!("RULES"));
     }
 
     /// A pod: a namespace, a link, and permanent neighbours at both of its ends.
@@ -163,8 +163,12 @@ impl Script<'_> {
              peer name {eth} address {mac} mtu {mtu} netns {name}",
             mark::HOST_MAC
         ));
-        // An address of its own would be detected for a second, and nobody needs it.
-        self.line(format_args!("ip -n {node} link set dev {link} addrgenmode none up"));
+        // An address of its own would be detected for a second, and nobody needs it. By the group
+        // rules know links of pods.
+        let group = mark::LINK_GROUP;
+        self.line(format_args!(
+            "ip -n {node} link set dev {link} group {group} addrgenmode none up"
+        ));
         self.line(format_args!("ip -n {name} link set dev {eth} addrgenmode none up"));
         for address in addresses(pod) {
             let (six, prefix) = family(address);

@@ -38,7 +38,7 @@ pub use self::stream::{DnsLogStream, LogStream, ViewStream, Watch};
 pub use self::transport::{Dial, Dialing, Io, Transport};
 use crate::exec::EXEC_PROTOCOL;
 use crate::forward::FORWARD_PROTOCOL;
-use crate::proxy::{Flows, ProxyRules};
+use crate::proxy::{Flows, ProxyRules, ProxyRuleset};
 use crate::resource::{Kind, ListMeta, Resource};
 use crate::view::{NetworkSettings, NodeReport, ReportAnswer, TUNNEL_PROTOCOL};
 use crate::wire::{ApplyResponse, DeleteResponse, DoctorReport, Programmed, Readiness, Version};
@@ -459,6 +459,11 @@ impl Client {
             query = query.set("as", mode.as_str());
         }
         self.json(Method::GET, &query.into_path(), None::<&()>).await
+    }
+
+    /// All rules of the daemon's node, as `nft` reads them.
+    pub async fn proxy_ruleset(&self) -> Result<ProxyRuleset, ClientError> {
+        self.json(Method::GET, "/v1/proxy/ruleset", None::<&()>).await
     }
 
     /// The flows that the daemon's node tracks: those to services, or to one by namespace and

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,23 @@ pub struct ProxyRules {
     /// The services that there are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ProxyService>,
+}
+
+/// Answer of `/v1/proxy/ruleset`: all that a node does with packets to services and of its pods, to
+/// be done by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyRuleset {
+    /// The node.
+    pub node: String,
+    /// The layout.
+    pub mode: ProxyMode,
+    /// Networks whose packets must come to the rules: their routes lead to a device that leads
+    /// nowhere.
+    #[schemars(with = "Vec<String>")]
+    pub networks: Vec<IpNet>,
+    /// The rules, for `nft -f`.
+    pub rules: String,
 }
 
 /// All but the services, as a text to read.

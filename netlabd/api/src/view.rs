@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use crate::endpoint_slice::ZONE_LABEL;
 use crate::node::NodeStatus;
 use crate::pod::PodStatus;
-use crate::{EndpointSlice, Event, Node, ObjectMeta, Pod, ProxyMode, RouteMode, Service};
+use crate::{
+    ClusterSettings, EndpointSlice, Event, Node, ObjectMeta, Pod, ProxyMode, RouteMode, Service,
+};
 
 /// Value of the `Upgrade` header of a tunnel: from then on the server sends HTTP requests and the
 /// node answers.
@@ -61,6 +63,9 @@ pub struct ViewSnapshot {
     /// Which layout of rules carries services.
     #[serde(default)]
     pub proxy_mode: ProxyMode,
+    /// What of the server's configuration nodes go by.
+    #[serde(default)]
+    pub settings: ClusterSettings,
     /// All services.
     #[serde(default)]
     pub services: Vec<Service>,
@@ -104,6 +109,7 @@ impl ViewSnapshot {
             ViewChange::NodeGone { name } => self.nodes.retain(|known| known.name != name),
             ViewChange::Routing(routing) => self.routing = routing,
             ViewChange::ProxyMode(mode) => self.proxy_mode = mode,
+            ViewChange::Settings(settings) => self.settings = *settings,
             ViewChange::Service(service) => {
                 let named = |it: &Service| same_name(&it.metadata, &service.metadata);
                 self.services.retain(|known| !named(known));
@@ -194,6 +200,8 @@ pub enum ViewChange {
     Routing(Routing),
     /// Another layout of rules carries services.
     ProxyMode(ProxyMode),
+    /// The server has another configuration.
+    Settings(Box<ClusterSettings>),
     /// A service is new, or is to be otherwise.
     Service(Box<Service>),
     /// A service is gone.
@@ -447,6 +455,14 @@ mod tests {
             ..ViewSnapshot::default()
         };
         assert_eq!(view, expected);
+    }
+
+    #[test]
+    fn a_view_from_before_settings_travelled_is_understood() {
+        let text = r#"{"revision":3,"routeMode":"auto","acceptEncapsulated":false,"nodes":[],
+            "pods":[],"names":[],"proxyMode":"iptables"}"#;
+        let view: ViewSnapshot = serde_json::from_str(text).expect("an older view");
+        assert_eq!((view.revision, view.settings), (3, ClusterSettings::default()));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use netlab_api::dns::{DnsLogEntry, DnsRecords, DnsTrace};
 use netlab_api::exec::Frame;
-use netlab_api::proxy::{Flows, ProxyRules};
+use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
 use netlab_api::wire::DoctorCheck;
 use netlab_api::{ApiError, Pod, ProxyMode, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -131,6 +131,12 @@ pub trait PodAccess: Send + Sync {
     /// # Errors
     /// `NotFound` when there is no such service.
     async fn proxy_rules(&self, request: RulesRequest) -> Result<ProxyRules, ApiError>;
+
+    /// All rules that this node has, or would have in another layout, as `nft` reads them.
+    ///
+    /// # Errors
+    /// When the cluster cannot be asked.
+    async fn ruleset(&self, mode: Option<ProxyMode>) -> Result<ProxyRuleset, ApiError>;
 
     /// The flows that this node tracks.
     ///

@@ -41,6 +41,8 @@ pub(super) enum Wish {
     Move(Vec<Pod>),
     /// Find addresses for these load balancers, if they still have none.
     Balance(Vec<ObjectKey>),
+    /// Load balancers follow another configuration.
+    Rebalance(Vec<ObjectKey>),
 }
 
 /// Everything that a decision to admit objects looks at.
@@ -73,6 +75,14 @@ impl Admission<'_, '_> {
             Wish::Move(pods) => {
                 for pod in pods {
                     self.make_anew(pod.clone()).await?;
+                }
+                Ok(Vec::new())
+            }
+            Wish::Rebalance(keys) => {
+                for key in keys {
+                    if let Some(Object::Service(service)) = self.draft.get(key).await? {
+                        self.rebalance(service).await?;
+                    }
                 }
                 Ok(Vec::new())
             }

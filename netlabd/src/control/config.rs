@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netlab_api::ClusterSettings;
 use netlab_api::service::IpMode;
+use netlab_api::settings::ServiceSettings;
 use serde::{Deserialize, Serialize};
 
 /// Networks and names of a cluster. Nodes that join take it from their server.
@@ -54,6 +56,30 @@ impl Default for ServiceConfig {
     }
 }
 
+impl ServiceConfig {
+    fn settings(&self) -> ServiceSettings {
+        ServiceSettings {
+            networks: self.networks.clone(),
+            node_port_addresses: self.node_port_addresses.clone(),
+            load_balancer_pools: self.load_balancer_pools.clone(),
+            load_balancer_ip_mode: self.load_balancer_ip_mode,
+            masquerade_all: self.masquerade_all,
+        }
+    }
+
+    fn follow(&mut self, settings: &ServiceSettings) {
+        // Which ports there may be is the server's to decide.
+        *self = ServiceConfig {
+            networks: settings.networks.clone(),
+            node_ports: self.node_ports.clone(),
+            node_port_addresses: settings.node_port_addresses.clone(),
+            load_balancer_pools: settings.load_balancer_pools.clone(),
+            load_balancer_ip_mode: settings.load_balancer_ip_mode,
+            masquerade_all: settings.masquerade_all,
+        };
+    }
+}
+
 /// Defaults of the cluster that the project's examples come from (RKE2).
 pub fn default_service_networks() -> [IpNet; 2] {
     [
@@ -63,6 +89,18 @@ pub fn default_service_networks() -> [IpNet; 2] {
 }
 
 impl ClusterConfig {
+    /// What of it nodes go by.
+    pub fn settings(&self) -> ClusterSettings {
+        ClusterSettings { services: Some(self.services.settings()) }
+    }
+
+    /// Takes over what a server says that nodes go by now.
+    pub fn follow(&mut self, settings: &ClusterSettings) {
+        if let Some(services) = &settings.services {
+            self.services.follow(services);
+        }
+    }
+
     /// The pod network in which `address` lies.
     pub fn pod_network_of(&self, address: IpAddr) -> Option<IpNet> {
         self.pod_networks.iter().copied().find(|network| network.contains(&address))

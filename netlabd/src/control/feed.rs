@@ -190,7 +190,7 @@ impl Feed {
 
     /// How blocks of other nodes are reached.
     pub(super) fn routing(&self) -> Routing {
-        self.lock().routing
+        self.lock().common.routing
     }
 
     /// Whether a node counts as lost.

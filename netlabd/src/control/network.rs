@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use netlab_api::view::{NetworkSettings, Routing};
-use netlab_api::{ApiError, ProxyMode, Reason, RouteMode, Time};
+use netlab_api::{ApiError, ClusterSettings, ProxyMode, Reason, RouteMode, Time};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::Cluster;
@@ -34,6 +34,13 @@ pub(super) struct StoredNetwork {
     /// As `configured`, for the proxy mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) configured_proxy_mode: Option<ProxyMode>,
+    /// What of the configuration nodes go by.
+    #[serde(skip_serializing_if = "is_unknown")]
+    pub(super) settings: ClusterSettings,
+}
+
+fn is_unknown(settings: &ClusterSettings) -> bool {
+    *settings == ClusterSettings::default()
 }
 
 impl Control {
@@ -65,6 +72,17 @@ impl Control {
         })
         .await
         .map(|_| ())
+    }
+
+    /// Has nodes go by the configuration with which the cluster was opened, and answers by which
+    /// they went before.
+    pub(super) async fn spread_configuration(&self) -> Result<ClusterSettings, ApiError> {
+        let before = self.stored_network(&mut Draft::new(&*self.store)).await?.settings;
+        let settings = self.config.settings();
+        if settings != before {
+            self.change_network(|stored| stored.settings = settings.clone()).await?;
+        }
+        Ok(before)
     }
 
     pub(super) async fn network_settings(&self) -> Result<NetworkSettings, ApiError> {

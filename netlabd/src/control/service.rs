@@ -10,7 +10,7 @@ use netlab_api::pod::Protocol;
 use netlab_api::resource::{Kind, Object};
 use netlab_api::service::{IpFamily, NO_CLUSTER_IP, ServiceStatus, ServiceType};
 use netlab_api::validate::FieldError;
-use netlab_api::{ApiError, Service};
+use netlab_api::{ApiError, ClusterSettings, Service};
 
 use super::Control;
 use super::admission::{Admission, Wish};
@@ -18,7 +18,7 @@ use super::cluster::ObjectKey;
 use super::draft::{Draft, read_failed};
 use super::refusal::check;
 use balance::{WAITING, waiting_path};
-use slot::{Holder, Slot};
+use slot::{Holder, LOAD_BALANCER_IPS, Slot};
 use spec::Problem;
 
 mod balance;
@@ -249,16 +249,37 @@ impl Control {
         let mut listing = self.store.list(WAITING).await.map_err(read_failed)?;
         // Who waits longest is served first.
         listing.entries.sort_by_key(|entry| entry.created);
-        let key = |key: &str| {
-            let (namespace, name) = key.strip_prefix(WAITING)?.split_once('/')?;
-            let (namespace, name) = (Some(namespace.to_owned()), name.to_owned());
-            Some(ObjectKey { kind: Kind::Service, namespace, name })
-        };
+        let key = |key: &str| key_of(key.strip_prefix(WAITING)?);
         let waiting: Vec<_> = listing.entries.iter().filter_map(|e| key(&e.key)).collect();
         if waiting.is_empty() {
             return Ok(());
         }
         self.admit(&Wish::Balance(waiting), false).await.map(|_| ())
+    }
+}
+
+impl Control {
+    /// Has nodes and load balancers follow the configuration, if it is another than that of the
+    /// daemon before.
+    pub(super) async fn take_configuration(&self) -> Result<(), ApiError> {
+        let before = self.spread_configuration().await?;
+        let of_balancers = |settings: &ClusterSettings| {
+            let services = settings.services.clone();
+            services.map(|it| (it.load_balancer_pools, it.load_balancer_ip_mode))
+        };
+        if of_balancers(&before) == of_balancers(&self.config().settings()) {
+            return Ok(());
+        }
+        let listing = self.store.list(LOAD_BALANCER_IPS).await.map_err(read_failed)?;
+        let holders = listing.entries.iter();
+        let holders = holders.filter_map(|entry| serde_json::from_slice(&entry.value).ok());
+        // One that has addresses of both families is named twice.
+        let services: BTreeSet<String> = holders.map(|holder: Holder| holder.service).collect();
+        let keys: Vec<_> = services.iter().filter_map(|name| key_of(name)).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.admit(&Wish::Rebalance(keys), false).await.map(|_| ())
     }
 }
 
@@ -270,6 +291,13 @@ pub(super) async fn release(draft: &mut Draft<'_>, gone: &Service) -> Result<(),
     }
     draft.put_raw(waiting_path(gone), None);
     Ok(())
+}
+
+/// The service that is written as `default/web`.
+fn key_of(service: &str) -> Option<ObjectKey> {
+    let (namespace, name) = service.split_once('/')?;
+    let (namespace, name) = (Some(namespace.to_owned()), name.to_owned());
+    Some(ObjectKey { kind: Kind::Service, namespace, name })
 }
 
 fn refuse(service: &Service, problem: Problem) -> ApiError {

@@ -14,9 +14,9 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use netlab_api::exec::Frame;
-use netlab_api::proxy::{Flows, ProxyRules};
+use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
 use netlab_api::wire::DoctorCheck;
-use netlab_api::{ApiError, Pod, Reason};
+use netlab_api::{ApiError, Pod, ProxyMode, Reason};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -199,6 +199,10 @@ impl PodAccess for NodeAccess {
 
     async fn proxy_rules(&self, request: RulesRequest) -> Result<ProxyRules, ApiError> {
         proxy::rules(&self.machine, request).await
+    }
+
+    async fn ruleset(&self, mode: Option<ProxyMode>) -> Result<ProxyRuleset, ApiError> {
+        proxy::ruleset(&self.machine, mode).await
     }
 
     async fn flows(&self, request: FlowsRequest) -> Result<Flows, ApiError> {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use netlab_api::node::{NodeAddress, NodeAddressKind, NodeInfo, NodeStatus};
 use netlab_api::pod::{Condition, ConditionStatus};
-use netlab_api::{Pod, Time};
+use netlab_api::{ClusterSettings, Pod, Time};
 use netlab_link::{Families, Netns, PodLinkId, RouteSocket, mark};
 use nix::unistd::gethostname;
 
@@ -38,7 +38,7 @@ pub struct MachineOptions {
     pub state_dir: PathBuf,
     /// The netlabd binary.
     pub program: PathBuf,
-    /// The cluster's networks and names.
+    /// The cluster's networks and names, as they were at the start; see [`Machine::config`].
     pub cluster: ClusterConfig,
     /// Pod links to keep ready.
     pub pool_size: usize,
@@ -106,6 +106,7 @@ pub struct Machine {
     /// How the programming of services goes.
     pub proxy: ProxyMetrics,
     network: Mutex<Network>,
+    config: RwLock<Arc<ClusterConfig>>,
 }
 
 impl Machine {
@@ -141,6 +142,7 @@ impl Machine {
         let hosts = HostsFiles::new(options.run_dir.join("hosts"));
         let reports = Arc::default();
         let network = Mutex::new(network);
+        let config = RwLock::new(Arc::new(options.cluster.clone()));
         let mounts = NodeMounts::default();
         let proxy = ProxyMetrics::new(Time::now());
         Ok(Machine {
@@ -154,7 +156,20 @@ impl Machine {
             mounts,
             proxy,
             network,
+            config,
         })
+    }
+
+    /// The cluster's networks and names, as the server says now.
+    pub fn config(&self) -> Arc<ClusterConfig> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what the server says that nodes go by now.
+    pub fn follow(&self, settings: &ClusterSettings) {
+        let mut config = ClusterConfig::clone(&self.config());
+        config.follow(settings);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
     /// The node's links, for one short blocking call at a time.

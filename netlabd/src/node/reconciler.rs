@@ -377,6 +377,11 @@ impl Reconciler {
                 self.fabric_is_stale = true;
             }
             ViewChange::ProxyMode(mode) => self.proxy_mode = mode,
+            ViewChange::Settings(settings) => {
+                self.machine.follow(&settings);
+                // Also the routes to pools, of which rules know nothing.
+                self.retry_services = true;
+            }
             ViewChange::Service(service) => self.services.put(*service),
             ViewChange::ServiceGone { namespace, name } => self.services.remove((namespace, name)),
             ViewChange::Slice(slice) => {

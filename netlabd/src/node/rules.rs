@@ -50,8 +50,17 @@ pub enum RulesError {
     Flows(#[from] ConntrackError),
 }
 
-/// How many flows were deleted.
-pub type DeletedFlows = BTreeMap<Family, usize>;
+/// What looking for stale flows came to, by family.
+pub type DeletedFlows = BTreeMap<Family, Deletion>;
+
+/// A look for stale flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deletion {
+    /// How many flows were deleted.
+    pub count: usize,
+    /// How long it took to find and delete them.
+    pub took: Duration,
+}
 
 /// What a change of services took.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +69,8 @@ pub struct Programmed {
     pub full: bool,
     /// How long it took.
     pub took: Duration,
+    /// Whether the kernel refused to have what is used no more taken away.
+    pub cleanup_failed: bool,
     /// How many flows of UDP went, for they led to nobody.
     pub deleted_flows: DeletedFlows,
 }
@@ -74,6 +85,13 @@ pub fn base_config(config: &ClusterConfig) -> BaseConfig {
     }
 }
 
+/// The rules that do not depend on services. Pure.
+pub fn plan_fixed(config: &ClusterConfig) -> Transaction {
+    let mut fixed = masquerade::plan(&config.pod_networks);
+    fixed.append(antispoof::plan(&config.pod_networks, mark::LINK_GROUP));
+    fixed
+}
+
 impl Rules {
     /// Plans the rules of a cluster without services. To be called on a thread in the node's
     /// network namespace.
@@ -81,12 +99,10 @@ impl Rules {
     /// # Errors
     /// When the kernel has no nf_tables, or CAP_NET_ADMIN is missing.
     pub fn open(config: &ClusterConfig) -> Result<Rules, RulesError> {
-        let mut fixed = masquerade::plan(&config.pod_networks);
-        fixed.append(antispoof::plan(&config.pod_networks, mark::LINK_GROUP));
         Ok(Rules {
             socket: Socket::open()?,
             conntrack: Conntrack::open()?,
-            fixed,
+            fixed: plan_fixed(config),
             services: Desired::new(ProxyMode::default(), base_config(config)),
             knows_services: false,
             doubtful: false,
@@ -108,6 +124,8 @@ impl Rules {
     /// # Errors
     /// When the kernel refuses.
     pub fn ensure(&mut self) -> Result<Option<String>, Error> {
+        // Until it is done: after a failure the next change compares as well.
+        self.doubtful = true;
         let difference = if self.knows_services {
             let desired = self.desired();
             let observed = observe_with_elements(&mut self.socket, |_| true)?;
@@ -184,6 +202,13 @@ impl Rules {
         Ok(summary(&difference).lines().map(|line| format!("to be done: {line}")).collect())
     }
 
+    /// Takes in another configuration, for the next [`Rules::set_services`] or
+    /// [`Rules::set_mode`] to write.
+    pub fn set_config(&mut self, config: BaseConfig) {
+        self.services.set_config(config);
+        self.doubtful = true;
+    }
+
     /// Takes in another layout: the one goes as the other comes, in one transaction.
     ///
     /// # Errors
@@ -210,7 +235,7 @@ impl Rules {
             }
         }
         let differences = self.services.replace(services);
-        let mut full = self.doubtful;
+        let (mut full, mut cleanup_failed) = (self.doubtful, false);
         if !full {
             let (mut change, mut leftovers) = (Transaction::default(), Transaction::default());
             for (_, difference) in differences {
@@ -218,7 +243,11 @@ impl Rules {
                 change.append(steps);
                 leftovers.append(after);
             }
-            let written = self.write(&change).and_then(|()| self.write(&leftovers));
+            let written = self.write(&change).and_then(|()| {
+                let cleaned = self.write(&leftovers);
+                cleanup_failed = cleaned.is_err();
+                cleaned
+            });
             if let Err(error) = written {
                 // Somebody changed what we built upon: compare.
                 tracing::info!(%error, "a change of services was not taken, all rules are compared");
@@ -230,7 +259,7 @@ impl Rules {
             self.ensure()?;
         }
         let deleted_flows = self.forget(&stale)?;
-        Ok(Programmed { full, took: began.elapsed(), deleted_flows })
+        Ok(Programmed { full, took: began.elapsed(), cleanup_failed, deleted_flows })
     }
 
     /// Whether flows may be stale once a service is as planned: somebody serves no more, or is the
@@ -260,6 +289,7 @@ impl Rules {
         let own = own_addresses();
         let is_local = |address: IpAddr| own.contains(&address);
         for family in stale.families() {
+            let began = Instant::now();
             let mut flows = Vec::new();
             let filter =
                 Filter { family: Some(family), protocol: Some(stale::UDP), translated: false };
@@ -269,7 +299,7 @@ impl Rules {
                 }
             })?;
             self.conntrack.delete(&flows)?;
-            deleted.insert(family, flows.len());
+            deleted.insert(family, Deletion { count: flows.len(), took: began.elapsed() });
         }
         Ok(deleted)
     }

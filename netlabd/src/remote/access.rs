@@ -8,9 +8,9 @@ use bytes::Bytes;
 use netlab_api::client::{Client, Dial, ExecOptions, LogOptions, NameQuery, Transport};
 use netlab_api::dns::{DnsLogEntry, DnsRecords, DnsTrace};
 use netlab_api::exec::Frame;
-use netlab_api::proxy::{Flows, ProxyRules};
+use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
 use netlab_api::wire::DoctorCheck;
-use netlab_api::{ApiError, Pod};
+use netlab_api::{ApiError, Pod, ProxyMode};
 use tokio::sync::mpsc;
 
 use super::failed;
@@ -130,6 +130,10 @@ impl PodAccess for RoutedAccess {
 
     async fn proxy_rules(&self, request: RulesRequest) -> Result<ProxyRules, ApiError> {
         self.here.proxy_rules(request).await
+    }
+
+    async fn ruleset(&self, mode: Option<ProxyMode>) -> Result<ProxyRuleset, ApiError> {
+        self.here.ruleset(mode).await
     }
 
     async fn flows(&self, request: FlowsRequest) -> Result<Flows, ApiError> {

@@ -25,6 +25,9 @@ pub struct Metrics {
     adopted: Mutex<Registry>,
     requests: Family<RequestLabels, Counter>,
     latency: Family<PathLabels, Histogram, fn() -> Histogram>,
+    /// Answers of `/healthz` and `/livez`, as kube-proxy counts its own.
+    healthz: Family<CodeLabel, Counter>,
+    livez: Family<CodeLabel, Counter>,
     revision: Gauge,
     pub(super) refused: Counter,
     pub(super) connections: Count,
@@ -38,6 +41,11 @@ struct RequestLabels {
     method: &'static str,
     /// The route, not the path: object names would make a series each.
     path: String,
+    code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
     code: u16,
 }
 
@@ -56,6 +64,8 @@ impl Metrics {
             adopted: Mutex::default(),
             requests: Family::default(),
             latency: Family::new_with_constructor(latency),
+            healthz: Family::default(),
+            livez: Family::default(),
             revision: Gauge::default(),
             refused: Counter::default(),
             connections: Count::default(),
@@ -98,6 +108,12 @@ impl Metrics {
         );
         registry.register("build", "What is running", Info::new([("version", version.to_owned())]));
         drop(registry);
+        let mut adopted = metrics.adopted();
+        let probes = adopted.sub_registry_with_prefix("kubeproxy");
+        let answers = "Answers by status";
+        probes.register("proxy_healthz", answers, metrics.healthz.clone());
+        probes.register("proxy_livez", answers, metrics.livez.clone());
+        drop(adopted);
         metrics
     }
 
@@ -118,6 +134,14 @@ impl Metrics {
         self.latency
             .get_or_create(&PathLabels { method, path: path.clone() })
             .observe(took.as_secs_f64());
+        let probe = match path.as_str() {
+            "/healthz" => Some(&self.healthz),
+            "/livez" => Some(&self.livez),
+            _ => None,
+        };
+        if let Some(probe) = probe {
+            probe.get_or_create(&CodeLabel { code }).inc();
+        }
         self.requests.get_or_create(&RequestLabels { method, path, code }).inc();
     }
 

@@ -2,7 +2,7 @@
 //! What this node does with packets to services: its rules, and the flows that it tracks.
 
 use axum::extract::State;
-use netlab_api::proxy::{Flows, ProxyRules};
+use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
 use netlab_api::{ApiError, ProxyMode, Service};
 use schemars::JsonSchema;
 
@@ -19,6 +19,14 @@ pub(super) async fn base(
 ) -> Result<Answer<ProxyRules>, Failure> {
     let request = RulesRequest { mode: params.r#as, service: None };
     Ok(Answer::new(&app.state.pods.proxy_rules(request).await?))
+}
+
+/// `GET /v1/proxy/ruleset`.
+pub(super) async fn ruleset(
+    State(app): State<App>,
+    Params(params): Params<RulesParams>,
+) -> Result<Answer<ProxyRuleset>, Failure> {
+    Ok(Answer::new(&app.state.pods.ruleset(params.r#as).await?))
 }
 
 /// `GET /v1/proxy/services/{namespace}/{name}`.

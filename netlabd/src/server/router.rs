@@ -126,6 +126,10 @@ fn routes() -> ApiRouter<App> {
             "/v1/proxy/services/{namespace}/{name}",
             get_with(proxy::service, summary("The rules of this node for a service")),
         )
+        .api_route(
+            "/v1/proxy/ruleset",
+            get_with(proxy::ruleset, summary("All rules of this node, as `nft` reads them")),
+        )
         .api_route("/v1/flows", get_with(proxy::flows, summary("The flows that this node tracks")))
         .api_route(
             "/v1/dns/query",

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use netlab_api::exec::Frame;
-use netlab_api::proxy::{Flows, ProxyRules};
+use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
 use netlab_api::wire::DoctorCheck;
 use netlab_api::{ApiError, Pod, ProxyMode, Reason};
 use serde_json::{Value, json};
@@ -357,6 +357,11 @@ impl PodAccess for PlayedPods {
             base: Vec::new(),
             services: Vec::new(),
         })
+    }
+
+    async fn ruleset(&self, mode: Option<ProxyMode>) -> Result<ProxyRuleset, ApiError> {
+        let (node, rules) = ("n1".to_owned(), "add table ip netlab".to_owned());
+        Ok(ProxyRuleset { node, mode: mode.unwrap_or_default(), networks: Vec::new(), rules })
     }
 
     async fn flows(&self, request: FlowsRequest) -> Result<Flows, ApiError> {

@@ -4,7 +4,7 @@
 use std::fs;
 
 use netlab_tests::command::{command, run};
-use netlab_tests::{VirtualLab, wait_until};
+use netlab_tests::{Background, VirtualLab, wait_until};
 
 use crate::SMALL;
 
@@ -16,6 +16,11 @@ fn the_script_builds_a_network_whose_pods_reach_each_other() {
         lab.get(&["pod", pod])["status"]["podIPs"][at]["ip"].as_str().unwrap().to_owned()
     };
     let (web, web6) = (ip("web", 0), ip("web", 1));
+    let expose = ["svc", "expose", "web", "--port=80:8080", "--node-port=30080"];
+    lab.ctl(&[&expose[..], &["--ip-family-policy=RequireDualStack"]].concat()).ok();
+    let service = lab.get(&["svc", "web"]);
+    let cluster_ips = service["spec"]["clusterIPs"].as_array().unwrap().clone();
+    let [v4, v6] = [0, 1].map(|at| cluster_ips[at].as_str().unwrap().to_owned());
     let script = lab.ctl(&["lab", "eject"]).ok();
     // Nothing of netlab is there any more when the script runs.
     lab.down();
@@ -36,6 +41,34 @@ fn the_script_builds_a_network_whose_pods_reach_each_other() {
         (&laptop, "172.30.0.2"),
     ] {
         assert_reaches(from, to);
+    }
+    // The command of the pod is a comment of the script.
+    let _server = Background::spawn(&mut command(&[
+        "ip",
+        "netns",
+        "exec",
+        &format!("netlab-{}-default_web", lab.name),
+        "python3",
+        "-m",
+        "http.server",
+        "8080",
+        "--bind",
+        "::",
+        "--directory",
+        "/tmp",
+    ]));
+    let node = format!("netlab-{}-n1", lab.name);
+    for (from, url) in [
+        (&client, format!("http://{v4}/")),
+        (&client, format!("http://[{v6}]/")),
+        (&node, format!("http://{v4}/")),
+        (&laptop, "http://172.30.0.2:30080/".to_owned()),
+    ] {
+        wait_until(&format!("{from} is served by {url}"), || {
+            let curl = ["curl", "-sf", "--noproxy", "*", "--max-time", "2", "-o", "/dev/null"];
+            let words = [&["ip", "netns", "exec", from][..], &curl, &[&url]].concat();
+            run(&mut command(&words)).is_ok()
+        });
     }
     drop(ejected);
     let left = run(&mut command(&["ip", "netns", "list"])).ok();

@@ -9,3 +9,4 @@ mod forward;
 mod join;
 mod life;
 mod routes;
+mod settings;

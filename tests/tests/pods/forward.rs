@@ -3,6 +3,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use netlab_tests::forwarding::Forwarding;
 use netlab_tests::{Lab, command, wait_until};
@@ -88,6 +91,40 @@ fn much_data_and_the_end_of_it_pass_through_unchanged() {
         .collect();
     for talk in talks {
         talk.join().unwrap();
+    }
+}
+
+/// An interrupt is heard whatever is being done when it comes.
+#[test]
+fn ctrl_c_ends_it_at_once_under_load() {
+    const ROUNDS: u64 = 50;
+    let lab = Lab::new("forwardend");
+    lab.run("cat", &["--ready=tcp:7", "--", "socat", "TCP6-LISTEN:7,ipv6only=0,fork", "EXEC:cat"]);
+    for round in 0..ROUNDS {
+        let mut command = lab.netlabctl(&["port-forward", "cat", ":7", ":81"]);
+        let forwarding = Forwarding::start(&mut command);
+        let ports = [forwarding.port(7), forwarding.port(81)];
+        let is_over = Arc::new(AtomicBool::new(false));
+        let clients = ports.into_iter().cycle().take(6).map(|port| {
+            let is_over = is_over.clone();
+            std::thread::spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    // Nothing listens at port 81, which takes the program longer.
+                    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+                    let _ = stream.write_all(b"x").and_then(|()| stream.read(&mut [0; 1]));
+                }
+            })
+        });
+        let clients: Vec<_> = clients.collect();
+        let handled = || forwarding.program.output().matches("Handling connection").count() as u64;
+        // Each round at another moment.
+        wait_until("connections are taken", || handled() > round);
+        forwarding.program.signal(Signal::SIGINT);
+        let (code, output) = forwarding.program.wait();
+        is_over.store(true, Ordering::Relaxed);
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        assert_eq!(code, 0, "round {round}: {output}");
     }
 }
 

@@ -53,7 +53,10 @@ fn end(stage: &Stage, what: &str, servers: &[&str], lost: u64) {
         let is_well =
             |answer: &String| answer.split(' ').next().is_some_and(|name| servers.contains(&name));
         let made: u64 = found.values().sum();
-        println!("{what}: {place:?} made {made} connections, {} retried", all["retried"]);
+        println!(
+            "{what}: {place:?} made {made} connections, {} retried, {found:?}",
+            all["retried"]
+        );
         assert!(made > 100, "{what}: {place:?} made few connections: {all}");
         let silent = found.get("silence").copied().unwrap_or_default();
         let may_be_silent = protocol == "udp" && silent <= lost;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use netlab_api::resource::Kind;
 use netlab_api::view::{PodName, Routing, ViewNode};
-use netlab_api::{Node, ProxyMode};
+use netlab_api::{ClusterSettings, Node, ProxyMode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -47,6 +47,7 @@ pub(super) enum Key {
     Slice { namespace: String, name: String },
     Routing,
     ProxyMode,
+    Settings,
 }
 
 impl Key {
@@ -161,9 +162,18 @@ pub(super) fn parse_key(key: &str) -> Option<Parsed<'_>> {
     })
 }
 
-/// The modes that a record holds; the defaults for one that cannot be read.
-pub(super) fn modes_of(entry: &Entry) -> (Routing, ProxyMode) {
+/// What holds for all nodes as a record says; the defaults for one that cannot be read.
+pub(super) fn common_of(entry: &Entry) -> Common {
     let stored: Option<StoredNetwork> = serde_json::from_slice(&entry.value).ok();
     let stored = stored.unwrap_or_default();
-    (stored.routing, stored.proxy_mode)
+    let StoredNetwork { routing, proxy_mode, settings, .. } = stored;
+    Common { routing, proxy_mode, settings }
+}
+
+/// What holds for all nodes.
+#[derive(Default)]
+pub(super) struct Common {
+    pub(super) routing: Routing,
+    pub(super) proxy_mode: ProxyMode,
+    pub(super) settings: ClusterSettings,
 }

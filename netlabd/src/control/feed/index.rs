@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
-use netlab_api::ProxyMode;
-use netlab_api::view::{Routing, ViewChange, ViewNames, ViewSnapshot};
+use netlab_api::view::{ViewChange, ViewNames, ViewSnapshot};
 use netlab_api::wire::NodeRevision;
 use tokio::sync::mpsc;
 
-use super::facts::{Key, NodeFacts, Parsed, PodFacts, modes_of, parse_key};
+use super::facts::{Common, Key, NodeFacts, Parsed, PodFacts, common_of, parse_key};
 use super::told::{Item, Snapshot, Told, told_service, told_slice};
 use crate::store::{Change, Entry, Listing, Revision};
 
@@ -22,8 +21,7 @@ pub(super) struct State {
     pub(super) revision: Revision,
     /// A node that saw everything up to here can be told the difference.
     pub(super) oldest: Revision,
-    pub(super) routing: Routing,
-    pub(super) proxy_mode: ProxyMode,
+    pub(super) common: Common,
     /// Services and slices by namespace and name: everybody's business, whole.
     pub(super) services: Entries,
     pub(super) slices: Entries,
@@ -78,7 +76,7 @@ impl State {
                     let key = (namespace.to_owned(), name.to_owned());
                     self.slices.insert(key, entry);
                 }
-                Some(Parsed::Network) => (self.routing, self.proxy_mode) = modes_of(&entry),
+                Some(Parsed::Network) => self.common = common_of(&entry),
                 None => {}
             }
         }
@@ -101,14 +99,19 @@ impl State {
                 }
                 Some(Parsed::Node(name)) => self.take_node(at, name, after, &mut told),
                 Some(Parsed::Network) => {
-                    let (routing, mode) = after.map(modes_of).unwrap_or_default();
-                    if std::mem::replace(&mut self.routing, routing) != routing {
-                        self.remember(at, Key::Routing);
-                        self.tell_all(&mut told, &Told::Plain(ViewChange::Routing(routing)));
-                    }
-                    if std::mem::replace(&mut self.proxy_mode, mode) != mode {
-                        self.remember(at, Key::ProxyMode);
-                        self.tell_all(&mut told, &Told::Plain(ViewChange::ProxyMode(mode)));
+                    let after = after.map(common_of).unwrap_or_default();
+                    let before = std::mem::replace(&mut self.common, after);
+                    let now = &self.common;
+                    let differs = [
+                        (Key::Routing, before.routing != now.routing),
+                        (Key::ProxyMode, before.proxy_mode != now.proxy_mode),
+                        (Key::Settings, before.settings != now.settings),
+                    ];
+                    for (key, _) in differs.into_iter().filter(|(_, differs)| *differs) {
+                        if let Some(change) = self.common_change(&key) {
+                            self.tell_all(&mut told, &Told::Plain(change));
+                        }
+                        self.remember(at, key);
                     }
                 }
                 Some(Parsed::Service { namespace, name }) => {
@@ -240,6 +243,19 @@ impl State {
         self.tell_all(told, &Told::Plain(change));
     }
 
+    /// How something is now that holds for all nodes.
+    fn common_change(&self, key: &Key) -> Option<ViewChange> {
+        let Common { routing, proxy_mode, settings } = &self.common;
+        Some(match key {
+            Key::Routing => ViewChange::Routing(*routing),
+            Key::ProxyMode => ViewChange::ProxyMode(*proxy_mode),
+            Key::Settings => ViewChange::Settings(Box::new(settings.clone())),
+            Key::Pod { .. } | Key::Node(_) | Key::Service { .. } | Key::Slice { .. } => {
+                return None;
+            }
+        })
+    }
+
     pub(super) fn tell_all(&self, told: &mut BTreeMap<String, Vec<Told>>, change: &Told) {
         for node in self.views.keys() {
             told.entry(node.clone()).or_default().push(change.clone());
@@ -308,8 +324,9 @@ impl State {
                     Some(facts) => ViewChange::Node(facts.view.clone()),
                     None => ViewChange::NodeGone { name: name.clone() },
                 })),
-                Key::Routing => told.push(Told::Plain(ViewChange::Routing(self.routing))),
-                Key::ProxyMode => told.push(Told::Plain(ViewChange::ProxyMode(self.proxy_mode))),
+                Key::Routing | Key::ProxyMode | Key::Settings => {
+                    told.extend(self.common_change(key).map(Told::Plain));
+                }
                 Key::Service { namespace, name } => {
                     let now = self.services.get(&(namespace.clone(), name.clone()));
                     told.push(told_service(now, namespace, name));
@@ -333,8 +350,9 @@ impl State {
         let local = self.namespaces_of(node);
         let view = ViewSnapshot {
             revision: self.revision.0,
-            routing: self.routing,
-            proxy_mode: self.proxy_mode,
+            routing: self.common.routing,
+            proxy_mode: self.common.proxy_mode,
+            settings: self.common.settings.clone(),
             nodes: self.nodes.values().map(|facts| facts.view.clone()).collect(),
             names: local.map(|namespace| self.names(namespace, node)).collect(),
             ..ViewSnapshot::default()

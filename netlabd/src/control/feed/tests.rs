@@ -113,6 +113,7 @@ fn change(change: &ViewChange) -> String {
         ViewChange::NodeGone { name } => format!("node {name} gone"),
         ViewChange::Routing(routing) => format!("mode {}", routing.route_mode),
         ViewChange::ProxyMode(mode) => format!("proxy mode {mode}"),
+        ViewChange::Settings(_) => "settings".to_owned(),
         ViewChange::Service(service) => format!("service {}", service.metadata.name),
         ViewChange::ServiceGone { name, .. } => format!("service {name} gone"),
         ViewChange::Slice(slice) => format!("slice {}", slice.metadata.name),

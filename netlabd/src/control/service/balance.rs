@@ -3,6 +3,9 @@
 //!
 //! A service that gets none is no error: it waits, as in Kubernetes, with a record
 //! `waiting/loadbalancer/<namespace>/<name>` by which it is found when an address is free.
+//!
+//! An address that a service has stays, also when its pool is taken out of the configuration:
+//! clients know it. An event and `doctor` say so.
 
 use std::net::IpAddr;
 
@@ -39,8 +42,9 @@ impl Admission<'_, '_> {
         ingress.retain(|ingress| {
             let family = IpFamily::of(ingress.ip);
             let is_wished = wished.is_none_or(|ip| ip == ingress.ip || IpFamily::of(ip) != family);
-            families.contains(&family) && is_wished && pool_of(&pools, ingress.ip).is_some()
+            families.contains(&family) && is_wished
         });
+        ingress.iter_mut().for_each(|ingress| ingress.ip_mode = ip_mode);
         let holder = Holder::of(service);
         let mut lacks = None;
         for family in families {
@@ -116,8 +120,16 @@ impl Admission<'_, '_> {
         }
         self.draft.put_raw(path, Some(&record));
         let message = format!("no address for the load balancer: {why}");
+        self.tell(service, "AllocationFailed", message).await
+    }
+
+    async fn tell(
+        &mut self,
+        service: &Service,
+        reason: &str,
+        message: String,
+    ) -> Result<(), ApiError> {
         let about = Object::Service(service.clone());
-        let reason = "AllocationFailed";
         let mut event =
             event_about(&about, EventKind::Warning, reason, message, "service-controller", "");
         name_event(&mut event, self.now);
@@ -132,6 +144,25 @@ impl Admission<'_, '_> {
             self.draft.put(&settled.into());
         }
         Ok(())
+    }
+
+    /// Brings a load balancer in line with another configuration than it got its addresses by.
+    pub(in crate::control) async fn rebalance(&mut self, service: Service) -> Result<(), ApiError> {
+        let pools = &self.placement.config.services.load_balancer_pools;
+        let ingress = service.status.load_balancer.ingress.iter();
+        let strays: Vec<String> = ingress
+            .filter(|ingress| pool_of(pools, ingress.ip).is_none())
+            .map(|ingress| ingress.ip.to_string())
+            .collect();
+        if !strays.is_empty() {
+            let message = format!(
+                "keeps {}, which is in no pool of the configuration any more: make the service \
+                 anew for another address",
+                strays.join(", ")
+            );
+            self.tell(&service, "AddressOutsidePools", message).await?;
+        }
+        self.balance(service).await
     }
 }
 

@@ -30,6 +30,9 @@ const TRIES: usize = 24;
 /// Most numbers of a range that are tried in turn: a network of services has no more.
 const MOST_SCANNED: u128 = 1 << 20;
 
+/// Where it stands who has addresses of load balancers.
+pub(super) const LOAD_BALANCER_IPS: &str = "allocations/lbip/";
+
 /// Something that one service has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Slot {
@@ -78,7 +81,7 @@ impl Slot {
             Slot::NodePort(protocol, port) => {
                 format!("allocations/nodeport/{}/{port}", protocol_name(protocol).to_lowercase())
             }
-            Slot::LoadBalancerIp(ip) => format!("allocations/lbip/{ip}"),
+            Slot::LoadBalancerIp(ip) => format!("{LOAD_BALANCER_IPS}{ip}"),
         }
     }
 

@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 
 use netlab_api::Service;
-use netlab_api::service::IpFamily;
+use netlab_api::service::{IpFamily, IpMode};
 
 use super::*;
 
@@ -362,6 +362,43 @@ fn without_a_pool_a_load_balancer_waits_for_the_next_start() {
         config.services.load_balancer_pools = vec!["192.0.2.7/32".parse().unwrap()];
         Control::open(lab.store.clone(), config).await.unwrap();
         assert_eq!(ingress(&lab.service("web").await), ["192.0.2.7"]);
+    });
+}
+
+#[test]
+fn load_balancers_follow_another_configuration_and_keep_their_addresses() {
+    run(async {
+        let pools = |text: &str| vec![text.parse().unwrap()];
+        let pool = pools("192.0.2.0/28");
+        let lab = Lab::with_services(|config| config.load_balancer_pools = pool).await;
+        lab.serve(of_type("web", "LoadBalancer")).await.unwrap();
+        let had = lab.service("web").await.status;
+        let mut config = lab.control.config().clone();
+        config.services.load_balancer_ip_mode = IpMode::Proxy;
+        config.services.load_balancer_pools = pools("198.51.100.0/28");
+        let control = Control::open(lab.store.clone(), config.clone()).await.unwrap();
+        let mut expected = had.clone();
+        expected.load_balancer.ingress[0].ip_mode = IpMode::Proxy;
+        assert_eq!(lab.service("web").await.status, expected);
+        let told = async || {
+            let events = lab.all(Kind::Event).await.into_iter();
+            let events = events.filter_map(|object| match object {
+                Object::Event(event) => Some((event.reason, event.count)),
+                _ => None,
+            });
+            events.filter(|(reason, _)| reason == "AddressOutsidePools").collect::<Vec<_>>()
+        };
+        assert_eq!(told().await, [("AddressOutsidePools".to_owned(), 1)]);
+        // It stays when the service changes otherwise, and nobody else gets it.
+        let key = service_key("web");
+        let patch = json!({ "spec": { "ports": [{ "port": 81 }] } });
+        control.patch(&key, patch, false).await.unwrap();
+        assert_eq!(lab.service("web").await.status, expected);
+        // The same configuration once more is no news; and the old one undoes all of it.
+        Control::open(lab.store.clone(), config).await.unwrap();
+        assert_eq!(told().await, [("AddressOutsidePools".to_owned(), 1)]);
+        Control::open(lab.store.clone(), lab.control.config().clone()).await.unwrap();
+        assert_eq!(lab.service("web").await.status, had);
     });
 }
 

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use netlab_api::endpoint_slice::ZONE_LABEL;
-use netlab_api::proxy::{Flows, ProxyRules};
+use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
 use netlab_api::resource::{Kind, Object};
-use netlab_api::{ApiError, EndpointSlice, Pod, Reason, Service};
+use netlab_api::{ApiError, EndpointSlice, ObjectMeta, Pod, ProxyMode, Reason, Service};
 use netlab_nft::conntrack::{Conntrack, ConntrackError, Filter as FlowFilter, Flow};
 
 use crate::control::access::{FlowsRequest, RulesRequest};
@@ -15,10 +15,13 @@ use crate::control::cluster::{Filter, Scope};
 use crate::control::plane::of_kind;
 use crate::error::chain;
 use crate::node::machine::Machine;
+use crate::node::proxy::anchor::anchored_networks;
+use crate::node::proxy::desired::Desired;
 use crate::node::proxy::flows::{Names, is_wanted};
 use crate::node::proxy::port::NodeFacts;
 use crate::node::proxy::show::{Scene, show_base, show_service};
-use crate::node::rules::base_config;
+use crate::node::proxy::view::Services;
+use crate::node::rules::{base_config, plan_fixed};
 
 /// Flows that one answer has.
 const MOST_FLOWS: usize = 10_000;
@@ -28,8 +31,26 @@ pub(super) async fn rules(
     machine: &Machine,
     request: RulesRequest,
 ) -> Result<ProxyRules, ApiError> {
+    let scene = scene(machine).await?;
+    let mode = request.mode.unwrap_or(scene.in_use);
+    let Some((namespace, name)) = request.service else {
+        let (services, slices) = (services(machine, None).await?, slices(machine, None).await?);
+        return Ok(show_base(mode, &scene, &services, &slices));
+    };
+    let (services, slices) = (services(machine, None).await?, slices(machine, None).await?);
+    let is_it = |service: &&Service| {
+        let ObjectMeta { namespace: of, name: it, .. } = &service.metadata;
+        *it == name && of.as_ref() == Some(&namespace)
+    };
+    let service = services.iter().find(is_it).cloned();
+    let service = service.ok_or_else(|| ApiError::not_found(Kind::Service.plural(), &name))?;
+    let all = plan(&scene, services, slices).plan();
+    Ok(show_service(mode, &scene, &service, all))
+}
+
+/// What of this node its rules depend on.
+async fn scene(machine: &Machine) -> Result<Scene, ApiError> {
     let in_use = machine.cluster.network_settings().await?.proxy_mode.unwrap_or_default();
-    let mode = request.mode.unwrap_or(in_use);
     let name = machine.options.name.clone();
     let nodes = list(machine, Kind::Node, None, |object| match object {
         Object::Node(node) => Some(node),
@@ -37,17 +58,36 @@ pub(super) async fn rules(
     });
     let own = nodes.await?.into_iter().find(|node| node.metadata.name == name);
     let zone = own.and_then(|node| node.metadata.labels.get(ZONE_LABEL).cloned());
-    let config = base_config(&machine.options.cluster);
-    let scene = Scene { node: NodeFacts { name, zone }, config, in_use };
-    let Some((namespace, name)) = request.service else {
-        let (services, slices) = (services(machine, None).await?, slices(machine, None).await?);
-        return Ok(show_base(mode, &scene, &services, &slices));
-    };
-    let services = services(machine, Some(&namespace)).await?;
-    let service = of_name(services, &name)?;
-    let mut slices = slices(machine, Some(&namespace)).await?;
-    slices.retain(|slice| slice.service() == Some(name.as_str()));
-    Ok(show_service(mode, &scene, &service, &slices))
+    let config = base_config(&machine.config());
+    Ok(Scene { node: NodeFacts { name, zone }, config, in_use })
+}
+
+/// All services, as this node sees them.
+fn plan(scene: &Scene, services: Vec<Service>, slices: Vec<EndpointSlice>) -> Services {
+    let mut all = Services::default();
+    all.set_node(scene.node.clone());
+    all.reset(services, slices);
+    all
+}
+
+/// All rules, as a script, with the routes that lead packets to them.
+pub(super) async fn ruleset(
+    machine: &Machine,
+    mode: Option<ProxyMode>,
+) -> Result<ProxyRuleset, ApiError> {
+    let scene = scene(machine).await?;
+    let mode = mode.unwrap_or(scene.in_use);
+    let config = machine.config();
+    let mut all = plan(&scene, services(machine, None).await?, slices(machine, None).await?);
+    let networks = anchored_networks(&config, all.balancer_addresses());
+    let mut rules = plan_fixed(&config);
+    rules.append(Desired::of(mode, scene.config, all.plan()).whole());
+    Ok(ProxyRuleset {
+        node: scene.node.name,
+        mode,
+        networks: networks.into_iter().collect(),
+        rules: rules.to_string(),
+    })
 }
 
 /// The flows to services.

@@ -17,14 +17,18 @@
 //! start, after a refusal, and when there is reason to believe that somebody else changed it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
+use netlab_api::service::IpMode;
 use netlab_link::monitor::What;
 use netlab_link::{
     Batch, Bridge, Change, Event, IfName, KernelError, LinkChange, LinkRef, Netns, Request, Route,
     RouteFilter, RouteSocket, SocketError, mark,
 };
 use nix::errno::Errno;
+
+use crate::control::config::ClusterConfig;
 
 /// Why packets to services may find no way.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +91,26 @@ pub struct AnchorWish {
     /// The MTU of pod links: the node's own connections take theirs from the route to the service,
     /// and go to a pod.
     pub mtu: u32,
+}
+
+/// The networks of services and of load balancers, of the families that pods have.
+pub fn anchored_networks(
+    config: &ClusterConfig,
+    balancers: impl Iterator<Item = IpAddr>,
+) -> BTreeSet<IpNet> {
+    let services = &config.services;
+    // Packets to a load balancer that is elsewhere go there.
+    let is_here = services.load_balancer_ip_mode == IpMode::Vip;
+    let pools = services.load_balancer_pools.iter().filter(|_| is_here);
+    let networks: Vec<IpNet> = services.networks.iter().chain(pools).copied().collect();
+    // An address stays with its service when its pool is taken away.
+    let strays = balancers.map(IpNet::from);
+    let strays = strays.filter(|address| !networks.iter().any(|it| it.contains(address)));
+    let has_family = |network: &IpNet| {
+        let is_ipv4 = network.addr().is_ipv4();
+        config.pod_networks.iter().any(|it| it.addr().is_ipv4() == is_ipv4)
+    };
+    networks.iter().copied().chain(strays).filter(has_family).collect()
 }
 
 /// What the kernel has, or must have.

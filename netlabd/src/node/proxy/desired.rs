@@ -104,6 +104,12 @@ impl Desired {
         self.lay_out();
     }
 
+    /// The same services under another configuration: much of it differs.
+    pub fn set_config(&mut self, config: BaseConfig) {
+        self.config = config;
+        self.lay_out();
+    }
+
     /// What ports share in the layout.
     fn lay_out(&mut self) {
         self.shared.clear();
@@ -162,6 +168,18 @@ impl Desired {
             ProxyMode::Nftables => maps::plan(effective, &self.config.pod_networks),
             ProxyMode::Iptables => classic::plan(effective, &self.config),
         }
+    }
+
+    /// The port that has a front, of all that want it.
+    pub fn holder(
+        &self,
+        family: Family,
+        address: Option<IpAddr>,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<&PortPlan> {
+        let claims = self.claims.get(&(family, address, protocol, port))?;
+        self.ports.get(claims.first()?)
     }
 
     /// The plan without the fronts that another port has.

@@ -84,7 +84,9 @@ pub struct ProxyMetrics {
     endpoint_changes_pending: Gauge,
     no_local_endpoints: Family<PolicyLabel, Gauge>,
     sync_failures: Family<FamilyLabel, Counter>,
+    cleanup_failures: Family<FamilyLabel, Counter>,
     deleted_flows: Family<FamilyLabel, Counter>,
+    flow_looks: Durations,
     /// A trigger older than this was no news to this daemon.
     began: Time,
     state: Mutex<State>,
@@ -143,7 +145,9 @@ impl ProxyMetrics {
             endpoint_changes_pending: Gauge::default(),
             no_local_endpoints: Family::default(),
             sync_failures: Family::default(),
+            cleanup_failures: Family::default(),
             deleted_flows: Family::default(),
+            flow_looks: Family::new_with_constructor(short),
             began,
             state: Mutex::default(),
         }
@@ -174,6 +178,11 @@ impl ProxyMetrics {
             "network_programming_duration_seconds",
             "Time from a change of services or endpoints until the kernel has it",
             &self.programming,
+        );
+        times(
+            "conntrack_reconciler_sync_duration_seconds",
+            "Time that it took to find flows whose endpoint is gone, and to delete them",
+            &self.flow_looks,
         );
         let mut points = |name: &str, help: &str, metric: &Family<FamilyLabel, Seconds>| {
             registry.register(name, help, metric.clone());
@@ -224,6 +233,11 @@ impl ProxyMetrics {
             &self.sync_failures,
         );
         counts(
+            "sync_proxy_rules_nftables_cleanup_failures",
+            "Times that the kernel refused to have what is used no more taken away",
+            &self.cleanup_failures,
+        );
+        counts(
             "conntrack_reconciler_deleted_entries",
             "Flows that were deleted since their endpoint is gone",
             &self.deleted_flows,
@@ -254,7 +268,7 @@ impl ProxyMetrics {
                             endpoints += 1;
                             triggers.extend(self.trigger(slice));
                         }
-                        ViewChange::ProxyMode(_) => is_layout = true,
+                        ViewChange::ProxyMode(_) | ViewChange::Settings(_) => is_layout = true,
                         _ => {}
                     }
                 }
@@ -361,9 +375,17 @@ impl ProxyMetrics {
         });
     }
 
-    /// Flows were deleted since their endpoint is gone.
-    pub fn deleted_flows(&self, family: IpFamily, count: u64) {
+    /// The kernel refused to have what is used no more taken away.
+    pub fn cleanup_failed(&self, families: &[IpFamily]) {
+        families.iter().for_each(|family| {
+            self.cleanup_failures.get_or_create(&label(*family)).inc();
+        });
+    }
+
+    /// Flows were looked for whose endpoint is gone, and deleted.
+    pub fn deleted_flows(&self, family: IpFamily, count: u64, took: Duration) {
         self.deleted_flows.get_or_create(&label(family)).inc_by(count);
+        self.flow_looks.get_or_create(&label(family)).observe(took.as_secs_f64());
     }
 
     /// Why services are not as they must be here, when they have not been for too long.

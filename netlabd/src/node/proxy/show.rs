@@ -10,7 +10,7 @@
 //! about it here: once with an unknown sender, for the rules, and once for each kind of client, for
 //! what becomes of its addresses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use netlab_api::proxy::{
@@ -20,7 +20,7 @@ use netlab_api::service::ServiceType;
 use netlab_api::{EndpointSlice, ProxyMode, Service, pod};
 use netlab_nft::{Family, Hook, Protocol, TableName, Transaction};
 
-use super::desired::Desired;
+use super::desired::{Desired, ServiceName};
 use super::maps::base::BaseConfig;
 use super::port::{NodeFacts, PortPlan, plan_service};
 use super::select::Endpoints;
@@ -110,24 +110,27 @@ pub fn show_base(
     answer
 }
 
-/// The rules that packets to a service meet.
+/// The rules that packets to a service meet, among the plans of all services: what two of them want
+/// one has.
 pub fn show_service(
     mode: ProxyMode,
     scene: &Scene,
     service: &Service,
-    slices: &[EndpointSlice],
+    mut all: BTreeMap<ServiceName, Vec<PortPlan>>,
 ) -> ProxyRules {
     let mut answer = scene.answer(mode);
     let namespace = service.metadata.namespace.clone().unwrap_or_default();
     let name = service.metadata.name.clone();
     answer.service = Some(format!("{namespace}/{name}"));
-    let plans = plan_service(service, &Endpoints::of(slices), &scene.node);
+    let plans = all.get(&(namespace, name)).cloned().unwrap_or_default();
     if plans.is_empty() {
         answer.notes.push(why_none(service).to_owned());
         return answer;
     }
-    let mut desired = Desired::new(mode, scene.config.clone());
-    desired.replace(BTreeMap::from([((namespace, name), plans.clone())]));
+    // Rules of services that want nothing of this one's do not matter to its packets.
+    let own: BTreeSet<_> = plans.iter().flat_map(claims_of).collect();
+    all.retain(|_, plans| plans.iter().flat_map(claims_of).any(|claim| own.contains(&claim)));
+    let desired = Desired::of(mode, scene.config.clone(), all);
     let whole = desired.whole();
     for family in scene.config.families() {
         let rules = Ruleset::of(of_family(&whole, family));
@@ -140,7 +143,19 @@ pub fn show_service(
             .collect();
         for plan in plans.iter().filter(|plan| plan.id.family == family) {
             for (kind, at) in fronts_of(plan) {
-                answer.fronts.push(front(&rules, &pods, plan, kind, at));
+                let holder = desired.holder(family, at.ip, plan.id.protocol, at.port);
+                let holder = holder.filter(|holder| holder.id != plan.id);
+                if let Some(PortPlan { id, .. }) = holder {
+                    answer.notes.push(format!(
+                        "{} {at}/{} is that of service {}/{}, the first by name of those that want \
+                         it: its packets go there",
+                        kind.as_str(),
+                        word(plan.id.protocol),
+                        id.namespace,
+                        id.service
+                    ));
+                }
+                answer.fronts.push(front(&rules, &pods, holder.unwrap_or(plan), kind, at));
             }
         }
     }
@@ -167,6 +182,12 @@ fn of_family(whole: &Transaction, family: Family) -> Transaction {
         _ => false,
     });
     Transaction { steps: steps.cloned().collect() }
+}
+
+/// What a port wants for itself alone.
+fn claims_of(plan: &PortPlan) -> impl Iterator<Item = (Family, Protocol, Place)> {
+    let (family, protocol) = (plan.id.family, plan.id.protocol);
+    fronts_of(plan).into_iter().map(move |(_, at)| (family, protocol, at))
 }
 
 /// The addresses of a port, and what they are.

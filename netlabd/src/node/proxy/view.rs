@@ -137,6 +137,11 @@ impl Services {
         announced
     }
 
+    /// Addresses of load balancers whose packets come to nodes.
+    pub fn balancer_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.balancers.values().flatten().copied()
+    }
+
     /// Services of type `LoadBalancer` that tell at a port of every node whether it has endpoints.
     pub fn health_checks(&self) -> impl Iterator<Item = (u16, &ServiceName, usize)> {
         self.balancers.keys().filter_map(|name| {

@@ -38,8 +38,18 @@ impl Reconciler {
         snapshot: ViewSnapshot,
     ) -> Result<(), MachineError> {
         let is_first = self.reported.is_none();
-        let ViewSnapshot { revision, routing, nodes, pods, names, proxy_mode, services, slices } =
-            snapshot;
+        let ViewSnapshot {
+            revision,
+            routing,
+            nodes,
+            pods,
+            names,
+            proxy_mode,
+            settings,
+            services,
+            slices,
+        } = snapshot;
+        self.machine.follow(&settings);
         // Also when it is older than what was seen: a server that was put back to an older state
         // counts on from there, and what it asks for next is not there yet.
         self.seen = Revision(revision);

@@ -52,7 +52,7 @@ impl Reconciler {
                 }
             }
         });
-        let own = Rules::open(&self.machine.options.cluster).map_err(|e| look(e.into()))?;
+        let own = Rules::open(&self.machine.config()).map_err(|e| look(e.into()))?;
         let mut rules = netlab_nft::Monitor::open(&[own.port()]).map_err(|e| look(e.into()))?;
         self.rules = Some(own);
         let input = self.input.clone();

@@ -4,19 +4,18 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use netlab_api::event::EventKind;
-use netlab_api::service::IpMode;
 use netlab_api::{EndpointSlice, ProxyMode, Service, Time};
 
 use super::drift::FORWARDING_JOURNAL;
 use super::{Input, Reconciler};
 use crate::error::chain;
-use crate::node::proxy::anchor::{Anchor, AnchorWish};
+use crate::node::proxy::anchor::{Anchor, AnchorWish, anchored_networks};
 use crate::node::proxy::announce::Announcer;
 use crate::node::proxy::health::{HealthFacts, HealthPorts};
 use crate::node::proxy::metrics::Sync;
 use crate::node::proxy::port::NodeFacts;
+use crate::node::rules::{Deletion, Rules, base_config};
 
 /// How long to rest after the kernel refused rules.
 const REST: Duration = Duration::from_secs(1);
@@ -45,21 +44,9 @@ impl Reconciler {
 
     /// The device and the routes by which packets to services get to the rules.
     pub(super) fn ensure_anchor(&mut self) {
-        let options = &self.machine.options;
-        let services = &options.cluster.services;
-        let has_family = |network: &&IpNet| {
-            options
-                .cluster
-                .pod_networks
-                .iter()
-                .any(|it| it.addr().is_ipv4() == network.addr().is_ipv4())
-        };
-        // Packets to a load balancer that is elsewhere go there.
-        let is_here = services.load_balancer_ip_mode == IpMode::Vip;
-        let pools = services.load_balancer_pools.iter().filter(|_| is_here);
-        let networks = services.networks.iter().chain(pools);
-        let wish =
-            AnchorWish { networks: networks.filter(has_family).copied().collect(), mtu: self.mtu };
+        let config = self.machine.config();
+        let networks = anchored_networks(&config, self.services.balancer_addresses());
+        let wish = AnchorWish { networks, mtu: self.mtu };
         let anchor = match &mut self.anchor {
             Some(anchor) => Ok(anchor),
             none => Anchor::open(&self.machine.netns).map(|anchor| none.insert(anchor)),
@@ -185,10 +172,12 @@ impl Reconciler {
     /// Writes what changed of services.
     pub(super) async fn program_services(&mut self) {
         self.note_place();
-        let Some(in_use) = self.rules.as_ref().map(|rules| rules.services().mode()) else { return };
+        let Some(in_use) = self.rules.as_ref().map(Rules::services) else { return };
         let mode = self.proxy_mode;
+        let config = base_config(&self.machine.config());
+        let is_reconfigured = *in_use.config() != config;
         let is_new = std::mem::take(&mut self.services_are_new);
-        let switches = in_use != mode;
+        let switches = in_use.mode() != mode || is_reconfigured;
         if !is_new && !switches && !self.services.is_dirty() && !self.retry_services {
             if self.services_failure.is_none() {
                 self.machine.proxy.settled(self.seen.0);
@@ -205,22 +194,30 @@ impl Reconciler {
         let proxy = &self.machine.proxy;
         proxy.planned(&plans, is_new);
         let began = Instant::now();
+        let families: Vec<_> = config.families().collect();
+        if is_reconfigured {
+            rules.set_config(config);
+        }
         let written = if is_new {
             rules.set_services(mode, plans).map(|(_, deleted)| (true, deleted))
         } else {
-            let changed = rules.change_services(plans).map(|it| (it.full, it.deleted_flows));
+            let changed = rules.change_services(plans).map(|it| {
+                if it.cleanup_failed {
+                    proxy.cleanup_failed(&families);
+                }
+                (it.full, it.deleted_flows)
+            });
             if switches { rules.set_mode(mode).and(changed) } else { changed }
         };
-        let families: Vec<_> = rules.services().config().families().collect();
         match written {
             Ok((full, flows)) => {
                 let now = Instant::now();
                 let revision = self.seen.0;
                 let sync = Sync { revision, families, took: now - began, full };
                 proxy.programmed(&sync, now, Time::now());
-                flows
-                    .iter()
-                    .for_each(|(family, count)| proxy.deleted_flows(*family, *count as u64));
+                for (family, Deletion { count, took }) in flows {
+                    proxy.deleted_flows(family, count as u64, took);
+                }
                 if self.services_failure.take().is_some() {
                     self.retell = true;
                     tracing::info!("the rules for services are programmed again");

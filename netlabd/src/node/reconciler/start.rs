@@ -203,7 +203,7 @@ fn init_config(
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
     let node_conf =
         ResolvConf::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
-    let cluster = &machine.options.cluster;
+    let cluster = machine.config();
     let resolv_conf =
         plan_resolv_conf(spec, &namespace, &cluster.cluster_dns, &cluster.domain, &node_conf);
     InitConfig {

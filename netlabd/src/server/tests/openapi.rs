@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::*;
 
 /// The routes of `docs/api.md`.
-const ROUTES: [(&str, &str); 41] = [
+const ROUTES: [(&str, &str); 42] = [
     ("/livez", "get"),
     ("/healthz", "get"),
     ("/readyz", "get"),
@@ -16,6 +16,7 @@ const ROUTES: [(&str, &str); 41] = [
     ("/v1/doctor", "get"),
     ("/v1/programmed", "get"),
     ("/v1/proxy", "get"),
+    ("/v1/proxy/ruleset", "get"),
     ("/v1/proxy/services/{namespace}/{name}", "get"),
     ("/v1/flows", "get"),
     ("/v1/dns/query", "get"),

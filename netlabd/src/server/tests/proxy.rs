@@ -13,6 +13,8 @@ async fn rules_are_asked_of_the_node() {
         (&json!("shop/web"), &json!("iptables"))
     );
     assert_eq!(lab.get("/v1/proxy").await.status, 200);
+    let ruleset = lab.get("/v1/proxy/ruleset?as=iptables").await.json();
+    assert_eq!((&ruleset["node"], &ruleset["mode"]), (&json!("n1"), &json!("iptables")));
     let web = ("shop".to_owned(), "web".to_owned());
     assert_eq!(
         *lab.pods.rules.lock().expect("no panic"),
@@ -54,6 +56,14 @@ async fn a_node_that_is_behind_is_not_healthy_and_lives() {
     assert_eq!(lab.get("/livez").await.status, 200);
     *lab.pods.ailment.lock().expect("no panic") = None;
     assert_eq!(lab.get("/healthz").await.status, 200);
+    let text = lab.get("/metrics").await.text();
+    for line in [
+        "kubeproxy_proxy_healthz_total{code=\"200\"} 2",
+        "kubeproxy_proxy_healthz_total{code=\"503\"} 1",
+        "kubeproxy_proxy_livez_total{code=\"200\"} 1",
+    ] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line} is not in\n{text}");
+    }
 }
 
 #[tokio::test]

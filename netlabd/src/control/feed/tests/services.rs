@@ -90,6 +90,25 @@ async fn another_proxy_mode_is_told_alone() {
 }
 
 #[tokio::test]
+async fn another_configuration_is_told_alone_and_is_in_snapshots() {
+    let lab = Lab::new().await;
+    let mut view = lab.feed.view("n1", None);
+    assert_eq!(heard(&mut view).await, ["snapshot"]);
+    let from = lab.feed.lock().revision;
+    let settings = br#"{"settings":{"services":{"masqueradeAll":true}}}"#.to_vec();
+    lab.write(("settings/network".to_owned(), settings.clone())).await;
+    assert_eq!(heard(&mut view).await, ["settings"]);
+    lab.write(("settings/network".to_owned(), settings)).await;
+    assert!(heard(&mut view).await.is_empty());
+    let mut back = lab.feed.view("n1", Some(from));
+    assert_eq!(heard(&mut back).await, ["settings"]);
+    let ViewEvent::Snapshot(snapshot) = lab.feed.view("n2", None).next().await.unwrap() else {
+        panic!("the first is a snapshot")
+    };
+    assert!(snapshot.settings.services.unwrap().masquerade_all);
+}
+
+#[tokio::test]
 async fn everybody_hears_when_a_node_is_not_ready_or_in_another_zone() {
     let lab = Lab::new().await;
     lab.put_node("n1", true).await;

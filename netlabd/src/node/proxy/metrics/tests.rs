@@ -190,6 +190,15 @@ fn ports_without_local_endpoints_are_counted_by_policy() {
 #[test]
 fn deleted_flows_are_counted() {
     let metrics = ProxyMetrics::new(at(0));
-    metrics.deleted_flows(IpFamily::Ip6, 3);
+    metrics.deleted_flows(IpFamily::Ip6, 3, Duration::from_millis(5));
     has(&metrics, "kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family=\"IPv6\"} 3");
+    has(
+        &metrics,
+        "kubeproxy_conntrack_reconciler_sync_duration_seconds_sum{ip_family=\"IPv6\"} 0.005",
+    );
+    metrics.cleanup_failed(&[IpFamily::Ip]);
+    has(
+        &metrics,
+        "kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total{ip_family=\"IPv4\"} 1",
+    );
 }

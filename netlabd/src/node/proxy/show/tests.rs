@@ -71,11 +71,21 @@ fn balancer() -> Value {
     )
 }
 
+/// The plans of a service with these endpoints.
+fn planned(service: &Service, endpoints: &[(&str, &str)]) -> (ServiceName, Vec<PortPlan>) {
+    let name = ("default".to_owned(), service.metadata.name.clone());
+    (name, plan_service(service, &Endpoints::of([&slice(endpoints)]), &scene().node))
+}
+
+fn show(mode: ProxyMode, service: &Service, endpoints: &[(&str, &str)]) -> ProxyRules {
+    show_service(mode, &scene(), service, BTreeMap::from([planned(service, endpoints)]))
+}
+
 /// Compares what both layouts do with a file of the folder `golden` each.
 #[track_caller]
 fn check(name: &str, spec: Value, endpoints: &[(&str, &str)]) {
     for mode in ProxyMode::ALL {
-        let shown = show_service(mode, &scene(), &service(spec.clone()), &[slice(endpoints)]);
+        let shown = show(mode, &service(spec.clone()), endpoints);
         expect_file![format!("golden/{name}.{mode}.txt")].assert_eq(&shown.to_string());
     }
 }
@@ -110,6 +120,33 @@ fn a_load_balancer_has_source_ranges_and_keeps_sources() {
 fn an_external_ip_with_affinity_remembers_clients() {
     let more = json!({ "externalIPs": ["203.0.113.5"], "sessionAffinity": "ClientIP" });
     check("external-ip", with(plain(), more), TWO);
+}
+
+/// Of two services that ask for one address, and of two with one node port, the first has it.
+#[test]
+fn what_another_service_has_leads_there() {
+    let both = json!({
+        "type": "NodePort", "externalIPs": ["203.0.113.5"],
+        "ports": [{ "port": 80, "nodePort": 30080 }],
+    });
+    let web = service(with(plain(), both.clone()));
+    let mut first = service(with(both, json!({ "clusterIP": "10.43.0.6" })));
+    first.metadata.name = "first".to_owned();
+    for mode in ProxyMode::ALL {
+        let others = [("10.42.9.9", "n2")];
+        let all = BTreeMap::from([planned(&web, TWO), planned(&first, &others)]);
+        let shown = show_service(mode, &scene(), &web, all.clone());
+        assert_eq!(shown.notes.len(), 2, "{shown}");
+        assert!(shown.notes.iter().all(|note| note.contains("service default/first")), "{shown}");
+        for front in &shown.fronts {
+            let is_own = front.kind == FrontKind::ClusterIp;
+            let leads_to = if is_own { "10.42.0.1:8080" } else { "10.42.9.9:8080" };
+            let outcome = &front.outcomes.iter().find(|it| it.client == "a pod").unwrap().result;
+            assert!(outcome.contains(leads_to), "{mode}: {shown}");
+        }
+        // The one that has them says nothing of others.
+        assert!(show_service(mode, &scene(), &first, all).notes.is_empty());
+    }
 }
 
 #[test]
@@ -151,7 +188,7 @@ fn no_rule_is_invented() {
     for mode in ProxyMode::ALL {
         for spec in [plain(), node_port(), balancer()] {
             let service = service(spec);
-            let shown = show_service(mode, &scene(), &service, &[slice(TWO)]);
+            let shown = show(mode, &service, TWO);
             let plans = plan_service(&service, &Endpoints::of([&slice(TWO)]), &scene().node);
             let mut desired = Desired::new(mode, scene().config);
             let name = ("default".to_owned(), "web".to_owned());
@@ -176,8 +213,7 @@ fn both_families_are_told() {
     let spec = json!({
         "clusterIP": "fd43::7", "clusterIPs": ["fd43::7"], "ports": [{ "port": 80 }],
     });
-    let shown =
-        show_service(ProxyMode::Nftables, &scene(), &service(spec), &[slice(&[("fd42::1", "n1")])]);
+    let shown = show(ProxyMode::Nftables, &service(spec), &[("fd42::1", "n1")]);
     let [front] = shown.fronts.as_slice() else { panic!("{shown}") };
     assert_eq!(front.family, "ip6");
     assert_eq!(front.outcomes[0].client, "a pod");
