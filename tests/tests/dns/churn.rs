@@ -19,14 +19,20 @@ use crate::wire::{self, ask, kind};
 
 const HERD: &str = "herd.default.svc.cluster.local.";
 
-/// Endpoints; each is ready or not.
-const ENDPOINTS: u8 = 12;
+/// Slices of the service. Each has a writer of its own, so that none waits for the disk of another.
+const SLICES: u8 = 4;
+
+/// Endpoints of a slice; each is ready or not.
+const ENDPOINTS: u8 = 4;
+
+/// All of them are ready.
+const ALL: u16 = 0xf;
 
 /// Changes a second.
 const RATE: u32 = 500;
 
-/// How long it goes on.
-const TIME: Duration = Duration::from_secs(6);
+/// Changes in all.
+const CHANGES: u32 = 3000;
 
 /// HTTP on one connection that is kept.
 #[derive(Debug)]
@@ -72,30 +78,35 @@ impl Http {
     }
 }
 
-fn address(number: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 42, 150, number)
+fn address(slice: u8, number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 42, 150 + slice, number)
 }
 
-fn endpoints(ready: u16) -> Value {
+fn endpoints(slice: u8, ready: u16) -> Value {
     let endpoint = |number: u8| {
         let is_ready = ready & (1 << number) != 0;
-        json!({ "addresses": [address(number)], "conditions": { "ready": is_ready } })
+        json!({ "addresses": [address(slice, number)], "conditions": { "ready": is_ready } })
     };
     (0..ENDPOINTS).map(endpoint).collect()
 }
 
-/// Which endpoints an answer names.
+/// Which endpoints of each slice an answer names.
 #[track_caller]
-fn named(addresses: &[IpAddr]) -> u16 {
-    let mut ready = 0;
+fn named(addresses: &[IpAddr]) -> Ready {
+    let mut ready = Ready::default();
     for ip in addresses {
-        let number = (0..ENDPOINTS).find(|number| *ip == IpAddr::V4(address(*number)));
-        let number = number.unwrap_or_else(|| panic!("{ip} is no endpoint"));
-        assert_eq!(ready & (1 << number), 0, "{ip} twice in {addresses:?}");
-        ready |= 1 << number;
+        let IpAddr::V4(v4) = ip else { panic!("{ip} is no endpoint") };
+        let [10, 42, slice, number] = v4.octets() else { panic!("{ip} is no endpoint") };
+        assert!((150..150 + SLICES).contains(&slice) && number < ENDPOINTS, "{ip} is no endpoint");
+        let ready = &mut ready[usize::from(slice - 150)];
+        assert_eq!(*ready & (1 << number), 0, "{ip} twice in {addresses:?}");
+        *ready |= 1 << number;
     }
     ready
 }
+
+/// Who is ready in each slice, a bit an endpoint.
+type Ready = [u16; SLICES as usize];
 
 /// A change: who is ready from then on. True from `sent` at the earliest.
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +119,7 @@ struct Change {
 /// An answer, and when it was asked for and had.
 #[derive(Debug, Clone, Copy)]
 struct Answer {
-    ready: u16,
+    ready: Ready,
     from: Instant,
     to: Instant,
 }
@@ -117,127 +128,165 @@ struct Answer {
 fn answers_name_only_those_who_were_ready_meanwhile() {
     let stage = Stage::new("dns-churn", "[dns.forward]\nto = ['192.0.2.9']\n");
     let port = json!({ "name": "http", "port": 80 });
-    let slice = json!({
-        "kind": "EndpointSlice",
-        "metadata": { "name": "herd-1", "labels": { "kubernetes.io/service-name": "herd" } },
-        "addressType": "IPv4", "endpoints": endpoints(0x0fff), "ports": [port],
-    });
     let spec = json!({ "clusterIP": "None", "ports": [port] });
+    let mut items =
+        vec![json!({ "kind": "Service", "metadata": { "name": "herd" }, "spec": spec })];
+    for slice in 0..SLICES {
+        let labels = json!({ "kubernetes.io/service-name": "herd" });
+        items.push(json!({
+            "kind": "EndpointSlice",
+            "metadata": { "name": format!("herd-{slice}"), "labels": labels },
+            "addressType": "IPv4", "endpoints": endpoints(slice, ALL), "ports": [port],
+        }));
+    }
     let begin = Instant::now();
-    apply(
-        &stage.lab,
-        &[json!({ "kind": "Service", "metadata": { "name": "herd" }, "spec": spec }), slice],
-    );
-    let changes = Mutex::new(vec![Change { ready: 0x0fff, sent: begin, revision: 0 }]);
+    apply(&stage.lab, &items);
+    let first = Change { ready: ALL, sent: begin, revision: 0 };
+    let changes: Vec<Mutex<Vec<Change>>> = (0..SLICES).map(|_| Mutex::new(vec![first])).collect();
     // Until when an older state may be seen: a revision, and when the node had it at the latest.
     let programmed: Mutex<Vec<(u64, Instant)>> = Mutex::new(Vec::new());
     let answers: Mutex<Vec<Answer>> = Mutex::new(Vec::new());
     let ends = AtomicBool::new(false);
+    let newest = || {
+        let last = |changes: &Mutex<Vec<Change>>| changes.lock().unwrap().last().unwrap().revision;
+        changes.iter().map(last).max().unwrap()
+    };
+    let watch = |http: &mut Http| {
+        let revision = newest();
+        let path = format!("/v1/programmed?revision={revision}&timeoutSeconds=20");
+        http.request("GET", &path, None);
+        programmed.lock().unwrap().push((revision, Instant::now()));
+    };
     let socket = stage.lab.socket();
-    let path = "/v1/namespaces/default/endpointslices/herd-1";
     std::thread::scope(|scope| {
         for transport in ["udp", "udp", "tcp"] {
             let (stage, answers, ends) = (&stage, &answers, &ends);
             scope.spawn(move || {
-                let (udp, mut tcp) = (stage.udp(), stage.tcp());
-                let mut own = Vec::new();
-                while !ends.load(Ordering::Relaxed) {
-                    let query = ask(HERD, kind::A).payload(1232);
-                    let from = Instant::now();
-                    let reply = if transport == "udp" {
-                        wire::over_udp(&udp, &query)
-                    } else {
-                        tcp.ask(&query)
-                    };
-                    let to = Instant::now();
-                    let ready = named(&reply.addresses());
-                    assert_eq!(reply.rcode() == "NXDOMAIN", ready == 0, "{reply:?}");
-                    own.push(Answer { ready, from, to });
-                }
+                let own = ask_until(stage, transport, ends);
                 answers.lock().unwrap().extend(own);
             });
         }
         scope.spawn(|| {
             let mut http = Http::connect(&socket);
             while !ends.load(Ordering::Relaxed) {
-                let newest = changes.lock().unwrap().last().map_or(0, |change| change.revision);
-                http.request(
-                    "GET",
-                    &format!("/v1/programmed?revision={newest}&timeoutSeconds=20"),
-                    None,
-                );
-                programmed.lock().unwrap().push((newest, Instant::now()));
+                watch(&mut http);
             }
         });
-        let mut http = Http::connect(&socket);
         let begin = Instant::now();
-        let (mut number, mut random) = (0_u32, 0x2545_f491_u32);
-        let mut ready = 0x0fff_u16;
-        while begin.elapsed() < TIME {
-            // By the clock, so that a slow change is made up for.
-            let next = begin + Duration::from_secs(1) * number / RATE;
-            if let Some(early) = next.checked_duration_since(Instant::now()) {
-                std::thread::sleep(early);
-            }
-            random ^= random << 13;
-            random ^= random >> 17;
-            random ^= random << 5;
-            ready ^= 1 << (random % u32::from(ENDPOINTS));
-            // Now and then nobody is.
-            if number % 97 == 0 {
-                ready = 0;
-            }
-            let sent = Instant::now();
-            let patch = json!({ "endpoints": endpoints(ready) });
-            let patched = http.request("PATCH", path, Some(&patch));
-            let version = patched["metadata"]["resourceVersion"].as_str().expect("a version");
-            let revision = version.parse().expect("a number");
-            changes.lock().unwrap().push(Change { ready, sent, revision });
-            number += 1;
-        }
+        let writers: Vec<_> = (0..SLICES)
+            .map(|slice| {
+                let (socket, changes) = (&socket, &changes[usize::from(slice)]);
+                scope.spawn(move || change(socket, slice, changes))
+            })
+            .collect();
+        let last = writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<_>>();
         let took = begin.elapsed();
-        println!("{number} changes in {took:?}");
-        let last = changes.lock().unwrap().last().unwrap().revision;
-        http.request("GET", &format!("/v1/programmed?revision={last}&timeoutSeconds=20"), None);
-        programmed.lock().unwrap().push((last, Instant::now()));
-        assert_eq!(named(&stage.ask(HERD, kind::A).addresses()), ready, "the last state");
+        println!("{CHANGES} changes in {took:?}");
+        watch(&mut Http::connect(&socket));
+        let now = named(&stage.ask(HERD, kind::A).addresses());
         ends.store(true, Ordering::Relaxed);
-        assert!(
-            f64::from(number) >= f64::from(RATE) * 0.9 * TIME.as_secs_f64(),
-            "{number} changes"
-        );
+        assert_eq!(now[..], last[..], "the last state");
+        assert!(took < Duration::from_secs(30), "{CHANGES} changes took {took:?}");
     });
-    judge(
-        &changes.into_inner().unwrap(),
-        programmed.into_inner().unwrap(),
-        &answers.into_inner().unwrap(),
-    );
+    let changes: Vec<Vec<Change>> =
+        changes.into_iter().map(|changes| changes.into_inner().unwrap()).collect();
+    judge(&changes, programmed.into_inner().unwrap(), &answers.into_inner().unwrap());
 }
 
-/// Compares answers with the history.
-fn judge(changes: &[Change], mut programmed: Vec<(u64, Instant)>, answers: &[Answer]) {
-    programmed.sort_by_key(|(_, at)| *at);
-    // A state is over when the node has the one after it.
-    let over: Vec<Option<Instant>> = changes
-        .iter()
-        .skip(1)
-        .map(|next| programmed.iter().find(|(had, _)| *had >= next.revision).map(|(_, at)| *at))
-        .chain([None])
-        .collect();
-    let mut wrong = Vec::new();
-    let mut states = BTreeSet::new();
-    for answer in answers {
-        let is_true = |(change, over): (&Change, &Option<Instant>)| {
-            change.ready == answer.ready
-                && change.sent <= answer.to
-                && over.is_none_or(|over| over >= answer.from)
-        };
-        if !changes.iter().zip(&over).any(is_true) {
-            wrong.push(answer);
-        }
-        states.insert(answer.ready);
+/// Asks without a pause.
+fn ask_until(stage: &Stage, transport: &str, ends: &AtomicBool) -> Vec<Answer> {
+    let (udp, mut tcp) = (stage.udp(), stage.tcp());
+    let mut answers = Vec::new();
+    while !ends.load(Ordering::Relaxed) {
+        let query = ask(HERD, kind::A).payload(1232);
+        let from = Instant::now();
+        let reply = if transport == "udp" { wire::over_udp(&udp, &query) } else { tcp.ask(&query) };
+        let to = Instant::now();
+        let ready = named(&reply.addresses());
+        assert_eq!(reply.rcode() == "NXDOMAIN", ready == Ready::default(), "{reply:?}");
+        answers.push(Answer { ready, from, to });
     }
+    answers
+}
+
+/// Changes one slice again and again; returns who is ready at last.
+fn change(socket: &Path, slice: u8, changes: &Mutex<Vec<Change>>) -> u16 {
+    let mut http = Http::connect(socket);
+    let path = format!("/v1/namespaces/default/endpointslices/herd-{slice}");
+    let mut random = 0x2545_f491_u32 + u32::from(slice);
+    let mut ready = ALL;
+    let begin = Instant::now();
+    for number in 0..CHANGES / u32::from(SLICES) {
+        // By the clock, so that a slow change is made up for.
+        let next = begin + Duration::from_secs(1) * number * u32::from(SLICES) / RATE;
+        if let Some(early) = next.checked_duration_since(Instant::now()) {
+            std::thread::sleep(early);
+        }
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        ready ^= 1 << (random >> 8 & 3);
+        // For a while at a time nobody is.
+        if number / 10 % 8 == 7 {
+            ready = if number % 2 == 0 { 0 } else { 1 };
+        }
+        let sent = Instant::now();
+        let patch = json!({ "endpoints": endpoints(slice, ready) });
+        let patched = http.request("PATCH", &path, Some(&patch));
+        let version = patched["metadata"]["resourceVersion"].as_str().expect("a version");
+        let revision = version.parse().expect("a number");
+        changes.lock().unwrap().push(Change { ready, sent, revision });
+    }
+    ready
+}
+
+/// Compares answers with the history, slice by slice.
+fn judge(changes: &[Vec<Change>], mut programmed: Vec<(u64, Instant)>, answers: &[Answer]) {
+    programmed.sort_by_key(|(_, at)| *at);
+    let mut wrong = Vec::new();
+    for (slice, changes) in changes.iter().enumerate() {
+        // A state is over when the node has the one after it.
+        let over = |next: &Change| {
+            programmed.iter().find(|(had, _)| *had >= next.revision).map(|(_, at)| *at)
+        };
+        let over: Vec<Option<Instant>> = changes.iter().skip(1).map(over).chain([None]).collect();
+        for answer in answers {
+            // Changes are sent one after the other, and end so.
+            let from = over.partition_point(|over| over.is_some_and(|over| over < answer.from));
+            let to = changes.partition_point(|change| change.sent <= answer.to);
+            let is_true =
+                changes[from..to].iter().any(|change| change.ready == answer.ready[slice]);
+            if !is_true {
+                wrong.push((slice, answer));
+            }
+        }
+    }
+    let states: BTreeSet<Ready> = answers.iter().map(|answer| answer.ready).collect();
     println!("{} answers, {} different ones", answers.len(), states.len());
     assert!(wrong.is_empty(), "{} wrong answers, first {:?}", wrong.len(), wrong[0]);
     assert!(states.len() > 50, "the changes are seen: {}", states.len());
+}
+
+#[test]
+fn an_answer_from_before_is_found_out() {
+    let begin = Instant::now();
+    let at = |millis: u64| begin + Duration::from_millis(millis);
+    let change = |ready, sent, revision| Change { ready, sent: at(sent), revision };
+    let changes =
+        vec![vec![change(1, 0, 1), change(2, 100, 2), change(3, 200, 3)]; usize::from(SLICES)];
+    let programmed = vec![(2, at(110)), (3, at(210))];
+    let answer =
+        |ready, from, to| Answer { ready: [ready; SLICES as usize], from: at(from), to: at(to) };
+    let is_wrong = |answer: Answer| {
+        let many = vec![answer];
+        let (changes, programmed) = (changes.clone(), programmed.clone());
+        let judged = std::panic::catch_unwind(move || judge(&changes, programmed, &many));
+        // One answer is too few for a pass; which complaint it is tells.
+        let text = *judged.unwrap_err().downcast::<String>().unwrap();
+        text.contains("wrong")
+    };
+    assert!(!is_wrong(answer(1, 50, 60)) && !is_wrong(answer(1, 105, 120)));
+    assert!(!is_wrong(answer(2, 95, 105)) && !is_wrong(answer(3, 300, 301)));
+    assert!(is_wrong(answer(2, 50, 60)) && is_wrong(answer(1, 120, 130)));
+    assert!(is_wrong(answer(2, 300, 301)) && is_wrong(answer(4, 100, 200)));
 }

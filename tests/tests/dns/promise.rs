@@ -35,7 +35,7 @@ fn names_come_and_go_with_the_command_on_every_node() {
         let expose = ["svc", "expose", "shop", "--selector=app=web", "--port=80:8080"];
         // Every second time it is headless, and then names are pods.
         let is_headless = round % 2 == 1;
-        let flags = if is_headless { &["--cluster-ip=None"][..] } else { &[] };
+        let flags = if is_headless { &["--headless"][..] } else { &[] };
         cluster.ctl(&[&expose[..], flags].concat()).ok();
         let wanted: IpAddr = if is_headless {
             cluster.server().pod_ips("web")[0].parse().unwrap()
