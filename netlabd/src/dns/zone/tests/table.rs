@@ -180,7 +180,6 @@ fn services_with_an_address() {
                 &[
                     "NOERROR",
                     "@ 5 SRV 0 33 53 v4.default.svc.~",
-                    "@ 5 SRV 0 33 53 v4.default.svc.~",
                     "@ 5 SRV 0 33 80 v4.default.svc.~",
                     "add v4.default.svc.~ 5 A 10.43.0.8",
                 ],
