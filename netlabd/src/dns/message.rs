@@ -6,6 +6,7 @@
 use super::name::{Name, name_length};
 use super::record::{Answer, Question, Rcode, Record, RecordType};
 
+pub mod wire;
 mod write;
 
 pub use write::{Section, Writer};
@@ -14,16 +15,18 @@ pub use write::{Section, Writer};
 pub const HEADER: usize = 12;
 
 /// The largest answer over UDP to a client that says nothing else (RFC 1035 section 4.2.1).
-pub const PLAIN_UDP: u16 = 512;
+pub const PLAIN_LIMIT: usize = 512;
 
 /// Class IN.
-const IN: u16 = 1;
+pub(crate) const IN: u16 = 1;
 
 /// What a client says in an OPT record (RFC 6891).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Edns {
-    /// The largest answer over UDP that it takes; never below 512.
+    /// The largest answer over UDP that it takes, as it says.
     pub payload: u16,
+    /// The version that it speaks: 0 in a plain query.
+    pub version: u8,
     /// DO: it wants DNSSEC's records. Passed on, and back.
     pub dnssec_ok: bool,
 }
@@ -37,6 +40,8 @@ pub struct Query {
     pub question: Question,
     /// RD.
     pub recursion_desired: bool,
+    /// AD: the client knows what it means (RFC 6840 section 5.7).
+    pub authentic_data: bool,
     /// CD.
     pub checking_disabled: bool,
     /// What the client says in an OPT record, if there is one.
@@ -44,22 +49,23 @@ pub struct Query {
 }
 
 impl Query {
-    /// The most bytes that an answer over UDP may have, when no more than `most` are sent anyway.
-    pub fn udp_limit(&self, most: u16) -> usize {
-        usize::from(self.edns.map_or(PLAIN_UDP, |edns| edns.payload.min(most.max(PLAIN_UDP))))
+    /// The most bytes that an answer over UDP may have: what the client takes, at least 512, and no
+    /// more than `most`.
+    pub fn udp_limit(&self, most: usize) -> usize {
+        let taken = self.edns.map_or(PLAIN_LIMIT, |edns| usize::from(edns.payload));
+        taken.min(most).max(PLAIN_LIMIT)
     }
 }
 
 /// Reads a plain query. `None` for anything else, well formed or not: another operation, several
-/// questions, other sections, options that need an answer, bytes after the end.
+/// questions, other sections, a transfer, another version of EDNS, bytes after the end.
 pub fn read_query(packet: &[u8]) -> Option<Query> {
     let header: &[u8; HEADER] = packet.first_chunk()?;
     let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     let (flags, more_flags) = (header[2], header[3]);
-    // QR, the operation and TC are 0; AA means nothing in a query, RD may be set.
+    // QR, the operation and TC are 0; what stands in AA, RA, Z and the code means nothing here.
     let is_plain = flags & !0b101 == 0 && [count(4), count(6), count(8)] == [1, 0, 0];
-    // Z and the code are 0; RA means nothing, AD and CD may be set.
-    if !is_plain || more_flags & 0b0100_1111 != 0 || count(10) > 1 {
+    if !is_plain {
         return None;
     }
     let rest = &packet[HEADER..];
@@ -67,7 +73,8 @@ pub fn read_query(packet: &[u8]) -> Option<Query> {
     let (name, rest) = rest.split_at(length);
     let (fixed, rest) = rest.split_first_chunk::<4>()?;
     let [kind, class] = [[fixed[0], fixed[1]], [fixed[2], fixed[3]]].map(u16::from_be_bytes);
-    if class != IN {
+    let is_odd = matches!(RecordType(kind), RecordType::AXFR | RecordType::IXFR | RecordType::OPT);
+    if class != IN || is_odd {
         return None;
     }
     let edns = match count(10) {
@@ -79,6 +86,7 @@ pub fn read_query(packet: &[u8]) -> Option<Query> {
         id: count(0),
         question: Question { name: Name::from_wire(name).ok()?, kind: RecordType(kind) },
         recursion_desired: flags & 1 != 0,
+        authentic_data: more_flags & 0b0010_0000 != 0,
         checking_disabled: more_flags & 0b0001_0000 != 0,
         edns,
     })
@@ -95,7 +103,7 @@ fn read_edns(record: &[u8]) -> Option<Edns> {
     if !is_opt || !is_known || options.len() != usize::from(number(9)) || !are_options(options) {
         return None;
     }
-    Some(Edns { payload: number(3).max(PLAIN_UDP), dnssec_ok: fixed[7] & 0x80 != 0 })
+    Some(Edns { payload: number(3), version: 0, dnssec_ok: fixed[7] & 0x80 != 0 })
 }
 
 /// Whether bytes are options of whole lengths.
@@ -137,6 +145,21 @@ pub fn write_code(query: &Query, rcode: Rcode, limit: usize, out: &mut Vec<u8>) 
     let mut writer = Writer::new(query, limit, out);
     writer.set_rcode(rcode);
     writer.finish();
+}
+
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
+}
+
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+impl Answer {
+    /// Only a code.
+    pub fn of(rcode: Rcode) -> Answer {
+        Answer { rcode, answer: Vec::new(), authority: Vec::new(), additional: Vec::new() }
+    }
 }
 
 /// What of an answer a record is, for those who write records one by one.

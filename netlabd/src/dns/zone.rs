@@ -261,12 +261,7 @@ impl Zone {
 
     /// Answers a question of class IN.
     pub fn answer(&self, question: &Question) -> Found {
-        let mut answer = Answer {
-            rcode: Rcode::NOERROR,
-            answer: Vec::new(),
-            authority: Vec::new(),
-            additional: Vec::new(),
-        };
+        let mut answer = Answer::of(Rcode::NOERROR);
         match self.lead(question, &mut answer) {
             Outcome::Done => Found::Answer(answer),
             Outcome::Alias(target) => Found::Alias { chain: answer.answer, target },

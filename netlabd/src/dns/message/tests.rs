@@ -30,7 +30,7 @@ fn a_plain_query_is_read() {
     let query = read_query(&packet(7, "WeB.default.", 1, Some(OPT))).unwrap();
     assert_eq!((query.id, query.question.kind), (7, RecordType::A));
     assert_eq!(query.question.name.to_string(), "WeB.default.");
-    assert_eq!(query.edns, Some(Edns { payload: 1232, dnssec_ok: true }));
+    assert_eq!(query.edns, Some(Edns { payload: 1232, version: 0, dnssec_ok: true }));
     assert!(query.recursion_desired && !query.checking_disabled);
     assert_eq!(query.udp_limit(4096), 1232);
     assert_eq!(query.udp_limit(800), 800);
@@ -59,6 +59,7 @@ fn what_is_not_plain_is_left_to_others() {
         ("an answer", changed(7, 1)),
         ("an authority", changed(9, 1)),
         ("a record that is missing", changed(11, 1)),
+        ("a transfer", packet(7, "web.", 252, None)),
         ("class CH", changed(plain.len() - 1, 3)),
         ("bytes after the end", [plain.clone(), vec![0]].concat()),
         ("a short one", plain[..plain.len() - 1].to_vec()),
