@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What is kept of services and endpoints: what names need, and no more.
+
+use std::net::IpAddr;
+
+use netlab_api::pod::Protocol;
+use netlab_api::service::ServiceType;
+use netlab_api::{EndpointSlice, Service};
+
+use super::Key;
+use crate::dns::name::Name;
+
+/// A service, its slices, or both; either may come first.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    pub(super) service: Option<ServiceFacts>,
+    pub(super) slices: Vec<SliceFacts>,
+}
+
+impl Entry {
+    /// Whether an address is this service's own or an endpoint's.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        self.service.iter().any(|service| service.cluster_ips.contains(&address))
+            || self.endpoints().any(|(_, endpoint)| endpoint.address == address)
+    }
+
+    /// All endpoints with their slices.
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = (&SliceFacts, &EndpointFacts)> {
+        self.slices.iter().flat_map(|slice| slice.endpoints.iter().map(move |it| (slice, it)))
+    }
+}
+
+/// Where a service leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// To its own addresses.
+    Cluster,
+    /// To its endpoints.
+    Headless,
+    /// To another name.
+    External,
+}
+
+/// What names need of a service.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ServiceFacts {
+    pub(super) kind: Kind,
+    pub(super) cluster_ips: Box<[IpAddr]>,
+    pub(super) ports: Box<[PortFacts]>,
+    /// Of kind [`Kind::External`]; none when it is no name, but an address perhaps.
+    pub(super) alias: Option<Name>,
+}
+
+/// A port of a service, or of the endpoints of a slice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PortFacts {
+    /// In lower case; empty without one.
+    pub(super) name: Box<[u8]>,
+    pub(super) protocol: &'static [u8],
+    pub(super) port: u16,
+}
+
+impl PortFacts {
+    /// Whether the labels of a question mean this port.
+    pub(super) fn is(&self, port: &[u8], protocol: &[u8]) -> bool {
+        self.name.eq_ignore_ascii_case(port) && self.protocol.eq_ignore_ascii_case(protocol)
+    }
+}
+
+/// What names need of a slice. Endpoints that are not ready have no names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SliceFacts {
+    pub(super) name: Key,
+    pub(super) ports: Box<[PortFacts]>,
+    pub(super) endpoints: Box<[EndpointFacts]>,
+}
+
+/// One address of an endpoint.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct EndpointFacts {
+    pub(super) address: IpAddr,
+    /// Its host name, in the case in which it was written.
+    pub(super) hostname: Option<Box<[u8]>>,
+    /// The pod that it is.
+    pub(super) pod: Option<Box<[u8]>>,
+    /// The zone of nodes that it is in.
+    pub(super) zone: Option<Box<[u8]>>,
+}
+
+impl ServiceFacts {
+    pub(super) fn of(service: &Service) -> ServiceFacts {
+        let spec = &service.spec;
+        let (kind, alias) = if spec.kind == ServiceType::ExternalName {
+            let target = spec.external_name.as_deref().unwrap_or_default();
+            let is_address = target.trim_end_matches('.').parse::<IpAddr>().is_ok();
+            let alias = target.parse().ok().filter(|name: &Name| !name.is_root());
+            (Kind::External, alias.filter(|_| !is_address))
+        } else if service.is_headless() {
+            (Kind::Headless, None)
+        } else {
+            (Kind::Cluster, None)
+        };
+        let port = |port: &netlab_api::service::ServicePort| PortFacts {
+            name: port.name().as_bytes().to_ascii_lowercase().into(),
+            protocol: protocol(port.protocol),
+            port: port.port,
+        };
+        ServiceFacts {
+            kind,
+            cluster_ips: service.cluster_ips().collect(),
+            ports: spec.ports.iter().map(port).collect(),
+            alias,
+        }
+    }
+}
+
+impl SliceFacts {
+    pub(super) fn of(slice: &EndpointSlice, name: Key) -> SliceFacts {
+        let ready = slice.endpoints.iter().filter(|it| it.conditions.ready != Some(false));
+        let endpoints = ready.flat_map(|endpoint| {
+            let bytes = |text: &String| Box::from(text.as_bytes());
+            let hostname = endpoint.hostname.as_ref().filter(|name| !name.is_empty());
+            let pod = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod");
+            let zone = endpoint.zone.as_ref();
+            endpoint.addresses.iter().filter_map(move |address| {
+                Some(EndpointFacts {
+                    address: address.parse().ok()?,
+                    hostname: hostname.map(bytes),
+                    pod: pod.map(|pod| bytes(&pod.name)),
+                    zone: zone.map(bytes),
+                })
+            })
+        });
+        let ports = slice.ports.iter().filter_map(|port| {
+            Some(PortFacts {
+                name: port.name.as_deref().unwrap_or_default().as_bytes().into(),
+                protocol: protocol(port.protocol),
+                port: port.port?,
+            })
+        });
+        SliceFacts { name, ports: ports.collect(), endpoints: endpoints.collect() }
+    }
+}
+
+fn protocol(protocol: Protocol) -> &'static [u8] {
+    match protocol {
+        Protocol::Tcp => b"tcp",
+        Protocol::Udp => b"udp",
+        Protocol::Sctp => b"sctp",
+    }
+}
+
+/// What endpoints without a host name are called: their address, with dashes.
+pub(super) fn dashed(address: IpAddr) -> String {
+    let mut text = address.to_string().replace(['.', ':'], "-");
+    if text.ends_with('-') {
+        // A label that ends so is none.
+        text.push('0');
+    }
+    text
+}
+
+/// The address that a label with dashes means, as CoreDNS reads it.
+pub(super) fn undashed(label: &[u8]) -> Option<IpAddr> {
+    // The longest is an IPv6 address that ends with one of IPv4.
+    let label = std::str::from_utf8(label).ok().filter(|label| label.len() <= 45)?;
+    let dashes = label.bytes().filter(|byte| *byte == b'-').count();
+    let separator = if dashes == 3 && !label.contains("--") { "." } else { ":" };
+    label.replace('-', separator).parse().ok()
+}
+
+impl EndpointFacts {
+    /// Its label in the service's domain.
+    pub(super) fn label(&self, pod_names: bool) -> Vec<u8> {
+        match (&self.hostname, &self.pod) {
+            (Some(hostname), _) => hostname.to_vec(),
+            (None, Some(pod)) if pod_names => pod.to_vec(),
+            _ => dashed(self.address).into_bytes(),
+        }
+    }
+
+    /// Whether a label is its; `address` is what the label means as an address, if it does.
+    pub(super) fn is_called(&self, label: &[u8], address: Option<IpAddr>, pod_names: bool) -> bool {
+        match (&self.hostname, &self.pod) {
+            (Some(hostname), _) => hostname.eq_ignore_ascii_case(label),
+            (None, Some(pod)) if pod_names => pod.eq_ignore_ascii_case(label),
+            _ => {
+                // One address can be written in several ways, and has one name.
+                address == Some(self.address)
+                    && dashed(self.address).as_bytes().eq_ignore_ascii_case(label)
+            }
+        }
+    }
+}
