@@ -11,6 +11,7 @@
 //! | what is remembered of them | `cache` |
 //! | the configuration changes, and the daemon ends, under load | `reload` |
 //! | endpoints that change 500 times a second | `churn` |
+//! | what people are shown | `shown` |
 //! | a million packets that are no queries, or nearly | `flood` |
 #![allow(clippy::unwrap_used, reason = "these are all tests")]
 
@@ -26,6 +27,7 @@ mod protocol;
 mod reload;
 mod resolvers;
 mod sheet;
+mod shown;
 mod stage;
 mod table;
 mod upstream;
