@@ -114,7 +114,7 @@ const SLICES: &[(&str, &str, &str, Ports, Endpoints)] = &[
         &[
             ("fd42::c8:1", "rex", "", true),
             ("fd42::c8:2", "tom", "", true),
-            ("fd42:0:0:0:c8::", "", "", true),
+            ("fd42:0:0:1::", "", "", true),
             ("fd42::c8:4", "ill", "", false),
         ],
     ),

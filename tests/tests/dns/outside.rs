@@ -30,6 +30,23 @@ impl Outside {
     /// Starts one at these addresses, such as `192.0.2.9@53`, with its files in a folder.
     #[track_caller]
     pub(crate) fn start(machine: &Machine, folder: &Path, addresses: &[&str]) -> Outside {
+        Outside::with(machine, folder, addresses, &ZONES)
+    }
+
+    /// One that also knows which names there are not: all others.
+    #[track_caller]
+    pub(crate) fn knowing_all(machine: &Machine, folder: &Path, addresses: &[&str]) -> Outside {
+        let zones = [&ZONES[..], &[("", "")]].concat();
+        Outside::with(machine, folder, addresses, &zones)
+    }
+
+    #[track_caller]
+    fn with(
+        machine: &Machine,
+        folder: &Path,
+        addresses: &[&str],
+        zones: &[(&str, &str)],
+    ) -> Outside {
         let folder = folder.join("knot");
         fs::create_dir_all(&folder).unwrap();
         let mut config = format!(
@@ -40,13 +57,13 @@ impl Outside {
             folder.display(),
             addresses.join(", "),
         );
-        for (zone, records) in ZONES {
+        for (zone, records) in zones {
             let all = format!(
                 "$ORIGIN {zone}.\n@ 300 SOA ns hostmaster 1 7200 1800 86400 60\n@ 300 NS ns\n\
                  ns 300 A 192.0.2.9\n{records}"
             );
             fs::write(folder.join(format!("{zone}.zone")), all).unwrap();
-            config.push_str(&format!("  - domain: {zone}\n    file: {zone}.zone\n"));
+            config.push_str(&format!("  - domain: {zone}.\n    file: \"{zone}.zone\"\n"));
         }
         let file = folder.join("knot.conf");
         fs::write(&file, config).unwrap();

@@ -61,7 +61,7 @@ fn musl_program(lab: &Lab) -> Vec<u8> {
 fn every_resolver_finds_what_it_asks_for() {
     let stage = Stage::new("dns-libc", "[dns.forward]\nto = ['192.0.2.9']\n");
     let lab = &stage.lab;
-    let _outside = Outside::start(lab.outside(), lab.dir(), &["192.0.2.9@53"]);
+    let _outside = Outside::knowing_all(lab.outside(), lab.dir(), &["192.0.2.9@53"]);
     apply(lab, &objects(crate::fixtures::Families::Both));
     let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
     let exec = |words: &[&str]| lab.ctl(&[&["exec", "client", "--"][..], words].concat());

@@ -50,8 +50,8 @@ pub(crate) fn read(sheet: &str, ttl: u32) -> Vec<Case> {
 
 #[track_caller]
 fn case(number: usize, line: &str, ttl: u32) -> Option<Case> {
-    let line = line.split_once('#').map_or(line, |(before, _)| before).trim();
-    if line.is_empty() {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
         return None;
     }
     let mut parts = line.splitn(2, char::is_whitespace);
