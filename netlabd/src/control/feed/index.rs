@@ -2,14 +2,17 @@
 //! What the feed knows, and whom a change concerns. Pure but for the queues of the views.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use netlab_api::ProxyMode;
+use netlab_api::resource::Kind;
 use netlab_api::view::{Routing, ViewChange, ViewNames, ViewSnapshot};
 use netlab_api::wire::NodeRevision;
 use tokio::sync::mpsc;
 
 use super::facts::{Key, NodeFacts, Parsed, PodFacts, modes_of, parse_key};
 use super::told::{Item, Snapshot, Told, told_service, told_slice};
+use crate::control::draft::store_path;
 use crate::store::{Change, Entry, Listing, Revision};
 
 /// Changes that are remembered for nodes that come back. Each is a name or two.
@@ -24,7 +27,7 @@ pub(super) struct State {
     pub(super) oldest: Revision,
     pub(super) routing: Routing,
     pub(super) proxy_mode: ProxyMode,
-    /// Services and slices by namespace and name: everybody's business, whole.
+    /// Services and slices: everybody's business, whole.
     pub(super) services: Entries,
     pub(super) slices: Entries,
     /// Pods by namespace and name.
@@ -40,8 +43,8 @@ pub(super) struct State {
     pub(super) reports: BTreeMap<String, NodeRevision>,
 }
 
-/// Records by namespace and name; they share their bytes with the store.
-pub(super) type Entries = BTreeMap<(String, String), Entry>;
+/// Records by their key; they share it, and their bytes, with the store.
+pub(super) type Entries = BTreeMap<Arc<str>, Entry>;
 
 /// The feed's end of a view.
 pub(super) struct Handle {
@@ -56,6 +59,7 @@ impl State {
         // Who follows starts anew; who waits goes on waiting.
         let (next_view, reports) = (self.next_view, std::mem::take(&mut self.reports));
         *self = State { next_view, reports, ..State::default() };
+        let (mut services, mut slices) = (Vec::new(), Vec::new());
         for entry in listing.entries {
             match parse_key(&entry.key) {
                 Some(Parsed::Pod { namespace, name }) => {
@@ -70,18 +74,15 @@ impl State {
                         self.nodes.insert(name, facts);
                     }
                 }
-                Some(Parsed::Service { namespace, name }) => {
-                    let key = (namespace.to_owned(), name.to_owned());
-                    self.services.insert(key, entry);
-                }
-                Some(Parsed::Slice { namespace, name }) => {
-                    let key = (namespace.to_owned(), name.to_owned());
-                    self.slices.insert(key, entry);
-                }
+                Some(Parsed::Service { .. }) => services.push((entry.key.clone(), entry)),
+                Some(Parsed::Slice { .. }) => slices.push((entry.key.clone(), entry)),
                 Some(Parsed::Network) => (self.routing, self.proxy_mode) = modes_of(&entry),
                 None => {}
             }
         }
+        // Made at once, in order, the trees have no empty places.
+        self.services = services.into_iter().collect();
+        self.slices = slices.into_iter().collect();
         self.revision = listing.revision;
         self.oldest = listing.revision;
     }
@@ -113,13 +114,13 @@ impl State {
                 }
                 Some(Parsed::Service { namespace, name }) => {
                     let (namespace, name) = (namespace.to_owned(), name.to_owned());
-                    set(&mut self.services, &namespace, &name, after);
+                    set(&mut self.services, change.key(), after);
                     self.tell_all(&mut told, &told_service(after, &namespace, &name));
                     self.remember(at, Key::Service { namespace, name });
                 }
                 Some(Parsed::Slice { namespace, name }) => {
                     let (namespace, name) = (namespace.to_owned(), name.to_owned());
-                    set(&mut self.slices, &namespace, &name, after);
+                    set(&mut self.slices, change.key(), after);
                     self.tell_all(&mut told, &told_slice(after, &namespace, &name));
                     self.remember(at, Key::Slice { namespace, name });
                 }
@@ -311,11 +312,12 @@ impl State {
                 Key::Routing => told.push(Told::Plain(ViewChange::Routing(self.routing))),
                 Key::ProxyMode => told.push(Told::Plain(ViewChange::ProxyMode(self.proxy_mode))),
                 Key::Service { namespace, name } => {
-                    let now = self.services.get(&(namespace.clone(), name.clone()));
+                    let now = self.services.get(&*store_path(Kind::Service, Some(namespace), name));
                     told.push(told_service(now, namespace, name));
                 }
                 Key::Slice { namespace, name } => {
-                    let now = self.slices.get(&(namespace.clone(), name.clone()));
+                    let now =
+                        self.slices.get(&*store_path(Kind::EndpointSlice, Some(namespace), name));
                     told.push(told_slice(now, namespace, name));
                 }
             }
@@ -421,10 +423,9 @@ impl State {
 }
 
 /// Notes a record as it is now, or that it is gone.
-fn set(entries: &mut Entries, namespace: &str, name: &str, after: Option<&Entry>) {
-    let key = (namespace.to_owned(), name.to_owned());
+fn set(entries: &mut Entries, key: &str, after: Option<&Entry>) {
     match after {
-        Some(entry) => drop(entries.insert(key, entry.clone())),
-        None => drop(entries.remove(&key)),
+        Some(entry) => drop(entries.insert(entry.key.clone(), entry.clone())),
+        None => drop(entries.remove(key)),
     }
 }
