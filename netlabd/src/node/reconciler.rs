@@ -377,11 +377,11 @@ impl Reconciler {
                 self.fabric_is_stale = true;
             }
             ViewChange::ProxyMode(mode) => self.proxy_mode = mode,
-            ViewChange::Service(service) => self.services.put(*service),
+            ViewChange::Service(service) => self.services.put(service),
             ViewChange::ServiceGone { namespace, name } => self.services.remove((namespace, name)),
             ViewChange::Slice(slice) => {
                 self.drains.see(&slice);
-                self.services.put_slice(*slice);
+                self.services.put_slice(slice);
             }
             ViewChange::SliceGone { namespace, name } => {
                 self.drains.lose(&namespace, &name);

@@ -44,7 +44,7 @@ impl Reconciler {
         // counts on from there, and what it asks for next is not there yet.
         self.seen = Revision(revision);
         self.routing = routing;
-        self.drains.see_all(&slices);
+        self.drains.see_all(slices.iter().map(|slice| &**slice));
         self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
         self.take_services(proxy_mode, services, slices);
         self.program_services().await;
