@@ -12,6 +12,7 @@
 //! ```
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -66,12 +67,12 @@ pub struct ViewSnapshot {
     /// What of the server's configuration nodes go by.
     #[serde(default)]
     pub settings: ClusterSettings,
-    /// All services.
+    /// All services, shared by all that look at them.
     #[serde(default)]
-    pub services: Vec<Service>,
-    /// All slices of endpoints.
+    pub services: Vec<Arc<Service>>,
+    /// All slices of endpoints, shared likewise.
     #[serde(default)]
-    pub slices: Vec<EndpointSlice>,
+    pub slices: Vec<Arc<EndpointSlice>>,
 }
 
 impl ViewSnapshot {
@@ -113,7 +114,7 @@ impl ViewSnapshot {
             ViewChange::Service(service) => {
                 let named = |it: &Service| same_name(&it.metadata, &service.metadata);
                 self.services.retain(|known| !named(known));
-                self.services.push(*service);
+                self.services.push(service);
             }
             ViewChange::ServiceGone { namespace, name } => {
                 self.services.retain(|known| !is_named(&known.metadata, &namespace, &name));
@@ -121,7 +122,7 @@ impl ViewSnapshot {
             ViewChange::Slice(slice) => {
                 let named = |it: &EndpointSlice| same_name(&it.metadata, &slice.metadata);
                 self.slices.retain(|known| !named(known));
-                self.slices.push(*slice);
+                self.slices.push(slice);
             }
             ViewChange::SliceGone { namespace, name } => {
                 self.slices.retain(|known| !is_named(&known.metadata, &namespace, &name));
@@ -203,7 +204,7 @@ pub enum ViewChange {
     /// The server has another configuration.
     Settings(Box<ClusterSettings>),
     /// A service is new, or is to be otherwise.
-    Service(Box<Service>),
+    Service(Arc<Service>),
     /// A service is gone.
     ServiceGone {
         /// Its namespace.
@@ -212,7 +213,7 @@ pub enum ViewChange {
         name: String,
     },
     /// A slice of endpoints is new, or is to be otherwise.
-    Slice(Box<EndpointSlice>),
+    Slice(Arc<EndpointSlice>),
     /// A slice of endpoints is gone.
     SliceGone {
         /// Its namespace.

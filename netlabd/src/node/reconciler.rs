@@ -96,6 +96,8 @@ pub(super) enum Input {
     Drift(netlab_link::Event),
     /// Our rules were changed by somebody else.
     Rules(netlab_nft::Event),
+    /// Time to listen to who changes our rules.
+    ListenToRules,
     /// Time to look at a pod again.
     Look { uid: String },
     /// All nodes know of the pods that were deleted then, or need not be waited for any longer.
@@ -117,6 +119,8 @@ pub struct Reconciler {
     removals: mpsc::UnboundedSender<Removal>,
     starters: Arc<Semaphore>,
     rules: Option<Rules>,
+    /// It is heard when somebody else changes them.
+    hears_rules: bool,
     /// Pods of this node, by uid. Boxed: an entry is large, and a table keeps its empty places, more
     /// than half of them after it grew, for as long as it lives.
     entries: HashMap<String, Box<Entry>>,
@@ -225,6 +229,7 @@ impl Reconciler {
             removals,
             starters: Arc::new(Semaphore::new(STARTERS)),
             rules: None,
+            hears_rules: false,
             entries: HashMap::new(),
             nodes: BTreeMap::new(),
             routing: Routing::default(),
@@ -341,6 +346,7 @@ impl Reconciler {
             Input::Probed(result) => self.take_probe(result),
             Input::Drift(event) => self.take_drift(event).await,
             Input::Rules(event) => self.take_rules(event).await,
+            Input::ListenToRules => self.listen_to_rules().await?,
             Input::Drained { deleted_at } => self.take_drained(deleted_at),
             Input::Look { uid } => drop(self.touched.insert(uid)),
             Input::RetryServices => self.retry_services = true,
@@ -382,11 +388,11 @@ impl Reconciler {
                 // Also the routes to pools, of which rules know nothing.
                 self.retry_services = true;
             }
-            ViewChange::Service(service) => self.services.put(*service),
+            ViewChange::Service(service) => self.services.put(service),
             ViewChange::ServiceGone { namespace, name } => self.services.remove((namespace, name)),
             ViewChange::Slice(slice) => {
                 self.drains.see(&slice);
-                self.services.put_slice(*slice);
+                self.services.put_slice(slice);
             }
             ViewChange::SliceGone { namespace, name } => {
                 self.drains.lose(&namespace, &name);

@@ -353,7 +353,8 @@ const SHOWN_STEPS: usize = 50;
 
 fn summary(difference: &Transaction) -> String {
     let count = difference.steps.len();
-    let shown = Transaction { steps: difference.steps.iter().take(SHOWN_STEPS).cloned().collect() };
+    let shown =
+        Transaction { steps: difference.steps.iter().take(SHOWN_STEPS).map(shown).collect() };
     let mut text = String::new();
     for line in shown.to_string().lines() {
         let cut: String = line.chars().take(400).collect();
@@ -364,6 +365,20 @@ fn summary(difference: &Transaction) -> String {
         text.push_str(&format!("and {} more\n", count - SHOWN_STEPS));
     }
     text
+}
+
+/// A step, with no more elements than are shown: writing out those of ten thousand services takes
+/// as long as planning them.
+fn shown(step: &Step) -> Step {
+    match step {
+        Step::AddElements(set, elements) => {
+            Step::AddElements(set.clone(), elements.iter().take(SHOWN_STEPS).cloned().collect())
+        }
+        Step::DeleteElements(set, keys) => {
+            Step::DeleteElements(set.clone(), keys.iter().take(SHOWN_STEPS).cloned().collect())
+        }
+        step => step.clone(),
+    }
 }
 
 /// The addresses of this network namespace.

@@ -2,13 +2,16 @@
 //! What the feed knows, and whom a change concerns. Pure but for the queues of the views.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
+use netlab_api::resource::Kind;
 use netlab_api::view::{ViewChange, ViewNames, ViewSnapshot};
 use netlab_api::wire::NodeRevision;
 use tokio::sync::mpsc;
 
 use super::facts::{Common, Key, NodeFacts, Parsed, PodFacts, common_of, parse_key};
 use super::told::{Item, Snapshot, Told, told_service, told_slice};
+use crate::control::draft::store_path;
 use crate::store::{Change, Entry, Listing, Revision};
 
 /// Changes that are remembered for nodes that come back. Each is a name or two.
@@ -22,7 +25,7 @@ pub(super) struct State {
     /// A node that saw everything up to here can be told the difference.
     pub(super) oldest: Revision,
     pub(super) common: Common,
-    /// Services and slices by namespace and name: everybody's business, whole.
+    /// Services and slices: everybody's business, whole.
     pub(super) services: Entries,
     pub(super) slices: Entries,
     /// Pods by namespace and name.
@@ -38,8 +41,8 @@ pub(super) struct State {
     pub(super) reports: BTreeMap<String, NodeRevision>,
 }
 
-/// Records by namespace and name; they share their bytes with the store.
-pub(super) type Entries = BTreeMap<(String, String), Entry>;
+/// Records by their key; they share it, and their bytes, with the store.
+pub(super) type Entries = BTreeMap<Arc<str>, Entry>;
 
 /// The feed's end of a view.
 pub(super) struct Handle {
@@ -54,6 +57,7 @@ impl State {
         // Who follows starts anew; who waits goes on waiting.
         let (next_view, reports) = (self.next_view, std::mem::take(&mut self.reports));
         *self = State { next_view, reports, ..State::default() };
+        let (mut services, mut slices) = (Vec::new(), Vec::new());
         for entry in listing.entries {
             match parse_key(&entry.key) {
                 Some(Parsed::Pod { namespace, name }) => {
@@ -68,18 +72,15 @@ impl State {
                         self.nodes.insert(name, facts);
                     }
                 }
-                Some(Parsed::Service { namespace, name }) => {
-                    let key = (namespace.to_owned(), name.to_owned());
-                    self.services.insert(key, entry);
-                }
-                Some(Parsed::Slice { namespace, name }) => {
-                    let key = (namespace.to_owned(), name.to_owned());
-                    self.slices.insert(key, entry);
-                }
+                Some(Parsed::Service { .. }) => services.push((entry.key.clone(), entry)),
+                Some(Parsed::Slice { .. }) => slices.push((entry.key.clone(), entry)),
                 Some(Parsed::Network) => self.common = common_of(&entry),
                 None => {}
             }
         }
+        // Made at once, in order, the trees have no empty places.
+        self.services = services.into_iter().collect();
+        self.slices = slices.into_iter().collect();
         self.revision = listing.revision;
         self.oldest = listing.revision;
     }
@@ -116,13 +117,13 @@ impl State {
                 }
                 Some(Parsed::Service { namespace, name }) => {
                     let (namespace, name) = (namespace.to_owned(), name.to_owned());
-                    set(&mut self.services, &namespace, &name, after);
+                    set(&mut self.services, change.key(), after);
                     self.tell_all(&mut told, &told_service(after, &namespace, &name));
                     self.remember(at, Key::Service { namespace, name });
                 }
                 Some(Parsed::Slice { namespace, name }) => {
                     let (namespace, name) = (namespace.to_owned(), name.to_owned());
-                    set(&mut self.slices, &namespace, &name, after);
+                    set(&mut self.slices, change.key(), after);
                     self.tell_all(&mut told, &told_slice(after, &namespace, &name));
                     self.remember(at, Key::Slice { namespace, name });
                 }
@@ -328,11 +329,12 @@ impl State {
                     told.extend(self.common_change(key).map(Told::Plain));
                 }
                 Key::Service { namespace, name } => {
-                    let now = self.services.get(&(namespace.clone(), name.clone()));
+                    let now = self.services.get(&*store_path(Kind::Service, Some(namespace), name));
                     told.push(told_service(now, namespace, name));
                 }
                 Key::Slice { namespace, name } => {
-                    let now = self.slices.get(&(namespace.clone(), name.clone()));
+                    let now =
+                        self.slices.get(&*store_path(Kind::EndpointSlice, Some(namespace), name));
                     told.push(told_slice(now, namespace, name));
                 }
             }
@@ -439,10 +441,9 @@ impl State {
 }
 
 /// Notes a record as it is now, or that it is gone.
-fn set(entries: &mut Entries, namespace: &str, name: &str, after: Option<&Entry>) {
-    let key = (namespace.to_owned(), name.to_owned());
+fn set(entries: &mut Entries, key: &str, after: Option<&Entry>) {
     match after {
-        Some(entry) => drop(entries.insert(key, entry.clone())),
-        None => drop(entries.remove(&key)),
+        Some(entry) => drop(entries.insert(entry.key.clone(), entry.clone())),
+        None => drop(entries.remove(key)),
     }
 }

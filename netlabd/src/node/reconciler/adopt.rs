@@ -8,6 +8,7 @@ use netlab_api::event::EventKind;
 use netlab_api::view::ViewSnapshot;
 use netlab_link::{IfIndex, NodeLinks, PodLink, PodLinkId};
 
+use super::drift::LISTEN_AFTER;
 use super::entry::Process;
 use super::start::is_finished;
 use super::{MachineError, Reconciler, Records};
@@ -54,10 +55,11 @@ impl Reconciler {
         // counts on from there, and what it asks for next is not there yet.
         self.seen = Revision(revision);
         self.routing = routing;
-        self.drains.see_all(&slices);
+        self.drains.see_all(slices.iter().map(|slice| &**slice));
         self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
         self.take_services(proxy_mode, services, slices);
         self.program_services().await;
+        self.listen_to_rules_after(LISTEN_AFTER);
         // Before the links are looked at: it says which MTU they must have.
         self.ensure_fabric().await;
         self.forget_hosts(&pods);

@@ -2,6 +2,7 @@
 //! Keeps the rules for services as the cluster's services and endpoints ask for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netlab_api::event::EventKind;
@@ -27,8 +28,8 @@ impl Reconciler {
     pub(super) fn take_services(
         &mut self,
         mode: ProxyMode,
-        services: Vec<Service>,
-        slices: Vec<EndpointSlice>,
+        services: Vec<Arc<Service>>,
+        slices: Vec<Arc<EndpointSlice>>,
     ) {
         self.proxy_mode = mode;
         self.services.reset(services, slices);
