@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use netlab_api::proxy::{Flows, ProxyRules};
+use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
 use netlab_api::wire::DoctorCheck;
-use netlab_api::{ApiError, Pod, Reason};
+use netlab_api::{ApiError, Pod, ProxyMode, Reason};
 use netlabd::control::Control;
 use netlabd::control::access::{
     ExecRequest, ExecSession, FlowsRequest, LogRequest, PodAccess, PodStream, RulesRequest,
@@ -46,6 +46,10 @@ impl PodAccess for NoPods {
     }
 
     async fn proxy_rules(&self, _: RulesRequest) -> Result<ProxyRules, ApiError> {
+        Err(ApiError::new(Reason::NotFound, "there is no kernel here"))
+    }
+
+    async fn ruleset(&self, _: Option<ProxyMode>) -> Result<ProxyRuleset, ApiError> {
         Err(ApiError::new(Reason::NotFound, "there is no kernel here"))
     }
 
