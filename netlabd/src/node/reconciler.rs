@@ -106,6 +106,8 @@ pub(super) enum Input {
     RetryFabric,
     /// Time to try again what failed of services.
     RetryServices,
+    /// Time to look once more at flows that a change left.
+    LookAtFlows,
     /// Time to tell neighbours once more.
     Announce,
 }
@@ -350,6 +352,7 @@ impl Reconciler {
             Input::Drained { deleted_at } => self.take_drained(deleted_at),
             Input::Look { uid } => drop(self.touched.insert(uid)),
             Input::RetryServices => self.retry_services = true,
+            Input::LookAtFlows => self.look_at_flows(),
             Input::Announce => self.announce_again(),
             Input::RetryFabric => {
                 self.retries_fabric = false;

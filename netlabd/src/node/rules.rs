@@ -5,7 +5,7 @@
 //! All of them stand in one table of each family. What a change of services changes is written
 //! without looking; now and then, and when somebody else was there, all of it is compared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,21 @@ pub struct Rules {
     knows_services: bool,
     /// The last change was not taken: all of it must be compared.
     doubtful: bool,
+    /// Changes after which flows are looked at once more.
+    late: VecDeque<Late>,
+}
+
+/// After this time no answer is on its way any more, and no packet that met the old rules.
+pub const LATE_LOOK: Duration = Duration::from_millis(100);
+
+/// A change of services, to be looked at once more.
+#[derive(Debug)]
+struct Late {
+    /// When the rules were written.
+    since: Instant,
+    services: Vec<ServiceName>,
+    /// What they were.
+    was: Stale,
 }
 
 /// Why the rules are not as they must be.
@@ -106,6 +121,7 @@ impl Rules {
             services: Desired::new(ProxyMode::default(), base_config(config)),
             knows_services: false,
             doubtful: false,
+            late: VecDeque::new(),
         })
     }
 
@@ -228,12 +244,15 @@ impl Rules {
     ) -> Result<Programmed, RulesError> {
         let began = Instant::now();
         let mut stale = Stale::default();
+        let mut late = Late { since: began, services: Vec::new(), was: Stale::default() };
         for (name, plans) in &services {
             if self.changes_flows(name, plans) {
-                stale.was(self.services.ports_of(name));
+                late.was.was(self.services.ports_of(name));
+                late.services.push(name.clone());
                 stale.is_now(plans);
             }
         }
+        stale.absorb(late.was.clone());
         let differences = self.services.replace(services);
         let (mut full, mut cleanup_failed) = (self.doubtful, false);
         if !full {
@@ -258,6 +277,9 @@ impl Rules {
             self.doubtful = true;
             self.ensure()?;
         }
+        if !stale.is_empty() {
+            self.late.push_back(Late { since: Instant::now(), ..late });
+        }
         let deleted_flows = self.forget(&stale)?;
         Ok(Programmed { full, took: began.elapsed(), cleanup_failed, deleted_flows })
     }
@@ -280,6 +302,28 @@ impl Rules {
             })
     }
 
+    /// Whether a second look at flows is owed, which [`Rules::look_again`] does.
+    pub fn owes_look(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// Looks once more at flows that changes of some time ago concern.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn look_again(&mut self, now: Instant) -> Result<DeletedFlows, RulesError> {
+        let mut stale = Stale::default();
+        let is_due = |late: &mut Late| now.saturating_duration_since(late.since) >= LATE_LOOK;
+        while let Some(late) = self.late.pop_front_if(is_due) {
+            for name in &late.services {
+                stale.is_now(self.services.ports_of(name));
+            }
+            stale.absorb(late.was);
+        }
+        stale.spare_none();
+        self.forget(&stale)
+    }
+
     /// Has the kernel forget stale flows; answers how many there were.
     fn forget(&mut self, stale: &Stale) -> Result<DeletedFlows, RulesError> {
         let mut deleted = DeletedFlows::new();
@@ -294,7 +338,7 @@ impl Rules {
             let filter =
                 Filter { family: Some(family), protocol: Some(stale::UDP), translated: false };
             self.conntrack.list(&filter, |flow| {
-                if stale.has(&flow, is_local) {
+                if stale.has(&flow, is_local) && !stale.may_be_answered(&flow) {
                     flows.push(flow);
                 }
             })?;
