@@ -6,6 +6,7 @@
 
 #[cfg(feature = "client")]
 pub mod client;
+pub mod dns;
 pub mod endpoint_slice;
 pub mod error;
 pub mod event;
@@ -35,6 +36,7 @@ pub mod validate;
 pub mod view;
 pub mod wire;
 
+pub use dns::DnsSettings;
 pub use endpoint_slice::EndpointSlice;
 pub use error::{ApiError, Reason};
 pub use event::Event;

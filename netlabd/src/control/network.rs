@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use netlab_api::view::{NetworkSettings, Routing};
-use netlab_api::{ApiError, ProxyMode, Reason, RouteMode, Time};
+use netlab_api::{ApiError, DnsSettings, ProxyMode, Reason, RouteMode, Time};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::Cluster;
@@ -34,6 +34,9 @@ pub(super) struct StoredNetwork {
     /// As `configured`, for the proxy mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) configured_proxy_mode: Option<ProxyMode>,
+    /// What nodes go by when they answer for names, as the configuration said last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dns: Option<DnsSettings>,
 }
 
 impl Control {
@@ -65,6 +68,14 @@ impl Control {
         })
         .await
         .map(|_| ())
+    }
+
+    /// Takes over what the configuration says of names; every node hears of it.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn configure_dns(&self, settings: &DnsSettings) -> Result<(), ApiError> {
+        self.change_network(|stored| stored.dns = Some(settings.clone())).await.map(|_| ())
     }
 
     pub(super) async fn network_settings(&self) -> Result<NetworkSettings, ApiError> {

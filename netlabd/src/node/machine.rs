@@ -14,6 +14,7 @@ use netlab_link::{Families, Netns, PodLinkId, RouteSocket, mark};
 use nix::unistd::gethostname;
 
 use super::hosts::HostsFiles;
+use super::names::Names;
 use super::network::{self, Network, NetworkError, NetworkOptions};
 use super::pod::config::BackOff;
 use super::pod::mounts::NodeMounts;
@@ -105,6 +106,8 @@ pub struct Machine {
     pub mounts: NodeMounts,
     /// How the programming of services goes.
     pub proxy: ProxyMetrics,
+    /// The cluster's names.
+    pub names: Names,
     network: Mutex<Network>,
 }
 
@@ -143,6 +146,7 @@ impl Machine {
         let network = Mutex::new(network);
         let mounts = NodeMounts::default();
         let proxy = ProxyMetrics::new(Time::now());
+        let names = Names::of(&options.cluster);
         Ok(Machine {
             options,
             netns,
@@ -153,6 +157,7 @@ impl Machine {
             mtu,
             mounts,
             proxy,
+            names,
             network,
         })
     }

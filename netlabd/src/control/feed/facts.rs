@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use netlab_api::resource::Kind;
 use netlab_api::view::{PodName, Routing, ViewNode};
-use netlab_api::{Node, ProxyMode};
+use netlab_api::{DnsSettings, Node, ProxyMode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -45,8 +45,10 @@ pub(super) enum Key {
     Node(String),
     Service { namespace: String, name: String },
     Slice { namespace: String, name: String },
+    Namespace(String),
     Routing,
     ProxyMode,
+    Dns,
 }
 
 impl Key {
@@ -138,6 +140,7 @@ impl NodeFacts {
 pub(super) enum Parsed<'a> {
     Pod { namespace: &'a str, name: &'a str },
     Node(&'a str),
+    Namespace(&'a str),
     Service { namespace: &'a str, name: &'a str },
     Slice { namespace: &'a str, name: &'a str },
     Network,
@@ -152,6 +155,9 @@ pub(super) fn parse_key(key: &str) -> Option<Parsed<'_>> {
     if plural == Kind::Node.plural() {
         return Some(Parsed::Node(rest));
     }
+    if plural == Kind::Namespace.plural() {
+        return Some(Parsed::Namespace(rest));
+    }
     let (namespace, name) = rest.split_once('/')?;
     let kinds = [Kind::Pod, Kind::Service, Kind::EndpointSlice];
     Some(match kinds.into_iter().find(|kind| kind.plural() == plural)? {
@@ -161,9 +167,9 @@ pub(super) fn parse_key(key: &str) -> Option<Parsed<'_>> {
     })
 }
 
-/// The modes that a record holds; the defaults for one that cannot be read.
-pub(super) fn modes_of(entry: &Entry) -> (Routing, ProxyMode) {
+/// What holds for all nodes, as a record says; the defaults for one that cannot be read.
+pub(super) fn modes_of(entry: &Entry) -> (Routing, ProxyMode, Option<DnsSettings>) {
     let stored: Option<StoredNetwork> = serde_json::from_slice(&entry.value).ok();
     let stored = stored.unwrap_or_default();
-    (stored.routing, stored.proxy_mode)
+    (stored.routing, stored.proxy_mode, stored.dns)
 }

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
-use netlab_api::ProxyMode;
 use netlab_api::view::{Routing, ViewChange, ViewNames, ViewSnapshot};
 use netlab_api::wire::NodeRevision;
+use netlab_api::{DnsSettings, ProxyMode};
 use tokio::sync::mpsc;
 
 use super::facts::{Key, NodeFacts, Parsed, PodFacts, modes_of, parse_key};
@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) oldest: Revision,
     pub(super) routing: Routing,
     pub(super) proxy_mode: ProxyMode,
+    pub(super) dns: Option<DnsSettings>,
+    pub(super) namespaces: BTreeSet<String>,
     /// Services and slices by namespace and name: everybody's business, whole.
     pub(super) services: Entries,
     pub(super) slices: Entries,
@@ -78,7 +80,10 @@ impl State {
                     let key = (namespace.to_owned(), name.to_owned());
                     self.slices.insert(key, entry);
                 }
-                Some(Parsed::Network) => (self.routing, self.proxy_mode) = modes_of(&entry),
+                Some(Parsed::Namespace(name)) => drop(self.namespaces.insert(name.to_owned())),
+                Some(Parsed::Network) => {
+                    (self.routing, self.proxy_mode, self.dns) = modes_of(&entry);
+                }
                 None => {}
             }
         }
@@ -101,7 +106,7 @@ impl State {
                 }
                 Some(Parsed::Node(name)) => self.take_node(at, name, after, &mut told),
                 Some(Parsed::Network) => {
-                    let (routing, mode) = after.map(modes_of).unwrap_or_default();
+                    let (routing, mode, dns) = after.map(modes_of).unwrap_or_default();
                     if std::mem::replace(&mut self.routing, routing) != routing {
                         self.remember(at, Key::Routing);
                         self.tell_all(&mut told, &Told::Plain(ViewChange::Routing(routing)));
@@ -109,6 +114,19 @@ impl State {
                     if std::mem::replace(&mut self.proxy_mode, mode) != mode {
                         self.remember(at, Key::ProxyMode);
                         self.tell_all(&mut told, &Told::Plain(ViewChange::ProxyMode(mode)));
+                    }
+                    self.take_dns(at, dns, &mut told);
+                }
+                Some(Parsed::Namespace(name)) => {
+                    let name = name.to_owned();
+                    // Its labels are nothing to nodes.
+                    let is_news = match after {
+                        Some(_) => self.namespaces.insert(name.clone()),
+                        None => self.namespaces.remove(&name),
+                    };
+                    if is_news {
+                        self.tell_all(&mut told, &Told::Plain(self.told_namespace(&name)));
+                        self.remember(at, Key::Namespace(name));
                     }
                 }
                 Some(Parsed::Service { namespace, name }) => {
@@ -135,6 +153,40 @@ impl State {
                 self.views.remove(&node);
             }
         }
+    }
+
+    fn take_dns(
+        &mut self,
+        at: Revision,
+        dns: Option<DnsSettings>,
+        told: &mut BTreeMap<String, Vec<Told>>,
+    ) {
+        if self.dns == dns {
+            return;
+        }
+        let Some(now) = dns else { return };
+        let had_all = self.knows_all_pods();
+        self.dns = Some(now.clone());
+        self.remember(at, Key::Dns);
+        self.tell_all(told, &Told::Plain(ViewChange::Dns(Box::new(now))));
+        if self.knows_all_pods() && !had_all {
+            for node in self.views.keys() {
+                let names = self.pods.keys().map(|namespace| self.names(namespace, node));
+                let names = names.map(|names| Told::Plain(ViewChange::Names(names)));
+                told.entry(node.clone()).or_default().extend(names);
+            }
+        }
+    }
+
+    /// Whether nodes know the pods of all namespaces.
+    fn knows_all_pods(&self) -> bool {
+        self.dns.as_ref().is_some_and(|dns| dns.all_pods)
+    }
+
+    fn told_namespace(&self, name: &str) -> ViewChange {
+        let is_there = self.namespaces.contains(name);
+        let name = name.to_owned();
+        if is_there { ViewChange::Namespace { name } } else { ViewChange::NamespaceGone { name } }
     }
 
     pub(super) fn take_pod(
@@ -246,7 +298,7 @@ impl State {
         }
     }
 
-    /// Tells nodes other than `node` that have pods of the namespace.
+    /// Tells nodes other than `node` that have pods of the namespace, or know all pods.
     pub(super) fn tell_neighbours(
         &self,
         namespace: &str,
@@ -254,9 +306,16 @@ impl State {
         change: &ViewChange,
         told: &mut BTreeMap<String, Vec<Told>>,
     ) {
+        let change = Told::Plain(change.clone());
+        if self.knows_all_pods() {
+            for other in self.views.keys().filter(|other| *other != node) {
+                told.entry(other.clone()).or_default().push(change.clone());
+            }
+            return;
+        }
         let homes = self.homes.get(namespace).into_iter().flat_map(BTreeMap::keys);
         for other in homes.filter(|other| *other != node) {
-            told.entry(other.clone()).or_default().push(Told::Plain(change.clone()));
+            told.entry(other.clone()).or_default().push(change.clone());
         }
     }
 
@@ -310,6 +369,13 @@ impl State {
                 })),
                 Key::Routing => told.push(Told::Plain(ViewChange::Routing(self.routing))),
                 Key::ProxyMode => told.push(Told::Plain(ViewChange::ProxyMode(self.proxy_mode))),
+                Key::Namespace(name) => told.push(Told::Plain(self.told_namespace(name))),
+                Key::Dns => {
+                    let now = self.dns.clone().map(|dns| ViewChange::Dns(Box::new(dns)));
+                    told.extend(now.map(Told::Plain));
+                    // It may say since then that the node knows all pods.
+                    namespaces.extend(self.pods.keys());
+                }
                 Key::Service { namespace, name } => {
                     let now = self.services.get(&(namespace.clone(), name.clone()));
                     told.push(told_service(now, namespace, name));
@@ -321,7 +387,7 @@ impl State {
             }
         }
         for namespace in namespaces {
-            if self.pods_of(namespace, node) > 0 {
+            if self.knows_all_pods() || self.pods_of(namespace, node) > 0 {
                 told.push(Told::Plain(ViewChange::Names(self.names(namespace, node))));
             }
         }
@@ -330,13 +396,17 @@ impl State {
 
     pub(super) fn snapshot(&self, node: &str) -> Item {
         let pods = self.pods_of_node(node).map(|(_, _, facts)| facts.entry.clone());
-        let local = self.namespaces_of(node);
+        let all = self.knows_all_pods();
+        let known = self.pods.keys().map(String::as_str);
+        let known = known.filter(|namespace| all || self.pods_of(namespace, node) > 0);
         let view = ViewSnapshot {
             revision: self.revision.0,
             routing: self.routing,
             proxy_mode: self.proxy_mode,
             nodes: self.nodes.values().map(|facts| facts.view.clone()).collect(),
-            names: local.map(|namespace| self.names(namespace, node)).collect(),
+            names: known.map(|namespace| self.names(namespace, node)).collect(),
+            dns: self.dns.clone(),
+            namespaces: self.namespaces.iter().cloned().collect(),
             ..ViewSnapshot::default()
         };
         Item::Snapshot(Box::new(Snapshot {

@@ -38,14 +38,28 @@ impl Reconciler {
         snapshot: ViewSnapshot,
     ) -> Result<(), MachineError> {
         let is_first = self.reported.is_none();
-        let ViewSnapshot { revision, routing, nodes, pods, names, proxy_mode, services, slices } =
-            snapshot;
+        let ViewSnapshot {
+            revision,
+            routing,
+            nodes,
+            pods,
+            names,
+            proxy_mode,
+            dns,
+            namespaces,
+            services,
+            slices,
+        } = snapshot;
         // Also when it is older than what was seen: a server that was put back to an older state
         // counts on from there, and what it asks for next is not there yet.
         self.seen = Revision(revision);
         self.routing = routing;
         self.drains.see_all(&slices);
         self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
+        if let Some(dns) = &dns {
+            self.take_dns(dns);
+        }
+        self.name_all(&services, &slices, namespaces);
         self.take_services(proxy_mode, services, slices);
         self.program_services().await;
         // Before the links are looked at: it says which MTU they must have.
@@ -64,7 +78,10 @@ impl Reconciler {
         } else {
             pods.into_iter().for_each(|pod| self.take_pod(pod));
         }
+        let told: BTreeSet<String> = names.iter().map(|names| names.namespace.clone()).collect();
         names.into_iter().for_each(|names| self.take_names(names));
+        self.keep_pod_namespaces(|namespace| told.contains(namespace));
+        self.machine.names.tell(|zone| zone.set_synced());
         Ok(())
     }
 

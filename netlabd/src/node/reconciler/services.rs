@@ -58,8 +58,11 @@ impl Reconciler {
         let is_here = services.load_balancer_ip_mode == IpMode::Vip;
         let pools = services.load_balancer_pools.iter().filter(|_| is_here);
         let networks = services.networks.iter().chain(pools);
-        let wish =
-            AnchorWish { networks: networks.filter(has_family).copied().collect(), mtu: self.mtu };
+        let wish = AnchorWish {
+            networks: networks.filter(has_family).copied().collect(),
+            addresses: self.machine.names.plan().addresses.iter().copied().collect(),
+            mtu: self.mtu,
+        };
         let anchor = match &mut self.anchor {
             Some(anchor) => Ok(anchor),
             none => Anchor::open(&self.machine.netns).map(|anchor| none.insert(anchor)),
