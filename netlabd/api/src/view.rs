@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use crate::endpoint_slice::ZONE_LABEL;
 use crate::node::NodeStatus;
 use crate::pod::PodStatus;
-use crate::{DnsSettings, EndpointSlice, Event, Node, ObjectMeta, Pod, ProxyMode, RouteMode, Service};
+use crate::{
+    DnsSettings, EndpointSlice, Event, Node, ObjectMeta, Pod, ProxyMode, RouteMode, Service,
+};
 
 /// Value of the `Upgrade` header of a tunnel: from then on the server sends HTTP requests and the
 /// node answers.
@@ -311,6 +313,9 @@ pub struct PodName {
     /// Its host name, where that is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    /// Its subdomain, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subdomain: Option<String>,
 }
 
 /// What a node says of itself and its pods. Everything may be left out.
@@ -401,7 +406,7 @@ mod tests {
         let name = PodName {
             name: "web-0".to_owned(),
             addresses: vec![IpAddr::from([10, 42, 0, 1])],
-            hostname: None,
+            ..PodName::default()
         };
         let events = [
             ViewEvent::Snapshot(Box::default()),

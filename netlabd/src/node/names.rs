@@ -42,6 +42,19 @@ pub trait Zone: Send + Sync {
     fn set_synced(&mut self);
 }
 
+/// What listens at a plan's addresses, and answers.
+#[async_trait::async_trait]
+pub trait NameServer: Send + Sync {
+    /// Answers as a plan says from now on; no query is lost on the way. What is refused leaves it
+    /// as it was.
+    ///
+    /// # Errors
+    /// When an address cannot be had, with who has it and the cure.
+    async fn follow(&mut self, plan: &NamesPlan) -> anyhow::Result<()>;
+    /// Stops, after it answered for so long still.
+    async fn stop(&mut self, lameduck: std::time::Duration);
+}
+
 /// A zone that threads read which answer.
 pub type SharedZone = Arc<RwLock<dyn Zone>>;
 
@@ -71,14 +84,16 @@ impl Known {
         let is_ours = |address: &&IpAddr| {
             self.service_networks.iter().any(|network| network.contains(*address))
         };
-        // One elsewhere is a server of somebody's own.
+        let (ours, others): (Vec<IpAddr>, Vec<IpAddr>) =
+            self.cluster.iter().partition(|address| is_ours(address));
+        let others_answer = self.heard.as_ref().is_some_and(|heard| heard.enabled);
         let (addresses, pod_servers) = match config.enabled {
-            true => (self.cluster.iter().filter(is_ours).copied().collect(), self.cluster.clone()),
-            // Whom the node answers no more, it does not send to itself.
-            false => {
-                let others = self.cluster.iter().filter(|address| !is_ours(address));
-                (Vec::new(), others.copied().collect())
-            }
+            // One elsewhere is a server of somebody's own.
+            true => (ours, self.cluster.clone()),
+            // The nodes around answer for themselves, and this one does not.
+            false if others_answer => (Vec::new(), others),
+            // In the whole cluster it is somebody else's, perhaps as a service.
+            false => (Vec::new(), self.cluster.clone()),
         };
         NamesPlan { config, addresses, pod_servers }
     }

@@ -422,6 +422,7 @@ impl Reconciler {
             PodName {
                 addresses,
                 hostname: hostname.filter(|hostname| *hostname != name),
+                subdomain: pod.spec.subdomain.clone(),
                 name,
             },
         );
@@ -489,7 +490,8 @@ impl Reconciler {
     }
 
     fn note_hosts(&mut self, namespace: &str, pod: PodName) {
-        let entry = HostsEntry { addresses: pod.addresses, hostname: pod.hostname };
+        let PodName { addresses, hostname, subdomain, .. } = pod;
+        let entry = HostsEntry { addresses, hostname, subdomain };
         if entry.addresses.is_empty() {
             return;
         }
@@ -681,7 +683,8 @@ impl Reconciler {
         for namespace in &self.stale_hosts {
             let written = if local.contains(namespace) {
                 let pods = self.hosts.get(namespace).unwrap_or(&nobody);
-                self.machine.hosts.put(namespace, &plan_hosts(namespace, pods))
+                let domain = &self.machine.options.cluster.domain;
+                self.machine.hosts.put(namespace, &plan_hosts(namespace, domain, pods))
             } else {
                 self.machine.hosts.remove(namespace)
             };

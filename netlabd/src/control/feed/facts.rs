@@ -22,6 +22,7 @@ pub(super) struct PodFacts {
     pub(super) node: Option<String>,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) hostname: Option<String>,
+    pub(super) subdomain: Option<String>,
     /// Fingerprint of all that a node acts on: everything but the status.
     pub(super) wish: u64,
     /// Shares its bytes with the store.
@@ -93,6 +94,7 @@ impl PodFacts {
         struct Spec {
             node_name: Option<String>,
             hostname: Option<String>,
+            subdomain: Option<String>,
         }
         let record: Record<'_> = serde_json::from_slice(&entry.value).ok()?;
         let metadata: Metadata = serde_json::from_str(record.metadata.get()).ok()?;
@@ -105,6 +107,7 @@ impl PodFacts {
             node: spec.node_name,
             addresses,
             hostname: spec.hostname,
+            subdomain: spec.subdomain,
             wish: hasher.finish(),
             entry,
         })
@@ -120,6 +123,7 @@ impl PodFacts {
             name: name.to_owned(),
             addresses: self.addresses.clone(),
             hostname: self.hostname.clone().filter(|hostname| hostname != name),
+            subdomain: self.subdomain.clone(),
         }
     }
 }

@@ -227,6 +227,7 @@ impl State {
         let has_other_name = before.as_ref().is_none_or(|before| {
             before.addresses != after.addresses
                 || before.hostname != after.hostname
+                || before.subdomain != after.subdomain
                 || before.node != after.node
                 || before.uid != after.uid
         });

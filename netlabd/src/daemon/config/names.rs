@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use ipnet::IpNet;
 
-use super::{Config, Source};
+use super::Source;
 
 /// Which address of a network of services is the cluster's DNS, as everywhere.
 const TENTH: u8 = 10;
@@ -62,20 +62,9 @@ pub(crate) fn need_restart(before: &Source, now: &Source) -> Vec<String> {
     keys
 }
 
-impl Config {
-    /// The same file as it is now.
-    ///
-    /// # Errors
-    /// As for [`Config::read`].
-    pub(crate) fn read_again(&self) -> anyhow::Result<Config> {
-        let Source { path, text } = &self.source;
-        // One that was not there need not be there now; one that was asked for must be.
-        Config::parse(read_source(path, text.is_empty())?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Config;
     use super::*;
 
     fn parse(text: &str) -> anyhow::Result<Config> {

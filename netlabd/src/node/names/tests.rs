@@ -20,7 +20,18 @@ fn a_server_elsewhere_is_asked_by_pods_and_is_no_address_of_the_node() {
     let plan = names.plan();
     assert_eq!(plan.addresses, ips(&["10.43.0.10"]));
     assert_eq!(plan.pod_servers, ips(&["10.43.0.10", "192.0.2.1"]));
-    names.configure(Some(DnsConfig { enabled: false, ..DnsConfig::default() }));
+}
+
+#[test]
+fn a_node_that_does_not_answer_sends_its_pods_to_those_who_do() {
+    let names = Names::of(&cluster(&["10.43.0.10", "192.0.2.1"]));
+    let off = DnsConfig { enabled: false, ..DnsConfig::default() };
+    names.configure(Some(off.clone()));
+    // Nobody of netlab answers: the address is that of a service of somebody's own.
+    let plan = names.plan();
+    assert_eq!((plan.addresses.len(), plan.pod_servers.len()), (0, 2));
+    // The cluster's nodes do, each for itself.
+    names.hear(&settings(&cluster(&["10.43.0.10", "192.0.2.1"]), &DnsConfig::default()));
     let plan = names.plan();
     assert_eq!((plan.addresses.len(), &plan.pod_servers), (0, &ips(&["192.0.2.1"])));
 }
@@ -48,7 +59,8 @@ fn an_own_section_counts_and_without_one_what_the_cluster_says() {
 #[test]
 fn a_configuration_that_is_not_understood_leaves_the_one_before() {
     let names = Names::of(&cluster(&["10.43.0.10"]));
-    let mut said = settings(&cluster(&["10.43.0.10"]), &DnsConfig { ttl: 7, ..DnsConfig::default() });
+    let mut said =
+        settings(&cluster(&["10.43.0.10"]), &DnsConfig { ttl: 7, ..DnsConfig::default() });
     names.hear(&said);
     said.config["of-the-future"] = true.into();
     said.addresses = ips(&["10.43.0.12"]);

@@ -27,8 +27,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use netlab_link::monitor::What;
 use netlab_link::{
-    Address, Batch, Bridge, Change, Event, IfName, KernelError, LinkChange, LinkRef, Netns, Request, Route,
-    RouteFilter, RouteSocket, SocketError, mark,
+    Address, Batch, Bridge, Change, Event, IfName, KernelError, LinkChange, LinkRef, Netns,
+    Request, Route, RouteFilter, RouteSocket, SocketError, mark,
 };
 use nix::errno::Errno;
 

@@ -208,8 +208,7 @@ fn init_config(
     let families = |server: &IpAddr| pod.ips().any(|ip| ip.is_ipv4() == server.is_ipv4());
     let servers = &machine.names.plan().pod_servers;
     let servers: Vec<IpAddr> = servers.iter().copied().filter(families).collect();
-    let resolv_conf =
-        plan_resolv_conf(spec, &namespace, &servers, &cluster.domain, &node_conf);
+    let resolv_conf = plan_resolv_conf(spec, &namespace, &servers, &cluster.domain, &node_conf);
     InitConfig {
         uid: pod.metadata.uid.clone(),
         name: pod.metadata.name.clone(),
