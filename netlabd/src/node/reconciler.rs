@@ -307,7 +307,7 @@ impl Reconciler {
                     }
                 }
                 // The sender lives in the machine.
-                Ok(()) = plans.changed() => self.ensure_anchor(),
+                Ok(()) = plans.changed() => self.follow_names(),
                 () = drift::pause(self.drifted_since) => self.mend_drift().await,
                 () = drift::leisure(), if self.has_chores() => self.do_chores().await,
                 () = std::future::ready(()), if !self.touched.is_empty() => {}

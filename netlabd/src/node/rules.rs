@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use netlab_api::ProxyMode;
 use netlab_link::mark;
 use netlab_nft::conntrack::{Conntrack, ConntrackError, Filter};
 use netlab_nft::{
     Error, Family, Protocol, Socket, Step, Transaction, antispoof, diff, masquerade, observe,
-    observe_with_elements, teardown,
+    observe_with_elements, teardown, untracked,
 };
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
@@ -30,6 +31,8 @@ use crate::control::config::ClusterConfig;
 pub struct Rules {
     socket: Socket,
     conntrack: Conntrack,
+    /// Where pods have their addresses.
+    pod_networks: Vec<IpNet>,
     /// What does not depend on services.
     fixed: Transaction,
     services: Desired,
@@ -64,6 +67,9 @@ pub struct Programmed {
     pub deleted_flows: DeletedFlows,
 }
 
+/// The port of DNS.
+const DNS: u16 = 53;
+
 /// What of the cluster's configuration the rules depend on.
 pub fn base_config(config: &ClusterConfig) -> BaseConfig {
     BaseConfig {
@@ -74,6 +80,13 @@ pub fn base_config(config: &ClusterConfig) -> BaseConfig {
     }
 }
 
+fn fixed(pod_networks: &[IpNet], names: &[IpAddr]) -> Transaction {
+    let mut fixed = masquerade::plan(pod_networks);
+    fixed.append(antispoof::plan(pod_networks, mark::LINK_GROUP));
+    fixed.append(untracked::plan(names, DNS));
+    fixed
+}
+
 impl Rules {
     /// Plans the rules of a cluster without services. To be called on a thread in the node's
     /// network namespace.
@@ -81,16 +94,20 @@ impl Rules {
     /// # Errors
     /// When the kernel has no nf_tables, or CAP_NET_ADMIN is missing.
     pub fn open(config: &ClusterConfig) -> Result<Rules, RulesError> {
-        let mut fixed = masquerade::plan(&config.pod_networks);
-        fixed.append(antispoof::plan(&config.pod_networks, mark::LINK_GROUP));
         Ok(Rules {
             socket: Socket::open()?,
             conntrack: Conntrack::open()?,
-            fixed,
+            fixed: fixed(&config.pod_networks, &[]),
+            pod_networks: config.pod_networks.clone(),
             services: Desired::new(ProxyMode::default(), base_config(config)),
             knows_services: false,
             doubtful: false,
         })
+    }
+
+    /// Notes at which addresses this node answers for names; [`Rules::ensure`] writes it.
+    pub fn set_names(&mut self, addresses: &[IpAddr]) {
+        self.fixed = fixed(&self.pod_networks, addresses);
     }
 
     /// Number under which the kernel announces our own changes.

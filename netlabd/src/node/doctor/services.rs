@@ -97,5 +97,6 @@ fn kernel(machine: &Machine, told: Told) -> Result<Vec<String>, RulesError> {
     services.set_node(NodeFacts { name: machine.options.name.clone(), zone: told.zone });
     services.reset(told.services, told.slices);
     let mut rules = Rules::open(&machine.options.cluster)?;
+    rules.set_names(&machine.names.plan().addresses);
     rules.examine(told.mode, services.plan())
 }

@@ -52,7 +52,8 @@ impl Reconciler {
                 }
             }
         });
-        let own = Rules::open(&self.machine.options.cluster).map_err(|e| look(e.into()))?;
+        let mut own = Rules::open(&self.machine.options.cluster).map_err(|e| look(e.into()))?;
+        own.set_names(&self.machine.names.plan().addresses);
         let mut rules = netlab_nft::Monitor::open(&[own.port()]).map_err(|e| look(e.into()))?;
         self.rules = Some(own);
         let input = self.input.clone();

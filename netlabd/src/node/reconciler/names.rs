@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use netlab_api::{DnsSettings, EndpointSlice, ObjectMeta, Service};
 
 use super::Reconciler;
+use crate::error::chain;
 use crate::node::names::Zone;
 
 /// What the zone was told, as far as that must be known to take it back.
@@ -124,6 +125,18 @@ impl Reconciler {
         let known = self.told.pods.keys();
         let gone: Vec<String> = known.filter(|it| !kept(it)).cloned().collect();
         gone.iter().for_each(|namespace| self.keep_pod_names(namespace, &BTreeSet::new()));
+    }
+
+    /// Gives the node the addresses at which it answers, and keeps tracking from them.
+    pub(super) fn follow_names(&mut self) {
+        let Some(rules) = &mut self.rules else { return };
+        rules.set_names(&self.machine.names.plan().addresses);
+        match rules.ensure() {
+            Ok(None) => {}
+            Ok(Some(difference)) => tracing::debug!("wrote rules for names:\n{difference}"),
+            Err(error) => tracing::error!(error = %chain(&error), "questions are tracked"),
+        }
+        self.ensure_anchor();
     }
 
     /// Takes over what the cluster says of names.
