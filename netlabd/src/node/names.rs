@@ -104,6 +104,7 @@ pub struct Names {
     known: Mutex<Known>,
     plan: watch::Sender<Arc<NamesPlan>>,
     zone: RwLock<Option<SharedZone>>,
+    nodes: watch::Sender<Vec<IpAddr>>,
     pods: RwLock<HashMap<IpAddr, (String, String)>>,
 }
 
@@ -116,7 +117,30 @@ impl Names {
             ..Known::default()
         };
         let plan = watch::Sender::new(Arc::new(known.plan()));
-        Names { known: Mutex::new(known), plan, zone: RwLock::default(), pods: RwLock::default() }
+        Names {
+            known: Mutex::new(known),
+            plan,
+            zone: RwLock::default(),
+            nodes: watch::Sender::default(),
+            pods: RwLock::default(),
+        }
+    }
+
+    /// Addresses of the cluster's nodes, which may ask.
+    pub fn nodes(&self) -> watch::Receiver<Vec<IpAddr>> {
+        self.nodes.subscribe()
+    }
+
+    /// The cluster's nodes have these addresses.
+    pub(super) fn see_nodes(&self, addresses: impl Iterator<Item = IpAddr>) {
+        let mut addresses: Vec<IpAddr> = addresses.collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        self.nodes.send_if_modified(|before| {
+            let is_news = *before != addresses;
+            *before = addresses;
+            is_news
+        });
     }
 
     /// What this node goes by now.
@@ -166,6 +190,11 @@ impl Names {
     /// Keeps all that there is in `zone`. To be called before the node is followed.
     pub fn keep_in(&self, zone: SharedZone) {
         *self.zone.write().unwrap_or_else(PoisonError::into_inner) = Some(zone);
+    }
+
+    /// Whether there is a zone to tell.
+    pub fn has_zone(&self) -> bool {
+        self.zone.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Tells the zone something, if there is one.

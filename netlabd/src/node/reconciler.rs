@@ -374,11 +374,13 @@ impl Reconciler {
             ViewChange::NameGone { namespace, name } => self.forget_name(&namespace, &name),
             ViewChange::Node(node) => {
                 self.nodes.insert(node.name.clone(), node);
+                self.see_nodes();
                 self.fabric_is_stale = true;
                 self.announced_is_stale = true;
             }
             ViewChange::NodeGone { name } => {
                 self.nodes.remove(&name);
+                self.see_nodes();
                 self.fabric_is_stale = true;
                 self.announced_is_stale = true;
             }

@@ -16,7 +16,8 @@
 //!
 //! The addresses of the cluster's DNS stand on this device and not on `lo`, so that they carry our
 //! mark: what is on `lo` could be anyone's. Packets to them are the node's own all the same, and
-//! are answered without any rule.
+//! are answered without any rule. The node's own connections never come from them, since every
+//! node has the same: an answer from elsewhere would not come back.
 //!
 //! [`plan`] and [`diff`] are pure. The kernel is looked at when nothing is known of it: at the
 //! start, after a refusal, and when there is reason to believe that somebody else changed it.
@@ -189,8 +190,23 @@ pub fn diff(observed: &State, wanted: &State) -> Difference {
             (routes, addresses) = (&no_routes, &no_addresses);
         }
     }
+    let on_device = |address: &IpNet| Address { dev: mark::SERVICE_INDEX, address: *address };
+    for address in wanted.addresses.difference(addresses) {
+        batch.push(Request::SetServedAddress(on_device(address)));
+        difference.missing.push(format!("address {}", address.addr()));
+    }
+    for address in addresses.difference(&wanted.addresses) {
+        batch.del_address(on_device(address));
+    }
+    // With a link's last address go its routes of IPv4 (`fib_inetaddr_event`).
+    let has_v4 = |all: &BTreeSet<IpNet>| all.iter().any(|address| address.addr().is_ipv4());
+    let loses_v4 = has_v4(addresses) && !has_v4(&wanted.addresses);
     for (network, route) in &wanted.routes {
         let request = match routes.get(network) {
+            Some(found) if found == route && loses_v4 && network.addr().is_ipv4() => {
+                batch.push(Request::SetRoute(route.clone()));
+                continue;
+            }
             Some(found) if found == route => continue,
             Some(_) => Request::SetRoute(route.clone()),
             // Not in place of one that somebody else made.
@@ -203,14 +219,6 @@ pub fn diff(observed: &State, wanted: &State) -> Difference {
         if !wanted.routes.contains_key(network) {
             batch.del_route(route.clone());
         }
-    }
-    let on_device = |address: &IpNet| Address { dev: mark::SERVICE_INDEX, address: *address };
-    for address in wanted.addresses.difference(addresses) {
-        batch.set_address(on_device(address));
-        difference.missing.push(format!("address {}", address.addr()));
-    }
-    for address in addresses.difference(&wanted.addresses) {
-        batch.del_address(on_device(address));
     }
     difference
 }

@@ -56,6 +56,7 @@ impl Reconciler {
         self.routing = routing;
         self.drains.see_all(&slices);
         self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
+        self.see_nodes();
         if let Some(dns) = &dns {
             self.take_dns(dns);
         }

@@ -139,6 +139,12 @@ impl Reconciler {
         self.ensure_anchor();
     }
 
+    /// Notes who the cluster's nodes are.
+    pub(super) fn see_nodes(&self) {
+        let addresses = self.nodes.values().flat_map(|node| node.addresses.iter().copied());
+        self.machine.names.see_nodes(addresses);
+    }
+
     /// Takes over what the cluster says of names.
     pub(super) fn take_dns(&mut self, settings: &DnsSettings) {
         self.knows_all_pods = settings.all_pods;
