@@ -17,6 +17,7 @@
 //!
 //! What this does not do: it reads no store, and decides nothing about services.
 
+pub mod answered;
 pub mod config;
 pub mod message;
 pub mod name;
