@@ -22,4 +22,5 @@ pub mod config;
 pub mod message;
 pub mod name;
 pub mod record;
+pub mod upstream;
 pub mod zone;
