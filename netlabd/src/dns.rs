@@ -17,8 +17,10 @@
 //!
 //! What this does not do: it reads no store, and decides nothing about services.
 
+pub mod answered;
 pub mod config;
 pub mod message;
 pub mod name;
 pub mod record;
+pub mod upstream;
 pub mod zone;
