@@ -6,15 +6,12 @@
 //! the last record do not matter. And it tells little: errors in the header are answered with a
 //! header alone, so that no answer is longer than its question.
 
-use super::message::{Query, read_query};
-use super::name::name_length;
-use super::record::{Rcode, RecordType};
+use super::message::{Edns, HEADER, Query};
+use super::name::{MAX_NAME, Name, name_length};
+use super::record::{Question, Rcode, RecordType};
 
 #[cfg(test)]
 mod tests;
-
-/// Bytes of a message's header (RFC 1035 section 4.1.1).
-pub(super) const HEADER: usize = 12;
 
 const CLASS_IN: u16 = 1;
 const OPCODE_QUERY: u8 = 0;
@@ -25,6 +22,7 @@ const QR: u8 = 0x80;
 const OPCODE: u8 = 0x78;
 const AA: u8 = 0x04;
 const RD: u8 = 0x01;
+const AD: u8 = 0x20;
 const CD: u8 = 0x10;
 
 /// What an unusual message is.
@@ -80,7 +78,7 @@ pub(super) fn read(packet: &[u8], out: &mut Vec<u8>) -> Unusual {
         write_error(packet, Rcode::BADVERS, out);
         return Unusual::Refused(Rcode::BADVERS);
     }
-    let Some(query) = plain(packet, question.end, records.opt) else {
+    let Some(query) = plain(packet, records.opt) else {
         write_error(packet, Rcode::FORMERR, out);
         return Unusual::Refused(Rcode::FORMERR);
     };
@@ -108,6 +106,13 @@ pub(super) fn write_error(packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) {
     if let Some(opt) = opt {
         opt.write(rcode, out);
     }
+}
+
+/// What a packet asks for, in wire form, if that can be read.
+pub(super) fn asked(packet: &[u8]) -> Option<(&[u8], RecordType, u16)> {
+    let question = question(packet)?;
+    let (name, fixed) = packet[HEADER..question.end].split_at(question.end - HEADER - 4);
+    Some((name, RecordType(u16::from_be_bytes([fixed[0], fixed[1]])), question.class))
 }
 
 /// Makes a response to a query one to a NOTIFY.
@@ -255,7 +260,7 @@ fn skip_name(packet: &[u8], mut at: usize) -> Option<usize> {
             0xc0.. => return packet.get(at + 1).map(|_| at + 2),
             _ => return None,
         }
-        if at - start > super::name::MAX_NAME {
+        if at - start > MAX_NAME {
             return None;
         }
     }
@@ -280,14 +285,18 @@ fn serial(packet: &[u8], at: usize, length: usize) -> Option<u32> {
 }
 
 /// The query that a message is without what is unusual of it.
-fn plain(packet: &[u8], end: usize, opt: Option<Opt>) -> Option<Query> {
-    let mut message = Vec::with_capacity(end + 11);
-    let [first, second] = [packet[2] & RD, packet[3] & CD];
-    message.extend_from_slice(&[packet[0], packet[1], first, second]);
-    message.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, opt.is_some().into()]);
-    message.extend_from_slice(&packet[HEADER..end]);
-    if let Some(opt) = opt {
-        opt.write(Rcode::NOERROR, &mut message);
-    }
-    read_query(&message)
+fn plain(packet: &[u8], opt: Option<Opt>) -> Option<Query> {
+    let (name, kind, _) = asked(packet)?;
+    Some(Query {
+        id: u16::from_be_bytes([packet[0], packet[1]]),
+        question: Question { name: Name::from_wire(name).ok()?, kind },
+        recursion_desired: packet[2] & RD != 0,
+        authentic_data: packet[3] & AD != 0,
+        checking_disabled: packet[3] & CD != 0,
+        edns: opt.map(|opt| Edns {
+            payload: u16::from_be_bytes(opt.payload),
+            version: opt.version,
+            dnssec_ok: opt.dnssec_ok,
+        }),
+    })
 }

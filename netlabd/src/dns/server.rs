@@ -34,6 +34,7 @@ use super::chain::{Chain, Pending};
 
 mod admission;
 mod batch;
+mod holder;
 mod socket;
 mod tcp;
 mod udp;
@@ -100,9 +101,9 @@ impl DnsServer {
             transfers: Semaphore::new(tcp::TRANSFERS),
         });
         let threads = thread::available_parallelism().map_or(1, |count| count.get().min(THREADS));
-        let workers = inside(netns.as_ref(), || {
-            (0..threads).map(|at| Worker::start(at, Arc::clone(&shared))).collect()
-        })??;
+        let start = || (0..threads).map(|at| Worker::start(at, Arc::clone(&shared))).collect();
+        let workers: Result<Vec<Worker>, ListenError> = inside(netns.as_ref(), start)?;
+        let workers = workers?;
         let open = Mutex::new(Open { workers, places: BTreeMap::new() });
         Ok(DnsServer { shared, netns, open })
     }
@@ -172,8 +173,8 @@ impl DnsServer {
     }
 
     /// Goes on for `lameduck`, so that clients learn to ask others, and then stops: what waits
-    /// then still gets a moment.
-    pub async fn stop(self, lameduck: Duration) {
+    /// then still gets a moment. What is left ends when the server is dropped.
+    pub async fn stop(&self, lameduck: Duration) {
         tokio::time::sleep(lameduck).await;
         // No questions any more, but the sockets of those that wait are still theirs.
         self.set_addresses(&[]);

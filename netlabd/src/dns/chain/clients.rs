@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Who may ask: pods, nodes, networks that the configuration lists, and the machine itself. And
-//! which pod has which address, for the log and for search paths.
+//! which pod asks, for the log and for search paths.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -10,26 +10,22 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 
+use crate::dns::log::PodName;
+
 /// How long it is believed that the machine has an address.
 const BELIEVED: Duration = Duration::from_secs(10);
 
 /// How long it is believed that it has not. Strangers make it look no more often.
 const DOUBTED: Duration = Duration::from_secs(1);
 
-/// A pod.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PodId {
-    /// Its namespace.
-    pub namespace: Arc<str>,
-    /// Its name.
-    pub name: Arc<str>,
-}
+/// Tells the pod that has an address.
+pub type PodAt = dyn Fn(IpAddr) -> Option<Arc<PodName>> + Send + Sync;
 
 /// Clients. What changes with the cluster is told to it and counts at once; a change of the
 /// configuration does not touch it.
-#[derive(Debug, Default)]
 pub struct Clients {
     known: RwLock<Known>,
+    pod_at: Box<PodAt>,
     own: RwLock<Own>,
 }
 
@@ -37,7 +33,6 @@ pub struct Clients {
 struct Known {
     networks: Vec<IpNet>,
     nodes: HashSet<IpAddr>,
-    pods: HashMap<IpAddr, PodId>,
 }
 
 /// Addresses of the machine, as they were lately.
@@ -48,6 +43,13 @@ struct Own {
 }
 
 impl Clients {
+    /// Nobody but the machine itself, until it is told. `pod_at` knows the pods of this node.
+    pub fn new(
+        pod_at: impl Fn(IpAddr) -> Option<Arc<PodName>> + Send + Sync + 'static,
+    ) -> Clients {
+        Clients { known: RwLock::default(), pod_at: Box::new(pod_at), own: RwLock::default() }
+    }
+
     /// Networks of pods, of all nodes.
     pub fn set_pod_networks(&self, networks: Vec<IpNet>) {
         self.change().networks = networks;
@@ -59,24 +61,9 @@ impl Clients {
         self.change().nodes = nodes;
     }
 
-    /// A pod of this node has these addresses, and no others.
-    pub fn set_pod(&self, namespace: &str, name: &str, addresses: &[IpAddr]) {
-        let mut known = self.change();
-        known.forget(namespace, name);
-        let pod = PodId { namespace: namespace.into(), name: name.into() };
-        for &address in addresses {
-            known.pods.insert(address, pod.clone());
-        }
-    }
-
-    /// A pod of this node is gone.
-    pub fn remove_pod(&self, namespace: &str, name: &str) {
-        self.change().forget(namespace, name);
-    }
-
-    /// The pod that has an address.
-    pub fn pod(&self, address: IpAddr) -> Option<PodId> {
-        self.known().pods.get(&address).cloned()
+    /// The pod of this node that has an address.
+    pub fn pod(&self, address: IpAddr) -> Option<Arc<PodName>> {
+        (self.pod_at)(address)
     }
 
     /// Whether a client may ask, besides those of `allow`.
@@ -122,12 +109,6 @@ impl Clients {
     }
 }
 
-impl Known {
-    fn forget(&mut self, namespace: &str, name: &str) {
-        self.pods.retain(|_, pod| *pod.namespace != *namespace || *pod.name != *name);
-    }
-}
-
 fn address_of(name: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
     name.as_sockaddr_in()
         .map(|v4| v4.ip().into())
@@ -144,7 +125,7 @@ mod tests {
 
     #[test]
     fn members_of_the_cluster_may_ask_and_strangers_may_not() {
-        let clients = Clients::default();
+        let clients = Clients::new(|_| None);
         clients.set_pod_networks(vec!["10.42.0.0/16".parse().unwrap(), "fd42::/48".parse().unwrap()]);
         clients.set_nodes([ip("192.0.2.1")]);
         let allow = ["198.51.100.0/24".parse().unwrap()];
@@ -157,18 +138,5 @@ mod tests {
         assert!(!clients.may_ask(ip("198.51.100.7"), &[]));
         clients.set_nodes([]);
         assert!(!clients.may_ask(ip("192.0.2.1"), &allow));
-    }
-
-    #[test]
-    fn an_address_belongs_to_the_pod_that_has_it_now() {
-        let clients = Clients::default();
-        clients.set_pod("a", "web", &[ip("10.42.0.5"), ip("fd42::5")]);
-        assert_eq!(&*clients.pod(ip("fd42::5")).unwrap().namespace, "a");
-        clients.set_pod("a", "web", &[ip("10.42.0.6")]);
-        assert_eq!(clients.pod(ip("10.42.0.5")), None);
-        clients.set_pod("b", "other", &[ip("10.42.0.5")]);
-        clients.remove_pod("a", "web");
-        assert_eq!(&*clients.pod(ip("10.42.0.5")).unwrap().name, "other");
-        assert_eq!(clients.pod(ip("10.42.0.6")), None);
     }
 }

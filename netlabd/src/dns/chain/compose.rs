@@ -3,14 +3,16 @@
 //!
 //! These are rare and may have records of any type, so messages are read and written as a whole.
 
-use hickory_proto::op::{Message, Query as ProtoQuery, ResponseCode};
+use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::CNAME;
-use hickory_proto::rr::{Name as ProtoName, RData, Record as ProtoRecord};
-use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use hickory_proto::rr::{Name as WireName, RData};
 
+use crate::dns::autopath::alias_wire;
 use crate::dns::message::Query;
+use crate::dns::message::wire::truncate;
 use crate::dns::name::Name;
-use crate::dns::record::{Owner, Record, RecordData};
+use crate::dns::record::{Owner, Rcode, Record, RecordData};
+use crate::dns::rewrite::restore_wire;
 
 /// How records of another name become those of the one that was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,68 +47,20 @@ pub(super) fn joined(
     how: Join,
     limit: usize,
 ) -> Option<Vec<u8>> {
-    let mut message = Message::from_vec(message).ok()?;
-    let asked = to_proto(&query.question.name)?;
-    let other = to_proto(other)?;
-    message.metadata.id = query.id;
-    for question in &mut message.queries {
-        let (kind, class) = (question.query_type(), question.query_class());
-        let mut own = ProtoQuery::query(asked.clone(), kind);
-        own.set_query_class(class);
-        *question = own;
-    }
-    match how {
-        Join::Rename => {
-            let sections =
-                [&mut message.answers, &mut message.authorities, &mut message.additionals];
-            for record in sections.into_iter().flatten().filter(|record| record.name == other) {
-                record.name = asked.clone();
-            }
-        }
-        Join::Alias => {
-            // Without records there is nothing of which the name could be an alias.
-            if let Some(first) = message.answers.first() {
-                let ttl = first.ttl;
-                let alias = RData::CNAME(CNAME(other));
-                message.answers.insert(0, ProtoRecord::from_rdata(asked, ttl, alias));
-            }
-        }
-    }
-    fitted(message, limit)
+    let asked = &query.question.name;
+    let mut message = match how {
+        Join::Rename => restore_wire(message, other, asked)?,
+        Join::Alias => alias_wire(message, asked)?,
+    };
+    truncate(&mut message, limit);
+    Some(message)
 }
 
-/// The code of a response.
+/// Whether a response says that there is no such name.
 pub(super) fn is_nxdomain(message: &[u8]) -> bool {
-    let code = u16::from(ResponseCode::NXDomain);
-    message.get(3).is_some_and(|flags| u16::from(flags & 0xf) == code)
+    message.get(3).is_some_and(|flags| u16::from(flags & 0xf) == Rcode::NXDOMAIN.0)
 }
 
-/// Writes a message; what does not fit is left out from the end, and then it is cut short.
-fn fitted(mut message: Message, limit: usize) -> Option<Vec<u8>> {
-    loop {
-        let wire = message.to_vec().ok()?;
-        if wire.len() <= limit {
-            return Some(wire);
-        }
-        // Additional records are a courtesy; without others the client has to ask over TCP.
-        if message.additionals.pop().is_some() {
-            continue;
-        }
-        message.metadata.truncation = true;
-        let half = message.answers.len() / 2;
-        if message.authorities.pop().is_none() {
-            if message.answers.is_empty() {
-                return None;
-            }
-            message.answers.truncate(half);
-        }
-    }
-}
-
-fn to_proto(name: &Name) -> Option<ProtoName> {
-    ProtoName::read(&mut BinDecoder::new(name.wire())).ok()
-}
-
-fn from_proto(name: &ProtoName) -> Option<Name> {
+fn from_proto(name: &WireName) -> Option<Name> {
     Name::from_labels(name.iter()).ok()
 }

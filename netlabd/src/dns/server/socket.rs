@@ -11,6 +11,8 @@ use nix::sys::socket::{
 };
 use thiserror::Error;
 
+use super::holder::holders;
+
 /// Bytes of questions that the kernel keeps while all threads are busy: some thousands.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
@@ -125,10 +127,11 @@ fn place(fd: &OwnedFd, address: SocketAddr) -> nix::Result<()> {
 fn refused(address: SocketAddr, protocol: &'static str, errno: nix::errno::Errno) -> ListenError {
     use nix::errno::Errno;
     let cure = match errno {
-        Errno::EADDRINUSE => format!(
-            "another server has it, `ss -lnp sport = {}` names it: stop it, or bind it to other addresses",
-            address.port()
-        ),
+        Errno::EADDRINUSE => {
+            let holders = holders(address, protocol).join(", ");
+            let who = if holders.is_empty() { "another server" } else { &holders };
+            format!("{who} has it: stop it, or bind it to other addresses")
+        }
         Errno::EACCES | Errno::EPERM => "is CAP_NET_BIND_SERVICE missing?".to_owned(),
         Errno::EAFNOSUPPORT => "this machine has no such addresses".to_owned(),
         _ => "is it an address of this machine?".to_owned(),

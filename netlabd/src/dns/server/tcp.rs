@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::admission::Guest;
 use super::{Shared, client};
 use crate::dns::chain::{Protocol, Step, Transfer};
+use crate::dns::message::HEADER;
 
 /// How long a connection may be idle; CoreDNS closes after as long.
 const IDLE: Duration = Duration::from_secs(10);
@@ -40,9 +41,6 @@ const FLUSH: usize = 32 * 1024;
 
 /// Bytes that are read at once.
 const READ: usize = 2048;
-
-/// Bytes of a message's header (RFC 1035 section 4.1.1).
-const HEADER: usize = 12;
 
 /// Zones that are sent at a time: each is a copy for as long as it takes.
 pub(super) const TRANSFERS: usize = 2;

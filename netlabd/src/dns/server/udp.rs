@@ -77,7 +77,7 @@ impl Told {
     fn change(&self, change: impl FnOnce(&mut Wish)) {
         change(&mut self.wish.lock().unwrap_or_else(PoisonError::into_inner));
         // Fails only when it is already awake very often.
-        let _ = self.wake.arm();
+        let _ = self.wake.write(1);
     }
 }
 
