@@ -14,6 +14,8 @@ pub struct Query {
     pub question: Question,
     /// RD: others are to be asked if need be.
     pub recursion_desired: bool,
+    /// AD: the client knows what this means in an answer (RFC 6840 section 5.7).
+    pub authentic_data: bool,
     /// CD: signatures are not to be checked.
     pub checking_disabled: bool,
     /// What the client says of itself (RFC 6891).
@@ -25,6 +27,8 @@ pub struct Query {
 pub struct Edns {
     /// Bytes that the client takes over UDP.
     pub payload: u16,
+    /// The version that it speaks.
+    pub version: u8,
     /// DO: records of DNSSEC are wanted.
     pub dnssec_ok: bool,
 }

@@ -26,6 +26,8 @@ pub(super) struct Asked {
     pub(super) kind: u16,
     /// RD.
     pub(super) recursion_desired: bool,
+    /// AD.
+    pub(super) authentic_data: bool,
     /// CD.
     pub(super) checking_disabled: bool,
     /// Whether the client speaks EDNS, and then the payload it takes and its DO bit.
@@ -41,6 +43,7 @@ impl Asked {
             name: query.question.name.clone(),
             kind: query.question.kind.0,
             recursion_desired: query.recursion_desired,
+            authentic_data: query.authentic_data,
             checking_disabled: query.checking_disabled,
             edns: query.edns.as_ref().map(|edns| (edns.payload, edns.dnssec_ok)),
             over_tcp,
@@ -53,6 +56,7 @@ impl Asked {
             name,
             kind: kind.0,
             recursion_desired: true,
+            authentic_data: false,
             checking_disabled: false,
             edns: None,
             over_tcp: false,
@@ -74,13 +78,13 @@ impl Asked {
         let mut out = Vec::with_capacity(HEADER + self.name.wire().len() + 4 + OPT_SIZE);
         out.extend_from_slice(&id.to_be_bytes());
         out.push(u8::from(self.recursion_desired));
-        out.push(if self.checking_disabled { 0x10 } else { 0 });
+        out.push(u8::from(self.authentic_data) << 5 | u8::from(self.checking_disabled) << 4);
         out.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, u8::from(self.edns.is_some())]);
         out.extend_from_slice(self.name.wire());
         out.extend_from_slice(&self.kind.to_be_bytes());
         out.extend_from_slice(&CLASS_IN.to_be_bytes());
         if let Some((payload, dnssec_ok)) = self.edns {
-            write_opt(&mut out, payload, 0, dnssec_ok);
+            write_opt(&mut out, payload.max(SMALLEST_PAYLOAD), 0, dnssec_ok);
         }
         out
     }
@@ -98,7 +102,7 @@ pub(super) const OPT_SIZE: usize = 11;
 pub(super) fn write_opt(out: &mut Vec<u8>, payload: u16, extended: u8, dnssec_ok: bool) {
     out.push(0);
     out.extend_from_slice(&RecordType::OPT.0.to_be_bytes());
-    out.extend_from_slice(&payload.max(SMALLEST_PAYLOAD).to_be_bytes());
+    out.extend_from_slice(&payload.to_be_bytes());
     out.extend_from_slice(&[extended, 0, if dnssec_ok { 0x80 } else { 0 }, 0, 0, 0]);
 }
 

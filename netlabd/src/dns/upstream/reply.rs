@@ -227,7 +227,7 @@ impl Reply {
 
 /// Whether the client can make something of the AD bit.
 fn wants_authenticity(query: &Query) -> bool {
-    query.edns.as_ref().is_some_and(|edns| edns.dnssec_ok)
+    query.authentic_data || query.edns.as_ref().is_some_and(|edns| edns.dnssec_ok)
 }
 
 /// How a reply is written.

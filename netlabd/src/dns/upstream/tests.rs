@@ -24,6 +24,7 @@ pub(super) fn query(name: &str, kind: RecordType) -> Query {
         id: 0x1234,
         question: Question { name: name.parse().unwrap(), kind },
         recursion_desired: true,
+        authentic_data: false,
         checking_disabled: false,
         edns: None,
     }
@@ -31,7 +32,7 @@ pub(super) fn query(name: &str, kind: RecordType) -> Query {
 
 /// The same of a client that speaks EDNS.
 pub(super) fn with_edns(mut query: Query, payload: u16, dnssec_ok: bool) -> Query {
-    query.edns = Some(Edns { payload, dnssec_ok });
+    query.edns = Some(Edns { payload, version: 0, dnssec_ok });
     query
 }
 

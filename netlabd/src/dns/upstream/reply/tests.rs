@@ -90,6 +90,11 @@ fn authenticated_data_is_told_to_those_who_asked_for_it() {
     let mut out = Vec::new();
     reply(&answer).write(&query, PLAIN, 512, &mut out);
     assert!(!read(&out).metadata.authentic_data);
+    let knows = Query { authentic_data: true, ..query.clone() };
+    reply(&answer).write(&knows, PLAIN, 512, &mut out);
+    assert!(read(&out).metadata.authentic_data);
+    assert!(read(&Asked::of(&knows, false).write(5)).metadata.authentic_data);
+    assert!(!read(&packet()).metadata.authentic_data);
     reply(&answer).write(&with_edns(query, 512, true), PLAIN, 512, &mut out);
     assert!(read(&out).metadata.authentic_data);
 }
