@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use netlab_api::{EndpointSlice, Service};
 use netlab_link::Netns;
 use netlabd::dns::chain::{Chain, Clients, Notes, Parts};
-use netlabd::dns::config::DnsConfig;
+use netlabd::dns::config::{DnsConfig, PodNames};
 use netlabd::dns::server::DnsServer;
 use netlabd::dns::upstream::{Uncounted, Upstreams};
 use netlabd::dns::zone::{Zone, ZoneSettings};
@@ -161,7 +161,14 @@ fn chain(config: &str, zone: &Arc<RwLock<Zone>>) -> Arc<Chain> {
 fn zone() -> Zone {
     let mut zone = Zone::new(ZoneSettings {
         domain: "cluster.local".parse().unwrap(),
-        ..ZoneSettings::default()
+        reverse: Vec::new(),
+        dns_addresses: vec![V4.parse().unwrap(), V6.parse().unwrap()],
+        ttl: 5,
+        pods: PodNames::default(),
+        endpoint_pod_names: false,
+        ignore_empty_service: false,
+        fallthrough: Vec::new(),
+        zonal: true,
     });
     zone.put_namespace("default");
     let service = |name: &str, spec| -> Service {
