@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Finds and changes things in responses in wire form, without taking them apart.
+
+use super::{HEADER, u16_at, u32_at};
+use crate::dns::name::{MAX_NAME, Name};
+use crate::dns::record::RecordType;
+
+/// Which part of a message a record stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// Records that answer.
+    Answer,
+    /// Who has authority.
+    Authority,
+    /// What helps.
+    Additional,
+}
+
+/// Where a record stands in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WireRecord {
+    /// Its part of the message.
+    pub section: Section,
+    /// Where its owner begins.
+    pub start: usize,
+    /// Its type.
+    pub kind: RecordType,
+    /// Its class.
+    pub class: u16,
+    /// Its time to live; of OPT, the flags.
+    pub ttl: u32,
+    /// Where that stands.
+    pub ttl_at: usize,
+    /// Where its data begins.
+    pub data: usize,
+    /// Where it ends.
+    pub end: usize,
+}
+
+/// Records of a message, in order. Ends early when the message is malformed.
+#[derive(Debug, Clone)]
+pub struct WireRecords<'a> {
+    message: &'a [u8],
+    at: usize,
+    counts: [u16; 3],
+}
+
+/// The records of a message; `None` when its header or its questions cannot be read.
+pub fn records(message: &[u8]) -> Option<WireRecords<'_>> {
+    let at = questions_end(message)?;
+    let counts = [u16_at(message, 6)?, u16_at(message, 8)?, u16_at(message, 10)?];
+    Some(WireRecords { message, at, counts })
+}
+
+impl WireRecords<'_> {
+    /// Whether all that the header promises was there, once the records are through.
+    pub fn is_complete(&self) -> bool {
+        self.counts == [0; 3]
+    }
+}
+
+impl Iterator for WireRecords<'_> {
+    type Item = WireRecord;
+
+    fn next(&mut self) -> Option<WireRecord> {
+        let index = self.counts.iter().position(|&count| count > 0)?;
+        let section = [Section::Answer, Section::Authority, Section::Additional][index];
+        let (start, at) = (self.at, skip_name(self.message, self.at)?);
+        let data = at + 10;
+        let end = data + usize::from(u16_at(self.message, at + 8)?);
+        if end > self.message.len() {
+            return None;
+        }
+        self.at = end;
+        self.counts[index] -= 1;
+        Some(WireRecord {
+            section,
+            start,
+            kind: RecordType(u16_at(self.message, at)?),
+            class: u16_at(self.message, at + 2)?,
+            ttl: u32_at(self.message, at + 4)?,
+            ttl_at: at + 4,
+            data,
+            end,
+        })
+    }
+}
+
+/// Sets the number by which the client knows its response.
+pub fn set_id(message: &mut [u8], id: u16) {
+    if let Some(place) = message.first_chunk_mut::<2>() {
+        *place = id.to_be_bytes();
+    }
+}
+
+/// Replaces each time to live by what `change` makes of it; OPT has none.
+pub fn patch_ttls(message: &mut [u8], change: impl Fn(u32) -> u32) {
+    let Some(mut at) = questions_end(message) else { return };
+    let count: usize =
+        [6, 8, 10].iter().map(|&at| u16_at(message, at).map_or(0, usize::from)).sum();
+    for _ in 0..count {
+        let Some(fixed) = skip_name(message, at) else { return };
+        let (Some(kind), Some(ttl), Some(length)) =
+            (u16_at(message, fixed), u32_at(message, fixed + 4), u16_at(message, fixed + 8))
+        else {
+            return;
+        };
+        if kind != RecordType::OPT.0 {
+            message[fixed + 4..fixed + 8].copy_from_slice(&change(ttl).to_be_bytes());
+        }
+        at = fixed + 10 + usize::from(length);
+    }
+}
+
+/// Leaves records out from the end until the message has at most `limit` bytes, and sets TC if any
+/// had to go. OPT stays.
+pub fn truncate(message: &mut Vec<u8>, limit: usize) {
+    if message.len() <= limit {
+        return;
+    }
+    let Some(found) = records(message) else { return };
+    let questions = questions_end(message).unwrap_or(HEADER);
+    let all: Vec<WireRecord> = found.collect();
+    let opt = all.iter().find(|record| record.kind == RecordType::OPT);
+    let opt: Vec<u8> = opt.map_or(Vec::new(), |opt| message[opt.start..opt.end].to_vec());
+    let (mut end, mut counts) = (questions, [0u16; 3]);
+    for record in &all {
+        if record.kind == RecordType::OPT || record.end + opt.len() > limit {
+            break;
+        }
+        end = record.end;
+        counts[record.section as usize] += 1;
+    }
+    message.truncate(end);
+    if !opt.is_empty() {
+        message.extend_from_slice(&opt);
+        counts[2] += 1;
+    }
+    message[2] |= 0x02;
+    for (index, count) in counts.into_iter().enumerate() {
+        message[6 + 2 * index..8 + 2 * index].copy_from_slice(&count.to_be_bytes());
+    }
+}
+
+/// Writes the question's name as it was asked. Does nothing unless it is the same name.
+pub fn restore_question(message: &mut [u8], name: &Name) {
+    let end = HEADER + name.wire().len();
+    if let Some(place) = message.get_mut(HEADER..end)
+        && place.eq_ignore_ascii_case(name.wire())
+    {
+        place.copy_from_slice(name.wire());
+    }
+}
+
+fn questions_end(message: &[u8]) -> Option<usize> {
+    let mut at = HEADER;
+    for _ in 0..u16_at(message, 4)? {
+        at = skip_name(message, at)? + 4;
+    }
+    (at <= message.len()).then_some(at)
+}
+
+/// Where the name at `at` ends: after its root or its first pointer, which is not followed.
+fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+    let start = at;
+    loop {
+        let length = *message.get(at)?;
+        match length {
+            0 => return Some(at + 1),
+            1..=63 => at += 1 + usize::from(length),
+            0xc0.. => return message.get(at + 1).map(|_| at + 2),
+            _ => return None,
+        }
+        if at - start > MAX_NAME {
+            return None;
+        }
+    }
+}
