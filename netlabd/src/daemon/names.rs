@@ -5,8 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::registry::Registry;
+use anyhow::Context;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -15,10 +14,14 @@ use super::config::names::{need_restart, read_source};
 use super::config::{Config, Source};
 use super::told_to_stop;
 use crate::control::Control;
+use crate::dns::chain::Notes;
 use crate::dns::config::Reload;
 use crate::node::Machine;
 use crate::node::names::{NameServer, settings};
 use crate::server::Gate;
+use server::Answering;
+
+mod server;
 
 /// The shortest times between two looks at the file, as for CoreDNS.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(2);
@@ -37,20 +40,26 @@ pub(super) struct NamesKeeping {
     machine: Arc<Machine>,
     /// Whom the other nodes hear it from, where this is the server.
     control: Option<Arc<Control>>,
-    server: Option<Box<dyn NameServer>>,
+    server: Box<dyn NameServer>,
     /// Why the server does not follow, as it was last told.
     failure: Option<String>,
-    reload_failed: Counter,
+    notes: Arc<Notes>,
 }
 
 impl NamesKeeping {
-    /// Takes over what the file says; the machine goes by it at once.
+    /// Takes over what the file says; the machine goes by it at once. Must be called in a runtime,
+    /// before the machine is followed.
+    ///
+    /// # Errors
+    /// When the section `[dns]` of the file, or the cluster's domain, cannot be followed.
     pub(super) fn new(
         config: &Config,
         machine: Arc<Machine>,
         control: Option<Arc<Control>>,
-        server: Option<Box<dyn NameServer>>,
-    ) -> NamesKeeping {
+        notes: Arc<Notes>,
+    ) -> anyhow::Result<NamesKeeping> {
+        check(config)?;
+        let server = Box::new(Answering::new(machine.clone(), notes.clone())?);
         let keeping = NamesKeeping {
             started: config.source.clone(),
             looked: Some(config.source.clone()),
@@ -59,19 +68,10 @@ impl NamesKeeping {
             control,
             server,
             failure: None,
-            reload_failed: Counter::default(),
+            notes,
         };
         keeping.configure();
-        keeping
-    }
-
-    /// Makes its metrics known, under CoreDNS's names.
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.sub_registry_with_prefix("coredns").register(
-            "reload_failed",
-            "Configurations that were read again and not taken over",
-            self.reload_failed.clone(),
-        );
+        Ok(keeping)
     }
 
     /// Follows the file and the cluster until it is told to leave. `listening` is opened once names
@@ -108,21 +108,15 @@ impl NamesKeeping {
             }
         }
         let lameduck = self.machine.names.plan().config.health.lameduck;
-        if let Some(server) = &mut self.server {
-            if !lameduck.is_zero() {
-                tracing::info!("names are answered for another {lameduck:?}");
-            }
-            server.stop(lameduck).await;
+        if !lameduck.is_zero() {
+            tracing::info!("names are answered for another {lameduck:?}");
         }
+        self.server.stop(lameduck).await;
     }
 
     async fn follow_plan(&mut self, listening: &mut Option<Gate>) {
         let plan = self.machine.names.plan();
-        let followed = match &mut self.server {
-            Some(server) => server.follow(&plan).await,
-            None => Ok(()),
-        };
-        match followed {
+        match self.server.follow(&plan).await {
             Ok(()) => {
                 if self.failure.take().is_some() {
                     tracing::info!("names are answered as configured again");
@@ -159,7 +153,7 @@ impl NamesKeeping {
             return;
         }
         self.looked = Some(source.clone());
-        let now = match Config::parse(source).and_then(|now| now.cluster().map(|_| now)) {
+        let now = match Config::parse(source).and_then(|now| check(&now).map(|()| now)) {
             Ok(now) => now,
             Err(error) => return self.fail(&error),
         };
@@ -182,7 +176,7 @@ impl NamesKeeping {
     }
 
     fn fail(&self, error: &anyhow::Error) {
-        self.reload_failed.inc();
+        self.notes.metrics.reload_failed();
         tracing::error!(
             "the configuration is not taken over, the one before still holds: {error:#}"
         );
@@ -210,6 +204,15 @@ impl NamesKeeping {
             tracing::error!("the other nodes do not hear of [dns]: {error:#}");
         }
     }
+}
+
+/// Whether what a file says of names can be followed.
+fn check(config: &Config) -> anyhow::Result<()> {
+    config.cluster()?;
+    if let Some(dns) = &config.dns {
+        dns.check().with_context(|| config.source.path.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// When to look at the file again: never when that is switched off.

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::control::config::ClusterConfig;
 use crate::dns::config::{DnsConfig, PodNames};
+use crate::dns::log::PodName;
 
 /// Who answers for the cluster's names, as seen by those who know what there is.
 pub trait Zone: Send + Sync {
@@ -105,7 +106,7 @@ pub struct Names {
     plan: watch::Sender<Arc<NamesPlan>>,
     zone: RwLock<Option<SharedZone>>,
     nodes: watch::Sender<Vec<IpAddr>>,
-    pods: RwLock<HashMap<IpAddr, (String, String)>>,
+    pods: RwLock<HashMap<IpAddr, Arc<PodName>>>,
 }
 
 impl Names {
@@ -206,8 +207,8 @@ impl Names {
         }
     }
 
-    /// Namespace and name of the pod of this node that has an address.
-    pub fn pod_at(&self, address: IpAddr) -> Option<(String, String)> {
+    /// The pod of this node that has an address.
+    pub fn pod_at(&self, address: IpAddr) -> Option<Arc<PodName>> {
         let pods = self.pods.read().unwrap_or_else(PoisonError::into_inner);
         pods.get(&address).cloned()
     }
@@ -215,8 +216,10 @@ impl Names {
     /// A pod of this node has these addresses.
     pub(super) fn place(&self, namespace: &str, name: &str, addresses: &[IpAddr]) {
         let mut pods = self.pods.write().unwrap_or_else(PoisonError::into_inner);
+        let pod = PodName { namespace: namespace.to_owned(), name: name.to_owned() };
+        let pod = Arc::new(pod);
         for address in addresses {
-            pods.insert(*address, (namespace.to_owned(), name.to_owned()));
+            pods.insert(*address, pod.clone());
         }
     }
 
@@ -224,7 +227,7 @@ impl Names {
     pub(super) fn displace(&self, namespace: &str, name: &str, addresses: &[IpAddr]) {
         let mut pods = self.pods.write().unwrap_or_else(PoisonError::into_inner);
         for address in addresses {
-            if pods.get(address).is_some_and(|it| it.0 == namespace && it.1 == name) {
+            if pods.get(address).is_some_and(|it| it.namespace == namespace && it.name == name) {
                 pods.remove(address);
             }
         }

@@ -104,7 +104,8 @@ impl Lab {
                 answer.truncate(end);
                 answer[2..4].copy_from_slice(&[0x81, 0x80]);
                 answer[6..12].copy_from_slice(&[0, 1, 0, 0, 0, 0]);
-                answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 9]);
+                answer
+                    .extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 9]);
                 let socket = socket.try_clone().unwrap();
                 thread::spawn(move || {
                     thread::sleep(delay);
@@ -190,7 +191,9 @@ fn zone() -> Zone {
         json!({ "type": "ExternalName", "externalName": "elsewhere.example" }),
     ));
     let endpoints: Vec<_> = (1..=100)
-        .map(|at| json!({ "addresses": [format!("10.42.7.{at}")], "conditions": { "ready": true } }))
+        .map(
+            |at| json!({ "addresses": [format!("10.42.7.{at}")], "conditions": { "ready": true } }),
+        )
         .collect();
     let slice: EndpointSlice = serde_json::from_value(json!({
         "metadata": { "name": "many-1", "namespace": "default",

@@ -98,3 +98,33 @@ subdomain = "db"
     assert_eq!(exec(&["hostname"]), "first\n");
     assert_eq!(exec(&["hostname", "-f"]), "first.db.default.svc.cluster.local\n");
 }
+
+#[test]
+fn a_service_has_its_name_when_the_command_returns_and_none_when_it_is_deleted() {
+    let lab = Lab::new("dnsname");
+    lab.run("web", &[]);
+    lab.run("client", &[]);
+    let exec = |words: &[&str]| lab.ctl(&[&["exec", "client", "--"], words].concat());
+    for round in 0..5 {
+        let name = format!("svc{round}");
+        lab.ctl(&["svc", "expose", "pod", "web", "--port=80", "--name", &name]).ok();
+        let service = lab.get(&format!("/v1/namespaces/default/services/{name}")).expect(200);
+        let ip = service["spec"]["clusterIP"].as_str().unwrap().to_owned();
+        let found = exec(&["getent", "ahosts", &name]).ok();
+        assert!(found.contains(&ip), "{found}");
+        let full = format!("{name}.default.svc.cluster.local");
+        for server in ADDRESSES {
+            for way in ["+notcp", "+tcp"] {
+                let at = format!("@{server}");
+                let found = exec(&["dig", &at, way, "+short", "+tries=1", &full]).ok();
+                assert_eq!(found.trim(), ip, "{server} {way}");
+            }
+        }
+        lab.ctl(&["delete", "svc", &name]).ok();
+        let gone = exec(&["dig", "+tries=1", &full]).ok();
+        assert!(gone.contains("status: NXDOMAIN"), "{gone}");
+        exec(&["getent", "ahosts", &name]).fails(2);
+    }
+    let doctor = lab.ctl(&["doctor"]).ok();
+    assert!(doctor.contains("answered at 10.43.0.10 and fd43::a"), "{doctor}");
+}

@@ -105,7 +105,8 @@ impl Zone {
         let mut chain: Vec<Record> = Vec::new();
         let nothing = || Found::Answer(self.negative(Rcode::NOERROR, zone));
         loop {
-            let is_loop = chain.iter().any(|record| record.data == RecordData::Cname(target.clone()));
+            let is_loop =
+                chain.iter().any(|record| record.data == RecordData::Cname(target.clone()));
             if target.is_within(&name) || is_loop || chain.len() == ALIASES {
                 return nothing();
             }

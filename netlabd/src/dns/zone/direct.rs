@@ -47,7 +47,8 @@ impl Zone {
             return false;
         }
         let entry = self.entry(name, namespace);
-        let Some(Service::Cluster { addresses, .. }) = entry.and_then(|e| e.service.as_ref()) else {
+        let Some(Service::Cluster { addresses, .. }) = entry.and_then(|e| e.service.as_ref())
+        else {
             return false;
         };
         let mut count: u16 = 0;

@@ -62,7 +62,12 @@ impl Zone {
         let Some(owner) = below(&[key, b"\x03svc"].concat(), &self.settings.domain) else { return };
         let mut push = |at: &Name, data: RecordData, kind: &'static str| {
             let record = self.record(Owner::Name(at.clone()), data);
-            if !list.iter().rev().take_while(|l| l.name == name && l.namespace == of).any(|l| l.record == record) {
+            if !list
+                .iter()
+                .rev()
+                .take_while(|l| l.name == name && l.namespace == of)
+                .any(|l| l.record == record)
+            {
                 let (namespace, name) = (of.to_owned(), name.to_owned());
                 list.push(Listed { record, kind, namespace, name });
             }

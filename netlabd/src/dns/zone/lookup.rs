@@ -43,9 +43,8 @@ struct Wanted<'a> {
 
 impl Wanted<'_> {
     fn takes(&self, port: &Port) -> bool {
-        let fits = |asked: &[u8], is: &str| {
-            asked.is_empty() || asked.eq_ignore_ascii_case(is.as_bytes())
-        };
+        let fits =
+            |asked: &[u8], is: &str| asked.is_empty() || asked.eq_ignore_ascii_case(is.as_bytes());
         fits(self.port, &port.name) && fits(self.protocol, port.protocol.as_str())
     }
 }
@@ -118,7 +117,9 @@ impl Zone {
                 if rest.is_empty() { Looked::Alias(target.clone()) } else { Looked::Missing }
             }
             Service::External(_) => Looked::Missing,
-            Service::Cluster { .. } if self.settings.ignore_empty_service && !entry.has_endpoints() => {
+            Service::Cluster { .. }
+                if self.settings.ignore_empty_service && !entry.has_endpoints() =>
+            {
                 Looked::Missing
             }
             Service::Cluster { addresses, ports } if wanted.endpoint.is_none() => {
@@ -141,7 +142,8 @@ impl Zone {
                 let Some((zone, pinned)) = zonal else {
                     return found(self.endpoint_items(entry, &wanted, &head, all));
                 };
-                let near = |endpoint: &Endpoint| zone.eq_ignore_ascii_case(endpoint.zone.as_bytes());
+                let near =
+                    |endpoint: &Endpoint| zone.eq_ignore_ascii_case(endpoint.zone.as_bytes());
                 let items = self.endpoint_items(entry, &wanted, &head, near);
                 if items.is_empty() && !pinned {
                     return found(self.endpoint_items(entry, &wanted, &head, all));

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::Zone;
 use super::answer::{asked_zone, below, positive};
 use crate::dns::name::{Labels, Name};
-use crate::dns::record::{Found, Owner, Question, RecordData, RecordType, Rcode};
+use crate::dns::record::{Found, Owner, Question, Rcode, RecordData, RecordType};
 
 /// The beginning of an address, as a reverse name has it.
 struct Part {
@@ -127,7 +127,10 @@ fn read(name: &Name) -> Option<Part> {
 
 /// An octet without zeros before it.
 fn decimal(label: &[u8]) -> Option<u8> {
-    if label.len() > 3 || !label.iter().all(u8::is_ascii_digit) || label.len() > 1 && label[0] == b'0' {
+    if label.len() > 3
+        || !label.iter().all(u8::is_ascii_digit)
+        || label.len() > 1 && label[0] == b'0'
+    {
         return None;
     }
     std::str::from_utf8(label).ok()?.parse().ok()

@@ -102,7 +102,7 @@ fn a_whole_configuration_survives_the_way_to_a_node() {
 #[test]
 fn who_asks_is_found_by_address_and_a_younger_pod_keeps_it() {
     let names = Names::of(&cluster(&[]));
-    let at = |ip: &str| names.pod_at(ip.parse().unwrap()).map(|(_, name)| name);
+    let at = |ip: &str| names.pod_at(ip.parse().unwrap()).map(|pod| pod.name.clone());
     names.place("shop", "web", &ips(&["10.42.0.1", "fd42::1"]));
     assert_eq!(at("fd42::1").as_deref(), Some("web"));
     names.place("shop", "db", &ips(&["10.42.0.1"]));
