@@ -54,6 +54,7 @@ mod drain;
 pub(crate) mod drift;
 mod entry;
 mod fabric;
+mod names;
 mod probes;
 mod services;
 mod start;
@@ -152,6 +153,10 @@ pub struct Reconciler {
     services_failure: Option<String>,
     /// They are to be tried again.
     retry_services: bool,
+    /// What the zone was told.
+    told: names::Told,
+    /// The cluster tells of pods in all namespaces.
+    knows_all_pods: bool,
     /// The device that routes to services lead to.
     anchor: Option<Anchor>,
     /// Somebody may have taken something away from it.
@@ -246,6 +251,8 @@ impl Reconciler {
             services_are_new: false,
             services_failure: None,
             retry_services: false,
+            told: names::Told::default(),
+            knows_all_pods: false,
             anchor: None,
             doubt_anchor: false,
             health: None,
@@ -286,6 +293,7 @@ impl Reconciler {
         resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut next_full_look = Instant::now() + RESYNC;
         let mut round = Vec::new();
+        let mut plans = self.machine.names.plans();
         loop {
             tokio::select! {
                 // Cancel-safe: nothing is taken out when another branch wins.
@@ -305,6 +313,8 @@ impl Reconciler {
                         next_full_look = Instant::now() + RESYNC.max(began.elapsed() * RESYNC_SHARE);
                     }
                 }
+                // The sender lives in the machine.
+                Ok(()) = plans.changed() => self.follow_names(),
                 () = drift::pause(self.drifted_since) => self.mend_drift().await,
                 () = drift::leisure(), if self.has_chores() => self.do_chores().await,
                 () = std::future::ready(()), if !self.touched.is_empty() => {}
@@ -373,11 +383,13 @@ impl Reconciler {
             ViewChange::NameGone { namespace, name } => self.forget_name(&namespace, &name),
             ViewChange::Node(node) => {
                 self.nodes.insert(node.name.clone(), node);
+                self.see_nodes();
                 self.fabric_is_stale = true;
                 self.announced_is_stale = true;
             }
             ViewChange::NodeGone { name } => {
                 self.nodes.remove(&name);
+                self.see_nodes();
                 self.fabric_is_stale = true;
                 self.announced_is_stale = true;
             }
@@ -391,13 +403,24 @@ impl Reconciler {
                 // Also the routes to pools, of which rules know nothing.
                 self.retry_services = true;
             }
-            ViewChange::Service(service) => self.services.put(service),
-            ViewChange::ServiceGone { namespace, name } => self.services.remove((namespace, name)),
+            ViewChange::Dns(settings) => self.take_dns(&settings),
+            ViewChange::Namespace { name } => self.name_namespace(name),
+            ViewChange::NamespaceGone { name } => self.unname_namespace(&name),
+            ViewChange::Service(service) => {
+                self.name_service(&service);
+                self.services.put(service);
+            }
+            ViewChange::ServiceGone { namespace, name } => {
+                self.unname_service(&namespace, &name);
+                self.services.remove((namespace, name));
+            }
             ViewChange::Slice(slice) => {
+                self.name_slice(&slice);
                 self.drains.see(&slice);
                 self.services.put_slice(slice);
             }
             ViewChange::SliceGone { namespace, name } => {
+                self.unname_slice(&namespace, &name);
                 self.drains.lose(&namespace, &name);
                 self.services.remove_slice((namespace, name));
             }
@@ -408,11 +431,14 @@ impl Reconciler {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let hostname = pod.spec.hostname.clone();
         let name = pod.metadata.name.clone();
+        let addresses: Vec<IpAddr> = pod.ips().collect();
+        self.machine.names.place(&namespace, &name, &addresses);
         self.note_hosts(
             &namespace,
             PodName {
-                addresses: pod.ips().collect(),
+                addresses,
                 hostname: hostname.filter(|hostname| *hostname != name),
+                subdomain: pod.spec.subdomain.clone(),
                 name,
             },
         );
@@ -436,6 +462,8 @@ impl Reconciler {
         self.forget_name(&pod.namespace, &pod.name);
         let uid = &pod.uid;
         let Some(entry) = self.entries.get_mut(uid) else { return };
+        let addresses: Vec<IpAddr> = entry.pod.ips().collect();
+        self.machine.names.displace(&pod.namespace, &pod.name, &addresses);
         entry.is_object_gone = true;
         if entry.is_removed {
             self.entries.remove(uid);
@@ -459,6 +487,9 @@ impl Reconciler {
         if let Some(known) = self.hosts.get_mut(&namespace) {
             known.retain(|name, _| here.contains(name.as_str()));
         }
+        let here: BTreeSet<String> = here.into_iter().map(str::to_owned).collect();
+        let kept = here.iter().chain(pods.iter().map(|pod| &pod.name)).map(String::as_str);
+        self.keep_pod_names(&namespace, &kept.collect());
         self.stale_hosts.insert(namespace.clone());
         for pod in pods {
             self.note_hosts(&namespace, pod);
@@ -466,6 +497,7 @@ impl Reconciler {
     }
 
     fn forget_name(&mut self, namespace: &str, name: &str) {
+        self.unname_pod(namespace, name);
         if let Some(pods) = self.hosts.get_mut(namespace)
             && pods.remove(name).is_some()
         {
@@ -474,13 +506,15 @@ impl Reconciler {
     }
 
     fn note_hosts(&mut self, namespace: &str, pod: PodName) {
-        let entry = HostsEntry { addresses: pod.addresses, hostname: pod.hostname };
+        let PodName { addresses, hostname, subdomain, .. } = pod;
+        let entry = HostsEntry { addresses, hostname, subdomain };
         if entry.addresses.is_empty() {
             return;
         }
         let pods = self.hosts.entry(namespace.to_owned()).or_default();
         if pods.get(&pod.name) != Some(&entry) {
-            pods.insert(pod.name, entry);
+            pods.insert(pod.name.clone(), entry.clone());
+            self.name_pod(namespace, &pod.name, &entry.addresses);
             self.stale_hosts.insert(namespace.to_owned());
         }
     }
@@ -658,10 +692,15 @@ impl Reconciler {
         let mut failed = BTreeSet::new();
         // Once nothing of a namespace is here, the cluster tells no more of it.
         self.hosts.retain(|namespace, _| local.contains(namespace.as_str()));
+        let local: BTreeSet<String> = local.into_iter().map(str::to_owned).collect();
+        if !self.knows_all_pods {
+            self.keep_pod_namespaces(|namespace| local.contains(namespace));
+        }
         for namespace in &self.stale_hosts {
-            let written = if local.contains(namespace.as_str()) {
+            let written = if local.contains(namespace) {
                 let pods = self.hosts.get(namespace).unwrap_or(&nobody);
-                self.machine.hosts.put(namespace, &plan_hosts(namespace, pods))
+                let domain = &self.machine.options.cluster.domain;
+                self.machine.hosts.put(namespace, &plan_hosts(namespace, domain, pods))
             } else {
                 self.machine.hosts.remove(namespace)
             };

@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use netlab_api::ProxyMode;
 use netlab_link::mark;
 use netlab_nft::conntrack::{Conntrack, ConntrackError, Filter};
 use netlab_nft::{
     Error, Family, Protocol, Socket, Step, Transaction, antispoof, diff, masquerade, observe,
-    observe_with_elements, teardown,
+    observe_with_elements, teardown, untracked,
 };
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
@@ -30,6 +31,8 @@ use crate::control::config::ClusterConfig;
 pub struct Rules {
     socket: Socket,
     conntrack: Conntrack,
+    /// Where pods have their addresses.
+    pod_networks: Vec<IpNet>,
     /// What does not depend on services.
     fixed: Transaction,
     services: Desired,
@@ -90,6 +93,9 @@ pub struct Programmed {
     pub deleted_flows: DeletedFlows,
 }
 
+/// The port of DNS.
+const DNS: u16 = 53;
+
 /// What of the cluster's configuration the rules depend on.
 pub fn base_config(config: &ClusterConfig) -> BaseConfig {
     BaseConfig {
@@ -100,10 +106,12 @@ pub fn base_config(config: &ClusterConfig) -> BaseConfig {
     }
 }
 
-/// The rules that do not depend on services. Pure.
-pub fn plan_fixed(config: &ClusterConfig) -> Transaction {
-    let mut fixed = masquerade::plan(&config.pod_networks);
-    fixed.append(antispoof::plan(&config.pod_networks, mark::LINK_GROUP));
+/// The rules that do not depend on services: among them those that keep connection tracking from
+/// questions to the cluster's DNS at `names`. Pure.
+pub fn plan_fixed(pod_networks: &[IpNet], names: &[IpAddr]) -> Transaction {
+    let mut fixed = masquerade::plan(pod_networks);
+    fixed.append(antispoof::plan(pod_networks, mark::LINK_GROUP));
+    fixed.append(untracked::plan(names, DNS));
     fixed
 }
 
@@ -117,12 +125,18 @@ impl Rules {
         Ok(Rules {
             socket: Socket::open()?,
             conntrack: Conntrack::open()?,
-            fixed: plan_fixed(config),
+            fixed: plan_fixed(&config.pod_networks, &[]),
+            pod_networks: config.pod_networks.clone(),
             services: Desired::new(ProxyMode::default(), base_config(config)),
             knows_services: false,
             doubtful: false,
             late: VecDeque::new(),
         })
+    }
+
+    /// Notes at which addresses this node answers for names; [`Rules::ensure`] writes it.
+    pub fn set_names(&mut self, addresses: &[IpAddr]) {
+        self.fixed = plan_fixed(&self.pod_networks, addresses);
     }
 
     /// Number under which the kernel announces our own changes.

@@ -59,7 +59,8 @@ impl Reconciler {
                 }
             }
         });
-        let own = Rules::open(&self.machine.config()).map_err(|e| look(e.into()))?;
+        let mut own = Rules::open(&self.machine.config()).map_err(|e| look(e.into()))?;
+        own.set_names(&self.machine.names.plan().addresses);
         self.rules = Some(own);
         self.listen_to_rules_after(PATIENCE);
         Ok(())

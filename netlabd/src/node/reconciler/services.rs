@@ -47,7 +47,11 @@ impl Reconciler {
     pub(super) fn ensure_anchor(&mut self) {
         let config = self.machine.config();
         let networks = anchored_networks(&config, self.services.balancer_addresses());
-        let wish = AnchorWish { networks, mtu: self.mtu };
+        let wish = AnchorWish {
+            networks,
+            addresses: self.machine.names.plan().addresses.iter().copied().collect(),
+            mtu: self.mtu,
+        };
         let anchor = match &mut self.anchor {
             Some(anchor) => Ok(anchor),
             none => Anchor::open(&self.machine.netns).map(|anchor| none.insert(anchor)),
