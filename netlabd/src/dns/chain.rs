@@ -38,11 +38,13 @@ use super::zone::{Direct, Zone};
 pub mod clients;
 mod compose;
 mod notes;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
+pub use super::log::Protocol;
 pub use clients::Clients;
 pub use notes::Notes;
-pub use super::log::Protocol;
 pub use transfer::{Messages, Transfer};
 
 use compose::{Join, addresses, is_nxdomain, joined};
@@ -290,7 +292,11 @@ impl Chain {
                     && query.question.name == self.domain
                     && transfer::is_allowed(arrival.peer.ip(), to)
                 {
-                    return Step::Transfer(Transfer { query, serial, zone: Arc::clone(&self.zone) });
+                    return Step::Transfer(Transfer {
+                        query,
+                        serial,
+                        zone: Arc::clone(&self.zone),
+                    });
                 }
                 write_error(packet, Rcode::REFUSED, out);
                 self.note(Asked::query(&query), arrival, out, AnsweredBy::Refused, None);
@@ -304,8 +310,9 @@ impl Chain {
             edns.payload = edns.payload.min(PAYLOAD);
         }
         let name = &query.question.name;
-        let is_direct = self.rewriter.as_ref().is_none_or(|rewriter| rewriter.rewrite(name).is_none())
-            && self.candidates(name, arrival.peer.ip()).is_empty();
+        let is_direct =
+            self.rewriter.as_ref().is_none_or(|rewriter| rewriter.rewrite(name).is_none())
+                && self.candidates(name, arrival.peer.ip()).is_empty();
         if is_direct {
             let limit = limit(&query, arrival.protocol);
             if let Some(by) = self.direct(&query, limit, arrival.started, out) {

@@ -97,7 +97,8 @@ pub(super) fn write_error(packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) {
     out.clear();
     let Some(header) = Header::read(packet) else { return };
     let question = if header.questions == 0 { None } else { question(packet) };
-    let records = question.as_ref().and_then(|question| Records::read(packet, &header, question.end));
+    let records =
+        question.as_ref().and_then(|question| Records::read(packet, &header, question.end));
     let opt = records.and_then(|records| records.opt);
     header.write(header.opcode(), rcode, question.is_some(), opt.is_some(), out);
     if let Some(question) = question {
@@ -200,7 +201,19 @@ impl Opt {
         // Cut on purpose: eight bits of a code are here (RFC 6891 section 6.1.3).
         let high = (rcode.0 >> 4) as u8;
         let flags = if self.dnssec_ok { 0x80 } else { 0 };
-        out.extend_from_slice(&[0, 0, 41, self.payload[0], self.payload[1], high, 0, flags, 0, 0, 0]);
+        out.extend_from_slice(&[
+            0,
+            0,
+            41,
+            self.payload[0],
+            self.payload[1],
+            high,
+            0,
+            flags,
+            0,
+            0,
+            0,
+        ]);
     }
 }
 

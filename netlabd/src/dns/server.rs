@@ -133,7 +133,8 @@ impl DnsServer {
         }
         if changed {
             for (at, worker) in open.workers.iter().enumerate() {
-                worker.listen(open.places.values().map(|place| Arc::clone(&place.udp[at])).collect());
+                worker
+                    .listen(open.places.values().map(|place| Arc::clone(&place.udp[at])).collect());
             }
         }
         errors
@@ -230,7 +231,10 @@ impl Shared {
 }
 
 /// Runs inside a namespace, if there is one to enter.
-fn inside<T: Send>(netns: Option<&Netns>, work: impl FnOnce() -> T + Send) -> Result<T, ListenError> {
+fn inside<T: Send>(
+    netns: Option<&Netns>,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, ListenError> {
     match netns {
         None => Ok(work()),
         Some(netns) => netns

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, RwLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use netlab_api::{EndpointSlice, Service};
 use netlab_link::Netns;
@@ -104,7 +104,8 @@ impl Lab {
                 answer.truncate(end);
                 answer[2..4].copy_from_slice(&[0x81, 0x80]);
                 answer[6..12].copy_from_slice(&[0, 1, 0, 0, 0, 0]);
-                answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 9]);
+                answer
+                    .extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 9]);
                 let socket = socket.try_clone().unwrap();
                 thread::spawn(move || {
                     thread::sleep(delay);
@@ -190,7 +191,9 @@ fn zone() -> Zone {
         json!({ "type": "ExternalName", "externalName": "elsewhere.example" }),
     ));
     let endpoints: Vec<_> = (1..=100)
-        .map(|at| json!({ "addresses": [format!("10.42.7.{at}")], "conditions": { "ready": true } }))
+        .map(
+            |at| json!({ "addresses": [format!("10.42.7.{at}")], "conditions": { "ready": true } }),
+        )
         .collect();
     let slice: EndpointSlice = serde_json::from_value(json!({
         "metadata": { "name": "many-1", "namespace": "default",
@@ -259,15 +262,6 @@ pub(crate) fn sh(netns: &Netns, script: &str) -> String {
     let stdout = String::from_utf8_lossy(&stdout).into_owned();
     assert!(status.success(), "{script}\n{stdout}\n{stderr}");
     stdout
-}
-
-/// Looks again until it is so; fails when it is not after a while.
-pub(crate) fn eventually(what: &str, mut look: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !look() {
-        assert!(Instant::now() < deadline, "not after {DEADLINE:?}: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn namespace() -> Netns {

@@ -102,7 +102,9 @@ fn size_of(record: &Record, query: &Query) -> usize {
         RecordData::Ptr(name) | RecordData::Cname(name) | RecordData::Ns(name) => name.wire().len(),
         RecordData::Txt(texts) => texts.iter().map(|text| text.len() + 1).sum(),
         RecordData::Srv { target, .. } => 6 + target.wire().len(),
-        RecordData::Soa { primary, mailbox, .. } => 20 + primary.wire().len() + mailbox.wire().len(),
+        RecordData::Soa { primary, mailbox, .. } => {
+            20 + primary.wire().len() + mailbox.wire().len()
+        }
     };
     owner + FIXED + data
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-#![allow(unsafe_code, reason = "many datagrams per system call have no safe wrapper without allocation")]
+#![allow(
+    unsafe_code,
+    reason = "many datagrams per system call have no safe wrapper without allocation"
+)]
 //! Datagrams, up to [`BATCH`] per system call: recvmmsg(2) and sendmmsg(2). Never waits.
 //!
 //! At a socket that is bound to all addresses, each datagram also tells at which it arrived, so
@@ -227,10 +230,7 @@ fn read_name(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-fn write_name(
-    name: &mut MaybeUninit<libc::sockaddr_storage>,
-    peer: SocketAddr,
-) -> libc::socklen_t {
+fn write_name(name: &mut MaybeUninit<libc::sockaddr_storage>, peer: SocketAddr) -> libc::socklen_t {
     match peer {
         SocketAddr::V4(peer) => {
             let value = libc::sockaddr_in {
@@ -336,11 +336,8 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_holds_up_nothing() {
         let (server, client) = pair("127.0.0.1:0");
-        let outgoing = |peer: &str| Outgoing {
-            bytes: b"x",
-            peer: peer.parse().unwrap(),
-            local: None,
-        };
+        let outgoing =
+            |peer: &str| Outgoing { bytes: b"x", peer: peer.parse().unwrap(), local: None };
         // An address of the other family is refused by the kernel.
         let here = client.local_addr().unwrap().to_string();
         send(&server, &[outgoing("[::1]:9"), outgoing(&here), outgoing("[::1]:9")]);

@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// nobody is found, as for a process that ended or is not ours to see.
 pub(super) fn holders(address: SocketAddr, protocol: &str) -> Vec<String> {
     let suffix = if address.is_ipv4() { "" } else { "6" };
-    let Ok(sockets) = fs::read_to_string(format!("/proc/thread-self/net/{protocol}{suffix}")) else {
+    let Ok(sockets) = fs::read_to_string(format!("/proc/thread-self/net/{protocol}{suffix}"))
+    else {
         return Vec::new();
     };
     let inodes: Vec<String> = sockets
