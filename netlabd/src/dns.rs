@@ -2,7 +2,7 @@
 //! The cluster's names, answered on every node as CoreDNS answers them.
 //!
 //! ```text
-//!  query ─► server ─► parsed? ── no ──────────────────────────► handler (hickory): FORMERR, NOTIMP, transfers
+//!  query ─► server ─► parsed? ── no ──────────────────────────► handler: FORMERR, NOTIMP, transfers
 //!             │         │ yes
 //!             │         ▼  the chain, in CoreDNS's order
 //!             │       who may ask ─► rewrite ─► autopath ─► hosts ─► zone ─► cache ─► forward

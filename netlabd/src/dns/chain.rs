@@ -38,6 +38,8 @@ use super::zone::{Direct, Zone};
 pub mod clients;
 mod compose;
 mod notes;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 pub use super::log::Protocol;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, RwLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use netlab_api::{EndpointSlice, Service};
 use netlab_link::Netns;
@@ -262,15 +262,6 @@ pub(crate) fn sh(netns: &Netns, script: &str) -> String {
     let stdout = String::from_utf8_lossy(&stdout).into_owned();
     assert!(status.success(), "{script}\n{stdout}\n{stderr}");
     stdout
-}
-
-/// Looks again until it is so; fails when it is not after a while.
-pub(crate) fn eventually(what: &str, mut look: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !look() {
-        assert!(Instant::now() < deadline, "not after {DEADLINE:?}: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn namespace() -> Netns {

@@ -116,7 +116,7 @@ fn histogram(
     let counts: Vec<u64> = counts.iter().map(|count| count.load(Relaxed)).collect();
     let total = counts.iter().sum();
     // The last one is without bound.
-    let buckets: Vec<(f64, u64)> = bounds.chain([f64::MAX]).zip(counts).collect();
+    let buckets: Vec<(f64, u64)> = bounds.chain([f64::INFINITY]).zip(counts).collect();
     metric
         .encode_family(&labels)?
         .encode_histogram::<[Label<'static>; 0]>(sum, total, &buckets, None)?;

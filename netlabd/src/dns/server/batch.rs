@@ -100,7 +100,7 @@ impl Inbox {
         for (at, header) in headers.iter().enumerate().take(received) {
             self.lengths[at] = (header.msg_len as usize).min(DATAGRAM);
             self.control_lengths[at] =
-                if with_local { header.msg_hdr.msg_controllen as usize } else { 0 };
+                if with_local { header.msg_hdr.msg_controllen } else { 0 };
         }
         Ok(received)
     }

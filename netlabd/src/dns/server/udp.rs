@@ -147,7 +147,7 @@ impl Answering {
             };
             let started = Instant::now();
             let mut outgoing: [Option<(SocketAddr, Option<Local>)>; BATCH] = [None; BATCH];
-            for at in 0..received {
+            for (at, to) in outgoing.iter_mut().enumerate().take(received) {
                 let Some(datagram) = self.inbox.datagram(at) else { continue };
                 // Port 0 cannot be answered.
                 if datagram.peer.port() == 0 {
@@ -171,7 +171,7 @@ impl Answering {
                     }
                 };
                 if respond {
-                    outgoing[at] = Some((datagram.peer, datagram.local));
+                    *to = Some((datagram.peer, datagram.local));
                 }
             }
             flush(&socket.socket, &outgoing[..received], &self.answers);
