@@ -350,7 +350,7 @@ impl Chain {
                 self.shuffle(out);
                 Some(AnsweredBy::Zone)
             }
-            Direct::Alias { .. } => None,
+            Direct::Alias => None,
             Direct::Elsewhere => {
                 let by = self.upstreams.cached(query, now, limit, out)?;
                 self.shuffle(out);

@@ -99,8 +99,7 @@ impl Inbox {
         let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
         for (at, header) in headers.iter().enumerate().take(received) {
             self.lengths[at] = (header.msg_len as usize).min(DATAGRAM);
-            self.control_lengths[at] =
-                if with_local { header.msg_hdr.msg_controllen } else { 0 };
+            self.control_lengths[at] = if with_local { header.msg_hdr.msg_controllen } else { 0 };
         }
         Ok(received)
     }
