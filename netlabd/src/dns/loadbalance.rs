@@ -59,7 +59,7 @@ impl Shuffler {
         }
     }
 
-    fn shuffle_records(&mut self, records: &mut Vec<Record>) {
+    fn shuffle_records(&mut self, records: &mut [Record]) {
         if records.len() < 2 {
             return;
         }
@@ -149,7 +149,7 @@ impl Shuffler {
 }
 
 /// Aliases first, each before the one that it leads to.
-fn aliases_first(records: &mut Vec<Record>) {
+fn aliases_first(records: &mut [Record]) {
     let is_alias = |record: &Record| matches!(record.data, RecordData::Cname(_));
     let aliases = records.iter().filter(|record| is_alias(record)).count();
     if aliases == 0 {
