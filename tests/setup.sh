@@ -22,6 +22,7 @@ iputils-ping                  ping                                     packets i
 curl                          curl                                     HTTP clients of pods and of the API
 jq                            jq                                       reads JSON in scripts
 socat                         socat                                    servers and clients of pods
+bind9-dnsutils                dig                                      asks for names in tests
 conntrack                     conntrack                                observes connection tracking in tests
 procps                        ps                                       observes processes in tests
 python3                       python3                                  web servers in the demo and in tests

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -80,6 +80,8 @@ pub struct Control {
     liveness: Liveness,
     /// Whether there may be pods without a node, or evicted ones that are to be made anew.
     pods_wait: AtomicBool,
+    /// At which revision events were counted last.
+    counted_events: AtomicU64,
 }
 
 /// How long a node may be silent before it counts as lost.
@@ -111,6 +113,7 @@ impl Control {
             endpoints,
             liveness: Liveness::new(NODE_GRACE),
             pods_wait: AtomicBool::new(true),
+            counted_events: AtomicU64::new(0),
         };
         let default =
             ObjectKey { kind: Kind::Namespace, namespace: None, name: "default".to_owned() };
@@ -151,8 +154,15 @@ impl Control {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn prune_events(&self, now: Time, thorough: bool) -> Result<usize, ApiError> {
+        let revision = self.revision().await?;
+        // Where nothing was written there are no more events than before, and counting them means
+        // to list thousands.
+        if self.counted_events.load(Ordering::Relaxed) == revision.0 && !thorough {
+            return Ok(0);
+        }
         let entries = self.entries(Kind::Event, None).await?;
         if !thorough && entries.entries.len() <= event::MAX_EVENTS {
+            self.counted_events.store(entries.revision.0, Ordering::Relaxed);
             return Ok(0);
         }
         let events: Vec<Event> =

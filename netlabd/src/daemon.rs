@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use crate::control::Control;
 use crate::control::config::ClusterConfig;
 use crate::control::plane::ControlPlane;
+use crate::dns::chain::Notes;
 use crate::error::chain;
 use crate::node::access::NodeAccess;
 use crate::node::{Machine, MachineOptions, Reconciler};
@@ -39,10 +40,12 @@ use crate::server::{
 };
 use crate::store::{HistoryLimits, Options as StoreOptions};
 use config::Config;
+use names::NamesKeeping;
 use seat::Seat;
 
 pub mod config;
 mod lock;
+mod names;
 mod seat;
 pub mod teardown;
 
@@ -98,6 +101,8 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     // Before anything can be interrupted half way.
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen to SIGINT")?;
+    // Until names are served nobody reads the file again, and nobody dies of being asked to.
+    let hangup = signal(SignalKind::hangup()).context("failed to listen to SIGHUP")?;
     let name = node_name(&config)?;
     let joining = config.joining(&name)?;
     let opening = async {
@@ -117,12 +122,19 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     let machine = Arc::new(Machine::open(options, seat.plane.clone())?);
     let readiness = Readiness::new();
     let gate = readiness.gate("node: first look at all pods");
+    let synced_names = readiness.gate("dns: zone not synced");
+    let listening = readiness.gate("dns: not listening");
     let (stop, stopped) = watch::channel(false);
     let (synced, first_sync) = oneshot::channel();
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let notes = Notes::new();
+    notes.metrics.register(&mut metrics.adopted(), env!("CARGO_PKG_VERSION"));
+    let names = NamesKeeping::new(&config, machine.clone(), seat.control.clone(), notes)?;
     let reconciler = Reconciler::new(machine.clone(), synced)?;
     let mut node = tokio::spawn(reconciler.run(stopped.clone()));
     let here = Arc::new(NodeAccess::new(machine.clone()));
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let (leave, leaving) = watch::channel(false);
+    let mut names = tokio::spawn(names.keep(hangup, listening, leaving));
     machine.proxy.register(&mut metrics.adopted());
     let state = ServerState {
         cluster: seat.cluster,
@@ -167,6 +179,7 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
                 }
             }
             gate.open();
+            synced_names.open();
             tracing::info!(node = name, "ready");
             notify(&[sd_notify::NotifyState::Ready]);
             tokio::spawn(keep_house(seat.control.clone(), machine.clone()));
@@ -186,6 +199,13 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     };
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping; pods live on");
+    // First, while names are still kept: others may need a while to hear that this node goes.
+    leave.send_replace(true);
+    tokio::select! {
+        _ = &mut names => {}
+        _ = terminate.recv() => names.abort(),
+        _ = interrupt.recv() => names.abort(),
+    }
     stop.send_replace(true);
     // The server drains for a bounded time of its own.
     let _ = server.await;

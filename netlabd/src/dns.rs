@@ -2,7 +2,7 @@
 //! The cluster's names, answered on every node as CoreDNS answers them.
 //!
 //! ```text
-//!  query ─► server ─► parsed? ── no ──────────────────────────► handler (hickory): FORMERR, NOTIMP, transfers
+//!  query ─► server ─► parsed? ── no ──────────────────────────► handler: FORMERR, NOTIMP, transfers
 //!             │         │ yes
 //!             │         ▼  the chain, in CoreDNS's order
 //!             │       who may ask ─► rewrite ─► autopath ─► hosts ─► zone ─► cache ─► forward
@@ -17,8 +17,22 @@
 //!
 //! What this does not do: it reads no store, and decides nothing about services.
 
+pub mod answered;
+pub mod autopath;
+pub mod chain;
 pub mod config;
+pub mod errors;
+mod handler;
+pub mod hosts;
+pub mod http;
+pub mod loadbalance;
+pub mod log;
 pub mod message;
+pub mod metrics;
+pub mod mnemonic;
 pub mod name;
 pub mod record;
+pub mod rewrite;
+pub mod server;
+pub mod upstream;
 pub mod zone;

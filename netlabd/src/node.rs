@@ -18,6 +18,7 @@ mod follow;
 pub mod forwarding;
 pub mod hosts;
 pub mod machine;
+pub mod names;
 pub mod network;
 pub mod pod;
 pub mod proxy;

@@ -80,6 +80,7 @@ pub(crate) fn config(folder: &Folder, plan: &Plan, node: &str) -> String {
             lines.push(format!("listen = {}", quoted(address.to_string())));
             lines.push(format!("route-mode = {}", quoted(plan.route_mode.to_string())));
             lines.extend(service_lines(plan));
+            lines.extend(name_lines(plan));
         } else {
             lines.push(format!("join = {}", quoted(format!("https://{address}"))));
             lines
@@ -98,6 +99,21 @@ fn service_lines(plan: &Plan) -> Vec<String> {
         lines.push(format!("pools = {}", list(&plan.load_balancer_pools)));
     }
     lines
+}
+
+/// What the server's configuration says of names, as the file of the lab has it: the daemon knows
+/// which keys there are. Sections only.
+fn name_lines(plan: &Plan) -> Option<String> {
+    #[derive(serde::Serialize)]
+    struct Section<'a> {
+        dns: &'a serde_json::Map<String, serde_json::Value>,
+    }
+    if plan.dns.is_empty() {
+        return None;
+    }
+    // JSON's null is the one value that TOML has not, and parsing left none.
+    let text = toml::to_string(&Section { dns: &plan.dns }).expect("what TOML can say");
+    Some(text.trim_end().to_owned())
 }
 
 /// Networks as a list of TOML.

@@ -48,6 +48,9 @@ pub(crate) struct Plan {
     /// Which layout of rules carries services, where the file says so.
     #[serde(default)]
     pub(crate) proxy_mode: Option<ProxyMode>,
+    /// The section `[dns]` of the server's configuration.
+    #[serde(default)]
+    pub(crate) dns: serde_json::Map<String, serde_json::Value>,
     /// Whether the router leads to this machine's network.
     pub(crate) uplink: bool,
     /// Networks, in the file's order.
@@ -236,6 +239,7 @@ pub(crate) fn plan(name: &str, lab: &Lab, before: Option<&Plan>) -> Result<Plan,
         pod_networks,
         load_balancer_pools: lab.settings.load_balancer_pools.clone(),
         proxy_mode: lab.settings.proxy_mode,
+        dns: lab.settings.dns.clone(),
         uplink: lab.settings.uplink.unwrap_or_default(),
         networks,
         machines,

@@ -141,3 +141,15 @@ pub struct DnsLogEntry {
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
+
+/// What nodes go by when they answer for the cluster's names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DnsSettings {
+    /// Addresses of the cluster's DNS, IPv4 first. Every node has them.
+    pub addresses: Vec<IpAddr>,
+    /// Nodes have to know the pods of all namespaces.
+    pub all_pods: bool,
+    /// The section `[dns]`, for nodes that have none of their own.
+    pub config: serde_json::Value,
+}

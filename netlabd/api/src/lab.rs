@@ -73,6 +73,37 @@ pub struct LabSettings {
     /// Which layout of rules carries services; `nftables` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_mode: Option<ProxyMode>,
+    /// How names are answered: what stands in the section `[dns]` of netlabd's configuration, with
+    /// the same keys.
+    #[serde(
+        default,
+        skip_serializing_if = "serde_json::Map::is_empty",
+        deserialize_with = "without_nulls"
+    )]
+    pub dns: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Reads a table; what is null was not said.
+fn without_nulls<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<serde_json::Map<String, serde_json::Value>, D::Error> {
+    fn clean(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(table) => {
+                table.retain(|_, value| !value.is_null());
+                table.values_mut().for_each(clean);
+            }
+            serde_json::Value::Array(list) => {
+                list.retain(|value| !value.is_null());
+                list.iter_mut().for_each(clean);
+            }
+            _ => {}
+        }
+    }
+    let mut table = serde_json::Map::deserialize(deserializer)?;
+    table.retain(|_, value| !value.is_null());
+    table.values_mut().for_each(clean);
+    Ok(table)
 }
 
 /// An address family.

@@ -37,6 +37,7 @@ pub mod validate;
 pub mod view;
 pub mod wire;
 
+pub use dns::DnsSettings;
 pub use endpoint_slice::EndpointSlice;
 pub use error::{ApiError, Reason};
 pub use event::Event;

@@ -12,6 +12,7 @@
 //! ```
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -21,7 +22,8 @@ use crate::endpoint_slice::ZONE_LABEL;
 use crate::node::NodeStatus;
 use crate::pod::PodStatus;
 use crate::{
-    ClusterSettings, EndpointSlice, Event, Node, ObjectMeta, Pod, ProxyMode, RouteMode, Service,
+    ClusterSettings, DnsSettings, EndpointSlice, Event, Node, ObjectMeta, Pod, ProxyMode,
+    RouteMode, Service,
 };
 
 /// Value of the `Upgrade` header of a tunnel: from then on the server sends HTTP requests and the
@@ -58,20 +60,27 @@ pub struct ViewSnapshot {
     pub nodes: Vec<ViewNode>,
     /// The pods of this node.
     pub pods: Vec<Pod>,
-    /// Pods of other nodes in namespaces of which this node has pods.
+    /// Pods of other nodes in namespaces of which this node has pods; in all namespaces, if the
+    /// settings for names say so.
     pub names: Vec<ViewNames>,
     /// Which layout of rules carries services.
     #[serde(default)]
     pub proxy_mode: ProxyMode,
+    /// What nodes go by when they answer for names; as it was when the node joined, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsSettings>,
+    /// All namespaces.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
     /// What of the server's configuration nodes go by.
     #[serde(default)]
     pub settings: ClusterSettings,
-    /// All services.
+    /// All services, shared by all that look at them.
     #[serde(default)]
-    pub services: Vec<Service>,
-    /// All slices of endpoints.
+    pub services: Vec<Arc<Service>>,
+    /// All slices of endpoints, shared likewise.
     #[serde(default)]
-    pub slices: Vec<EndpointSlice>,
+    pub slices: Vec<Arc<EndpointSlice>>,
 }
 
 impl ViewSnapshot {
@@ -110,10 +119,17 @@ impl ViewSnapshot {
             ViewChange::Routing(routing) => self.routing = routing,
             ViewChange::ProxyMode(mode) => self.proxy_mode = mode,
             ViewChange::Settings(settings) => self.settings = *settings,
+            ViewChange::Dns(settings) => self.dns = Some(*settings),
+            ViewChange::Namespace { name } => {
+                if !self.namespaces.contains(&name) {
+                    self.namespaces.push(name);
+                }
+            }
+            ViewChange::NamespaceGone { name } => self.namespaces.retain(|known| *known != name),
             ViewChange::Service(service) => {
                 let named = |it: &Service| same_name(&it.metadata, &service.metadata);
                 self.services.retain(|known| !named(known));
-                self.services.push(*service);
+                self.services.push(service);
             }
             ViewChange::ServiceGone { namespace, name } => {
                 self.services.retain(|known| !is_named(&known.metadata, &namespace, &name));
@@ -121,7 +137,7 @@ impl ViewSnapshot {
             ViewChange::Slice(slice) => {
                 let named = |it: &EndpointSlice| same_name(&it.metadata, &slice.metadata);
                 self.slices.retain(|known| !named(known));
-                self.slices.push(*slice);
+                self.slices.push(slice);
             }
             ViewChange::SliceGone { namespace, name } => {
                 self.slices.retain(|known| !is_named(&known.metadata, &namespace, &name));
@@ -202,8 +218,20 @@ pub enum ViewChange {
     ProxyMode(ProxyMode),
     /// The server has another configuration.
     Settings(Box<ClusterSettings>),
+    /// Names are to be answered for otherwise.
+    Dns(Box<DnsSettings>),
+    /// A namespace is new.
+    Namespace {
+        /// Its name.
+        name: String,
+    },
+    /// A namespace is gone.
+    NamespaceGone {
+        /// Its name.
+        name: String,
+    },
     /// A service is new, or is to be otherwise.
-    Service(Box<Service>),
+    Service(Arc<Service>),
     /// A service is gone.
     ServiceGone {
         /// Its namespace.
@@ -212,7 +240,7 @@ pub enum ViewChange {
         name: String,
     },
     /// A slice of endpoints is new, or is to be otherwise.
-    Slice(Box<EndpointSlice>),
+    Slice(Arc<EndpointSlice>),
     /// A slice of endpoints is gone.
     SliceGone {
         /// Its namespace.
@@ -293,6 +321,9 @@ pub struct PodName {
     /// Its host name, where that is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    /// Its subdomain, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subdomain: Option<String>,
 }
 
 /// What a node says of itself and its pods. Everything may be left out.
@@ -383,7 +414,7 @@ mod tests {
         let name = PodName {
             name: "web-0".to_owned(),
             addresses: vec![IpAddr::from([10, 42, 0, 1])],
-            hostname: None,
+            ..PodName::default()
         };
         let events = [
             ViewEvent::Snapshot(Box::default()),
@@ -444,6 +475,11 @@ mod tests {
                 ViewChange::Node(newer.clone()),
                 ViewChange::NodeGone { name: "n1".to_owned() },
                 ViewChange::Routing(routing),
+                ViewChange::Namespace { name: "shop".to_owned() },
+                ViewChange::Namespace { name: "shop".to_owned() },
+                ViewChange::Namespace { name: "default".to_owned() },
+                ViewChange::NamespaceGone { name: "default".to_owned() },
+                ViewChange::Dns(Box::new(DnsSettings { all_pods: true, ..DnsSettings::default() })),
             ],
         });
         let expected = ViewSnapshot {
@@ -452,6 +488,8 @@ mod tests {
             nodes: vec![newer],
             pods: vec![pod("a"), pod("c")],
             names: vec![ViewNames { namespace, pods: vec![name("y")] }],
+            namespaces: vec!["shop".to_owned()],
+            dns: Some(DnsSettings { all_pods: true, ..DnsSettings::default() }),
             ..ViewSnapshot::default()
         };
         assert_eq!(view, expected);

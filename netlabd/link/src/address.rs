@@ -6,7 +6,9 @@ use std::{fmt, net::IpAddr};
 use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily,
-    address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
+    address::{
+        AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
+    },
 };
 
 use crate::IfIndex;
@@ -48,6 +50,21 @@ impl Address {
             // For IPv4 IFA_LOCAL is the address and IFA_ADDRESS the peer's, which is the same
             // one unless the link is point to point (linux/if_addr.h).
             message.attributes.push(AddressAttribute::Address(address));
+        }
+        message
+    }
+
+    /// As [`Address::to_message`], for an address that the kernel never chooses as a source.
+    pub(crate) fn to_served_message(self) -> AddressMessage {
+        let mut message = self.to_message();
+        if self.address.addr().is_ipv4() {
+            // Below the scope of any destination (`inet_select_addr`).
+            message.header.scope = AddressScope::Host;
+        } else {
+            // Deprecated from the start: others are preferred (RFC 6724 section 5, rule 3).
+            let mut times = CacheInfo::default();
+            (times.ifa_preferred, times.ifa_valid) = (0, u32::MAX);
+            message.attributes.push(AddressAttribute::CacheInfo(times));
         }
         message
     }

@@ -41,6 +41,9 @@ pub enum Request {
     AddAddress(Address),
     /// Adds an address unless it is there.
     SetAddress(Address),
+    /// Adds an address unless it is there, at which the node is asked and from which it never asks:
+    /// the kernel chooses it as the source of nothing.
+    SetServedAddress(Address),
     /// Removes an address.
     DelAddress(Address),
     /// Adds a route.
@@ -101,6 +104,9 @@ impl Request {
             Self::SetAddress(address) => {
                 (RouteNetlinkMessage::NewAddress(address.to_message()), SET)
             }
+            Self::SetServedAddress(address) => {
+                (RouteNetlinkMessage::NewAddress(address.to_served_message()), SET)
+            }
             Self::DelAddress(address) => (RouteNetlinkMessage::DelAddress(address.to_message()), 0),
             Self::AddRoute(route) => (RouteNetlinkMessage::NewRoute(route.to_message(false)), ADD),
             Self::SetRoute(route) => (RouteNetlinkMessage::NewRoute(route.to_message(false)), SET),
@@ -142,6 +148,7 @@ impl fmt::Display for Request {
         let family = match self {
             Self::AddAddress(Address { address, .. })
             | Self::SetAddress(Address { address, .. })
+            | Self::SetServedAddress(Address { address, .. })
             | Self::DelAddress(Address { address, .. })
             | Self::AddRoute(Route { destination: address, .. })
             | Self::SetRoute(Route { destination: address, .. })
@@ -165,6 +172,10 @@ impl fmt::Display for Request {
             Self::DelLinkGroup(group) => write!(f, "{ip} link del group {group}"),
             Self::AddAddress(address) => write!(f, "{ip} address add {address}"),
             Self::SetAddress(address) => write!(f, "{ip} address replace {address}"),
+            Self::SetServedAddress(address) => {
+                let how = if family { "preferred_lft 0" } else { "scope host" };
+                write!(f, "{ip} address replace {address} {how}")
+            }
             Self::DelAddress(address) => write!(f, "{ip} address del {address}"),
             Self::AddRoute(route) => write!(f, "{ip} route add {route}"),
             Self::SetRoute(route) => write!(f, "{ip} route replace {route}"),

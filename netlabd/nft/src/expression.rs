@@ -35,6 +35,8 @@ pub enum Expression {
     /// Matches packets to a port, whatever the transport protocol is: [`Self::Protocol`] goes
     /// before it.
     DestinationPort(u16),
+    /// The same, by the port that they come from.
+    SourcePort(u16),
     /// Matches packets that arrived by a link of this group (`IFLA_GROUP`).
     ArrivedByGroup(u32),
     /// Matches packets whose source address is not reached over the link they arrived by: an
@@ -129,6 +131,9 @@ pub enum Expression {
         /// where the loser's first packet is dropped.
         fully_random: bool,
     },
+    /// Keeps connection tracking from the packet, and with it every translation. Valid in base
+    /// chains of hooks prerouting and output before connections are looked up, and below them.
+    Untracked,
     /// Drops the packet and tells the sender that nothing listens at the port, by ICMP. Valid at
     /// hooks input, forward and output, and in chains below them.
     ///
@@ -154,6 +159,7 @@ impl fmt::Display for Expression {
             }
             Self::Protocol(protocol) => write!(f, "meta l4proto {protocol}"),
             Self::DestinationPort(port) => write!(f, "th dport {port}"),
+            Self::SourcePort(port) => write!(f, "th sport {port}"),
             Self::ArrivedByGroup(group) => write!(f, "iifgroup {group}"),
             Self::SourceUnreachableThere => f.write_str("fib saddr . iif oif missing"),
             Self::Mark { mask: u32::MAX, operator, value } => {
@@ -192,6 +198,7 @@ impl fmt::Display for Expression {
             }
             Self::Masquerade { fully_random: true } => f.write_str("masquerade fully-random"),
             Self::Masquerade { fully_random: false } => f.write_str("masquerade"),
+            Self::Untracked => f.write_str("notrack"),
             Self::Reject => f.write_str("reject"),
             Self::Reset => f.write_str("reject with tcp reset"),
             Self::Verdict(verdict) => verdict.fmt(f),

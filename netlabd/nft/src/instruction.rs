@@ -27,6 +27,8 @@ const SOURCE_IF_REACHABLE: u32 =
 const RTN_LOCAL: u32 = libc::RTN_LOCAL as u32;
 /// The destination is translated, `IPS_DST_NAT` of `linux/netfilter/nf_conntrack_common.h`.
 const IPS_DST_NAT: u32 = 1 << 5;
+/// Where the source port is in the headers of TCP, UDP and SCTP.
+const SOURCE_PORT: u32 = 0;
 /// Where the destination port is in the headers of TCP, UDP and SCTP.
 const DESTINATION_PORT: u32 = 2;
 
@@ -62,6 +64,8 @@ pub(crate) enum Instruction {
     Count,
     /// Masquerades, with the kernel's flags.
     Masquerade { flags: u32 },
+    /// Keeps connection tracking away.
+    Untrack,
     /// Drops and tells by ICMP, with a code of the family's.
     Reject { code: u8 },
     /// Drops and tells by a reset of TCP.
@@ -133,6 +137,11 @@ impl Program {
                 self.load(Field::DestinationPort.source());
                 self.compare(Operator::Is, port.to_be_bytes());
             }
+            Expression::SourcePort(port) => {
+                let base = sys::NFT_PAYLOAD_TRANSPORT_HEADER;
+                self.load(Source::Payload { base, offset: SOURCE_PORT, len: 2 });
+                self.compare(Operator::Is, port.to_be_bytes());
+            }
             Expression::ArrivedByGroup(group) => {
                 self.load(Source::Meta(sys::NFT_META_IIFGROUP));
                 self.compare(Operator::Is, group.to_ne_bytes());
@@ -201,6 +210,7 @@ impl Program {
                 let port = Some(address_len(*family) / 4);
                 self.0.push(Instruction::Dnat { family: family.number(), port, flags: 0 });
             }
+            Expression::Untracked => self.0.push(Instruction::Untrack),
             Expression::Masquerade { fully_random } => {
                 let flags = u32::from(*fully_random) * RANDOM_FULLY;
                 self.0.push(Instruction::Masquerade { flags });

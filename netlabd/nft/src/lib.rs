@@ -14,6 +14,7 @@
 //! - [`set`], [`element`]: sets and maps, which rules look up at a cost that does not grow with
 //!   them, and what is in them. One element comes or goes without a look at the others.
 //! - [`masquerade`]: the desired rules for pods that leave the cluster.
+//! - [`untracked`]: the desired rules that keep connection tracking from the node's own server.
 //! - [`antispoof`]: the desired rules against forged source addresses.
 //! - [`socket`]: carries a transaction out, all of it or nothing.
 //! - [`mod@observe`], [`mod@diff`]: what is there, and what leads from there to what is desired.
@@ -38,6 +39,7 @@ pub mod rule;
 pub mod set;
 pub mod socket;
 pub mod transaction;
+pub mod untracked;
 
 mod instruction;
 mod message;

@@ -145,7 +145,8 @@ pub(super) fn store_key(key: &ObjectKey) -> String {
     store_path(key.kind, key.namespace.as_deref(), &key.name)
 }
 
-fn store_path(kind: Kind, namespace: Option<&str>, name: &str) -> String {
+/// As [`store_key`], of its parts.
+pub(super) fn store_path(kind: Kind, namespace: Option<&str>, name: &str) -> String {
     match namespace {
         Some(namespace) => format!("{}/{namespace}/{name}", kind.plural()),
         None => format!("{}/{name}", kind.plural()),

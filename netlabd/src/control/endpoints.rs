@@ -78,8 +78,21 @@ impl Endpoints {
     pub(super) async fn start(store: Arc<dyn Store>) -> Result<Arc<Endpoints>, ApiError> {
         let endpoints =
             Arc::new(Endpoints { settled: watch::Sender::default(), follower: OnceLock::new() });
-        let (task, watch) = Task::read_all(store).await?;
-        let follower = tokio::spawn(task.follow(Arc::downgrade(&endpoints), watch));
+        let began = store.revision().await.map_err(read_failed)?;
+        let weak = Arc::downgrade(&endpoints);
+        // Nobody waits for it to read all there is, unless for endpoints.
+        let follower = tokio::spawn(async move {
+            loop {
+                match Task::read_all(store.clone()).await {
+                    Ok((task, watch)) => {
+                        drop(store);
+                        return Task { began, ..task }.follow(weak, watch).await;
+                    }
+                    Err(error) => tracing::error!(%error, "no endpoints yet: trying again"),
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        });
         endpoints.follower.set(follower.abort_handle()).expect("set once, here");
         Ok(endpoints)
     }

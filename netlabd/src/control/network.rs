@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use netlab_api::view::{NetworkSettings, Routing};
-use netlab_api::{ApiError, ClusterSettings, ProxyMode, Reason, RouteMode, Time};
+use netlab_api::{ApiError, ClusterSettings, DnsSettings, ProxyMode, Reason, RouteMode, Time};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::Cluster;
@@ -37,6 +37,9 @@ pub(super) struct StoredNetwork {
     /// What of the configuration nodes go by.
     #[serde(skip_serializing_if = "is_unknown")]
     pub(super) settings: ClusterSettings,
+    /// What nodes go by when they answer for names, as the configuration said last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dns: Option<DnsSettings>,
 }
 
 fn is_unknown(settings: &ClusterSettings) -> bool {
@@ -83,6 +86,14 @@ impl Control {
             self.change_network(|stored| stored.settings = settings.clone()).await?;
         }
         Ok(before)
+    }
+
+    /// Takes over what the configuration says of names; every node hears of it.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn configure_dns(&self, settings: &DnsSettings) -> Result<(), ApiError> {
+        self.change_network(|stored| stored.dns = Some(settings.clone())).await.map(|_| ())
     }
 
     pub(super) async fn network_settings(&self) -> Result<NetworkSettings, ApiError> {

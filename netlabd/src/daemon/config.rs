@@ -13,12 +13,15 @@ use serde::Deserialize;
 use crate::control::NODE_GRACE;
 use crate::control::config::ClusterConfig;
 use crate::control::ipam::{default_pod_networks, is_large_enough};
+use crate::dns::config::DnsConfig;
 use crate::node::pod::config::BackOff;
 use crate::trust::JoinOptions;
 use crate::trust::address::ServerAddress;
 use crate::trust::authority::DEFAULT_LIFETIME;
+use names::{cluster_dns, read_source};
 use services::{LoadBalancer, Services, service_config};
 
+pub mod names;
 pub mod services;
 
 /// Where the configuration is looked for unless `--config` names another place.
@@ -40,7 +43,8 @@ pub struct Config {
     pub pod_networks: Vec<IpNet>,
     /// The cluster's domain.
     pub cluster_domain: String,
-    /// Addresses of the cluster's DNS. Empty: pods ask the node's servers.
+    /// Addresses of the cluster's DNS: those that lie in a network of services are every node's
+    /// own. Unless given, the tenth of each network of services, if names are answered at all.
     pub cluster_dns: Vec<IpAddr>,
     /// Pod links that are kept ready.
     pub pool_size: usize,
@@ -77,6 +81,20 @@ pub struct Config {
     /// How long a node may be silent before it is not ready. Of the server only.
     #[serde(deserialize_with = "duration")]
     pub node_grace: Duration,
+    /// How the cluster's names are answered. Nodes without a section have their server's.
+    pub dns: Option<DnsConfig>,
+    /// Where all this was read from.
+    #[serde(skip)]
+    pub source: Source,
+}
+
+/// A configuration file as it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Where.
+    pub path: PathBuf,
+    /// What it said; nothing if it was not there.
+    pub text: String,
 }
 
 impl Default for Config {
@@ -106,6 +124,8 @@ impl Default for Config {
             services: Services::default(),
             load_balancer: LoadBalancer::default(),
             node_grace: NODE_GRACE,
+            dns: None,
+            source: Source::default(),
         }
     }
 }
@@ -120,14 +140,20 @@ impl Config {
             Some(path) => (path, false),
             None => (Path::new(DEFAULT_CONFIG), true),
         };
-        let text = match std::fs::read_to_string(path) {
-            Err(error) if may_miss && error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Config::default());
-            }
-            text => text.with_context(|| format!("failed to read `{}`", path.display()))?,
-        };
+        Config::parse(read_source(path, may_miss)?)
+    }
+
+    /// What a file says that was read.
+    ///
+    /// # Errors
+    /// When it says something that has no meaning; with line and column.
+    pub fn parse(source: Source) -> anyhow::Result<Config> {
         // The message of the parser shows line, column and the place.
-        toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+        let config = toml::from_str::<Config>(&source.text);
+        let mut config =
+            config.map_err(|error| anyhow::anyhow!("{}: {error}", source.path.display()))?;
+        config.source = source;
+        Ok(config)
     }
 
     /// The cluster's part.
@@ -163,9 +189,10 @@ impl Config {
         }
         let services =
             service_config(&self.services, &self.load_balancer, &networks, &self.cluster_dns)?;
+        let enabled = self.dns.as_ref().is_none_or(|dns| dns.enabled);
         Ok(ClusterConfig {
             pod_networks: networks,
-            cluster_dns: self.cluster_dns.clone(),
+            cluster_dns: cluster_dns(&self.cluster_dns, &services.networks, enabled),
             domain: self.cluster_domain.clone(),
             services,
         })

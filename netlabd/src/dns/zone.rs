@@ -20,7 +20,7 @@ use ipnet::IpNet;
 use netlab_api::{EndpointSlice, Service};
 
 use super::config::{DnsConfig, PodNames};
-use super::message::{Query, Sink, Writer};
+use super::message::{Query, Writer};
 use super::name::Name;
 use super::record::{Answer, Found, Question, Rcode};
 use entry::{Entry, ServiceFacts, SliceFacts};
@@ -31,7 +31,7 @@ mod list;
 mod place;
 mod reverse;
 
-pub use list::{Listed, Source};
+pub use list::Listed;
 
 /// What holds for the zone, besides objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +39,9 @@ pub struct ZoneSettings {
     /// The cluster's domain.
     pub domain: Name,
     /// Networks of pods and services: of their addresses it is known that they have no other name.
-    pub networks: Vec<IpNet>,
+    pub reverse: Vec<IpNet>,
     /// Addresses of the name server.
-    pub servers: Vec<IpAddr>,
+    pub dns_addresses: Vec<IpAddr>,
     /// Seconds for which records may be remembered.
     pub ttl: u32,
     /// Which names of pods there are.
@@ -68,8 +68,8 @@ impl ZoneSettings {
         let names = config.fallthrough.iter().filter_map(|name| name.parse().ok());
         ZoneSettings {
             domain,
-            networks,
-            servers,
+            reverse: networks,
+            dns_addresses: servers,
             ttl: config.ttl,
             pods: config.pods,
             endpoint_pod_names: config.endpoint_pod_names,
@@ -108,10 +108,11 @@ pub struct Zone {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direct {
     /// The response is written.
-    Written(Rcode),
-    /// The name is an alias of one outside: ask for values, and then somebody else.
+    Answered,
+    /// The name is an alias of one outside: ask for values, and then somebody else. Nothing is
+    /// written.
     Alias,
-    /// Not a name of this zone, or not known and others are to be asked.
+    /// Not a name of this zone, or not known and others are to be asked. Nothing is written.
     Elsewhere,
 }
 
@@ -124,11 +125,11 @@ enum Outcome {
 }
 
 impl Zone {
-    /// A zone without objects. Serial numbers go up from `serial`, which is the time in CoreDNS.
-    pub fn new(settings: ZoneSettings, serial: u32) -> Zone {
+    /// A zone without objects.
+    pub fn new(settings: ZoneSettings) -> Zone {
         Zone {
             settings,
-            serial,
+            serial: 1,
             synced: false,
             namespaces: HashSet::new(),
             used: HashMap::new(),
@@ -151,6 +152,11 @@ impl Zone {
     /// What holds besides objects.
     pub fn settings(&self) -> &ZoneSettings {
         &self.settings
+    }
+
+    /// Versions go up from here: the time in seconds, as in CoreDNS, is above those of earlier lives.
+    pub fn continue_from(&mut self, serial: u32) {
+        self.serial = serial;
     }
 
     /// Version of the zone.
@@ -273,14 +279,13 @@ impl Zone {
     /// unless it is written.
     pub fn answer_into(&self, query: &Query, limit: usize, out: &mut Vec<u8>) -> Direct {
         let start = out.len();
-        let mut writer = Coded { writer: Writer::new(query, limit, out), rcode: Rcode::NOERROR };
-        writer.writer.set_authoritative(true);
+        let mut writer = Writer::new(query, limit, out);
+        writer.set_authoritative(true);
         let outcome = self.lead(&query.question, &mut writer);
-        let Coded { writer, rcode } = writer;
         match outcome {
             Outcome::Done => {
                 writer.finish();
-                Direct::Written(rcode)
+                Direct::Answered
             }
             Outcome::Alias(_) => {
                 out.truncate(start);
@@ -370,23 +375,6 @@ impl Zone {
         place.make_ascii_lowercase();
         let wanted = &wanted[..namespace.len()];
         self.namespaces.contains(wanted) || self.used.contains_key(wanted)
-    }
-}
-
-/// A writer that remembers the code.
-struct Coded<'a> {
-    writer: Writer<'a>,
-    rcode: Rcode,
-}
-
-impl Sink for Coded<'_> {
-    fn code(&mut self, rcode: Rcode) {
-        self.rcode = rcode;
-        self.writer.set_rcode(rcode);
-    }
-
-    fn add(&mut self, section: super::message::Section, record: super::record::Record) {
-        self.writer.put(section, &record);
     }
 }
 

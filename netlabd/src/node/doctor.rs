@@ -17,6 +17,7 @@ use super::network::apply::host_links;
 use crate::control::cluster::{Filter, Scope};
 use crate::error::chain;
 
+mod names;
 mod routes;
 mod services;
 
@@ -41,6 +42,7 @@ pub async fn examine(machine: &Arc<Machine>) -> Vec<DoctorCheck> {
     }
     checks.push(routes::examine(machine).await);
     checks.push(services::examine(machine).await);
+    checks.extend(names::examine(machine).await);
     checks
 }
 

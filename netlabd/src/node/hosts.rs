@@ -19,10 +19,13 @@ pub struct HostsEntry {
     pub addresses: Vec<IpAddr>,
     /// Its host name, where it is not the pod's name.
     pub hostname: Option<String>,
+    /// The subdomain under which it has a name in the cluster, if it has one.
+    pub subdomain: Option<String>,
 }
 
-/// The text of a namespace's hosts file; `pods` by name.
-pub fn plan_hosts(namespace: &str, pods: &BTreeMap<String, HostsEntry>) -> String {
+/// The text of a namespace's hosts file in a cluster of this domain; `pods` by name. Whoever asks
+/// for a pod's full name gets the first of a line, as kubelet writes it.
+pub fn plan_hosts(namespace: &str, domain: &str, pods: &BTreeMap<String, HostsEntry>) -> String {
     let mut text = String::from(
         "# Kept by netlabd: every pod of the namespace.\n\
          127.0.0.1\tlocalhost\n\
@@ -34,7 +37,12 @@ pub fn plan_hosts(namespace: &str, pods: &BTreeMap<String, HostsEntry>) -> Strin
     );
     for (name, entry) in pods {
         for address in &entry.addresses {
-            let _ = write!(text, "{address}\t{name} {name}.{namespace}");
+            let _ = write!(text, "{address}\t");
+            if let Some(subdomain) = &entry.subdomain {
+                let hostname = entry.hostname.as_ref().unwrap_or(name);
+                let _ = write!(text, "{hostname}.{subdomain}.{namespace}.svc.{domain} ");
+            }
+            let _ = write!(text, "{name} {name}.{namespace}");
             if let Some(hostname) = &entry.hostname {
                 let _ = write!(text, " {hostname}");
             }
@@ -111,16 +119,21 @@ mod tests {
         let entry = |addresses: &[&str], hostname: Option<&str>| HostsEntry {
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
             hostname: hostname.map(str::to_owned),
+            subdomain: None,
         };
+        let cache =
+            HostsEntry { subdomain: Some("caches".to_owned()), ..entry(&["10.42.0.3"], None) };
         let pods = BTreeMap::from([
             ("web-0".to_owned(), entry(&["10.42.0.1", "fd42::1"], None)),
             ("db".to_owned(), entry(&["10.42.0.2"], Some("postgres"))),
+            ("cache".to_owned(), cache),
         ]);
-        let text = plan_hosts("shop", &pods);
+        let text = plan_hosts("shop", "cluster.local", &pods);
         let pods: Vec<_> = text.lines().filter(|line| line.contains(".shop")).collect();
         assert_eq!(
             pods,
             [
+                "10.42.0.3\tcache.caches.shop.svc.cluster.local cache cache.shop",
                 "10.42.0.2\tdb db.shop postgres",
                 "10.42.0.1\tweb-0 web-0.shop",
                 "fd42::1\tweb-0 web-0.shop"

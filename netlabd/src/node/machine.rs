@@ -14,6 +14,7 @@ use netlab_link::{Families, Netns, PodLinkId, RouteSocket, mark};
 use nix::unistd::gethostname;
 
 use super::hosts::HostsFiles;
+use super::names::Names;
 use super::network::{self, Network, NetworkError, NetworkOptions};
 use super::pod::config::BackOff;
 use super::pod::mounts::NodeMounts;
@@ -105,6 +106,8 @@ pub struct Machine {
     pub mounts: NodeMounts,
     /// How the programming of services goes.
     pub proxy: ProxyMetrics,
+    /// The cluster's names.
+    pub names: Names,
     network: Mutex<Network>,
     config: RwLock<Arc<ClusterConfig>>,
 }
@@ -145,6 +148,7 @@ impl Machine {
         let config = RwLock::new(Arc::new(options.cluster.clone()));
         let mounts = NodeMounts::default();
         let proxy = ProxyMetrics::new(Time::now());
+        let names = Names::of(&options.cluster);
         Ok(Machine {
             options,
             netns,
@@ -155,6 +159,7 @@ impl Machine {
             mtu,
             mounts,
             proxy,
+            names,
             network,
             config,
         })

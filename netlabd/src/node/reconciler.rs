@@ -54,6 +54,7 @@ mod drain;
 pub(crate) mod drift;
 mod entry;
 mod fabric;
+mod names;
 mod probes;
 mod services;
 mod start;
@@ -96,6 +97,8 @@ pub(super) enum Input {
     Drift(netlab_link::Event),
     /// Our rules were changed by somebody else.
     Rules(netlab_nft::Event),
+    /// Time to listen to who changes our rules.
+    ListenToRules,
     /// Time to look at a pod again.
     Look { uid: String },
     /// All nodes know of the pods that were deleted then, or need not be waited for any longer.
@@ -104,6 +107,8 @@ pub(super) enum Input {
     RetryFabric,
     /// Time to try again what failed of services.
     RetryServices,
+    /// Time to look once more at flows that a change left.
+    LookAtFlows,
     /// Time to tell neighbours once more.
     Announce,
 }
@@ -117,6 +122,8 @@ pub struct Reconciler {
     removals: mpsc::UnboundedSender<Removal>,
     starters: Arc<Semaphore>,
     rules: Option<Rules>,
+    /// It is heard when somebody else changes them.
+    hears_rules: bool,
     /// Pods of this node, by uid. Boxed: an entry is large, and a table keeps its empty places, more
     /// than half of them after it grew, for as long as it lives.
     entries: HashMap<String, Box<Entry>>,
@@ -146,6 +153,10 @@ pub struct Reconciler {
     services_failure: Option<String>,
     /// They are to be tried again.
     retry_services: bool,
+    /// What the zone was told.
+    told: names::Told,
+    /// The cluster tells of pods in all namespaces.
+    knows_all_pods: bool,
     /// The device that routes to services lead to.
     anchor: Option<Anchor>,
     /// Somebody may have taken something away from it.
@@ -225,6 +236,7 @@ impl Reconciler {
             removals,
             starters: Arc::new(Semaphore::new(STARTERS)),
             rules: None,
+            hears_rules: false,
             entries: HashMap::new(),
             nodes: BTreeMap::new(),
             routing: Routing::default(),
@@ -239,6 +251,8 @@ impl Reconciler {
             services_are_new: false,
             services_failure: None,
             retry_services: false,
+            told: names::Told::default(),
+            knows_all_pods: false,
             anchor: None,
             doubt_anchor: false,
             health: None,
@@ -279,6 +293,7 @@ impl Reconciler {
         resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut next_full_look = Instant::now() + RESYNC;
         let mut round = Vec::new();
+        let mut plans = self.machine.names.plans();
         loop {
             tokio::select! {
                 // Cancel-safe: nothing is taken out when another branch wins.
@@ -298,6 +313,8 @@ impl Reconciler {
                         next_full_look = Instant::now() + RESYNC.max(began.elapsed() * RESYNC_SHARE);
                     }
                 }
+                // The sender lives in the machine.
+                Ok(()) = plans.changed() => self.follow_names(),
                 () = drift::pause(self.drifted_since) => self.mend_drift().await,
                 () = drift::leisure(), if self.has_chores() => self.do_chores().await,
                 () = std::future::ready(()), if !self.touched.is_empty() => {}
@@ -341,9 +358,11 @@ impl Reconciler {
             Input::Probed(result) => self.take_probe(result),
             Input::Drift(event) => self.take_drift(event).await,
             Input::Rules(event) => self.take_rules(event).await,
+            Input::ListenToRules => self.listen_to_rules().await?,
             Input::Drained { deleted_at } => self.take_drained(deleted_at),
             Input::Look { uid } => drop(self.touched.insert(uid)),
             Input::RetryServices => self.retry_services = true,
+            Input::LookAtFlows => self.look_at_flows(),
             Input::Announce => self.announce_again(),
             Input::RetryFabric => {
                 self.retries_fabric = false;
@@ -364,11 +383,13 @@ impl Reconciler {
             ViewChange::NameGone { namespace, name } => self.forget_name(&namespace, &name),
             ViewChange::Node(node) => {
                 self.nodes.insert(node.name.clone(), node);
+                self.see_nodes();
                 self.fabric_is_stale = true;
                 self.announced_is_stale = true;
             }
             ViewChange::NodeGone { name } => {
                 self.nodes.remove(&name);
+                self.see_nodes();
                 self.fabric_is_stale = true;
                 self.announced_is_stale = true;
             }
@@ -382,13 +403,24 @@ impl Reconciler {
                 // Also the routes to pools, of which rules know nothing.
                 self.retry_services = true;
             }
-            ViewChange::Service(service) => self.services.put(*service),
-            ViewChange::ServiceGone { namespace, name } => self.services.remove((namespace, name)),
+            ViewChange::Dns(settings) => self.take_dns(&settings),
+            ViewChange::Namespace { name } => self.name_namespace(name),
+            ViewChange::NamespaceGone { name } => self.unname_namespace(&name),
+            ViewChange::Service(service) => {
+                self.name_service(&service);
+                self.services.put(service);
+            }
+            ViewChange::ServiceGone { namespace, name } => {
+                self.unname_service(&namespace, &name);
+                self.services.remove((namespace, name));
+            }
             ViewChange::Slice(slice) => {
+                self.name_slice(&slice);
                 self.drains.see(&slice);
-                self.services.put_slice(*slice);
+                self.services.put_slice(slice);
             }
             ViewChange::SliceGone { namespace, name } => {
+                self.unname_slice(&namespace, &name);
                 self.drains.lose(&namespace, &name);
                 self.services.remove_slice((namespace, name));
             }
@@ -399,11 +431,14 @@ impl Reconciler {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let hostname = pod.spec.hostname.clone();
         let name = pod.metadata.name.clone();
+        let addresses: Vec<IpAddr> = pod.ips().collect();
+        self.machine.names.place(&namespace, &name, &addresses);
         self.note_hosts(
             &namespace,
             PodName {
-                addresses: pod.ips().collect(),
+                addresses,
                 hostname: hostname.filter(|hostname| *hostname != name),
+                subdomain: pod.spec.subdomain.clone(),
                 name,
             },
         );
@@ -427,6 +462,8 @@ impl Reconciler {
         self.forget_name(&pod.namespace, &pod.name);
         let uid = &pod.uid;
         let Some(entry) = self.entries.get_mut(uid) else { return };
+        let addresses: Vec<IpAddr> = entry.pod.ips().collect();
+        self.machine.names.displace(&pod.namespace, &pod.name, &addresses);
         entry.is_object_gone = true;
         if entry.is_removed {
             self.entries.remove(uid);
@@ -450,6 +487,9 @@ impl Reconciler {
         if let Some(known) = self.hosts.get_mut(&namespace) {
             known.retain(|name, _| here.contains(name.as_str()));
         }
+        let here: BTreeSet<String> = here.into_iter().map(str::to_owned).collect();
+        let kept = here.iter().chain(pods.iter().map(|pod| &pod.name)).map(String::as_str);
+        self.keep_pod_names(&namespace, &kept.collect());
         self.stale_hosts.insert(namespace.clone());
         for pod in pods {
             self.note_hosts(&namespace, pod);
@@ -457,6 +497,7 @@ impl Reconciler {
     }
 
     fn forget_name(&mut self, namespace: &str, name: &str) {
+        self.unname_pod(namespace, name);
         if let Some(pods) = self.hosts.get_mut(namespace)
             && pods.remove(name).is_some()
         {
@@ -465,13 +506,15 @@ impl Reconciler {
     }
 
     fn note_hosts(&mut self, namespace: &str, pod: PodName) {
-        let entry = HostsEntry { addresses: pod.addresses, hostname: pod.hostname };
+        let PodName { addresses, hostname, subdomain, .. } = pod;
+        let entry = HostsEntry { addresses, hostname, subdomain };
         if entry.addresses.is_empty() {
             return;
         }
         let pods = self.hosts.entry(namespace.to_owned()).or_default();
         if pods.get(&pod.name) != Some(&entry) {
-            pods.insert(pod.name, entry);
+            pods.insert(pod.name.clone(), entry.clone());
+            self.name_pod(namespace, &pod.name, &entry.addresses);
             self.stale_hosts.insert(namespace.to_owned());
         }
     }
@@ -649,10 +692,15 @@ impl Reconciler {
         let mut failed = BTreeSet::new();
         // Once nothing of a namespace is here, the cluster tells no more of it.
         self.hosts.retain(|namespace, _| local.contains(namespace.as_str()));
+        let local: BTreeSet<String> = local.into_iter().map(str::to_owned).collect();
+        if !self.knows_all_pods {
+            self.keep_pod_namespaces(|namespace| local.contains(namespace));
+        }
         for namespace in &self.stale_hosts {
-            let written = if local.contains(namespace.as_str()) {
+            let written = if local.contains(namespace) {
                 let pods = self.hosts.get(namespace).unwrap_or(&nobody);
-                self.machine.hosts.put(namespace, &plan_hosts(namespace, pods))
+                let domain = &self.machine.options.cluster.domain;
+                self.machine.hosts.put(namespace, &plan_hosts(namespace, domain, pods))
             } else {
                 self.machine.hosts.remove(namespace)
             };

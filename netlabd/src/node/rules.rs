@@ -5,16 +5,17 @@
 //! All of them stand in one table of each family. What a change of services changes is written
 //! without looking; now and then, and when somebody else was there, all of it is compared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use netlab_api::ProxyMode;
 use netlab_link::mark;
 use netlab_nft::conntrack::{Conntrack, ConntrackError, Filter};
 use netlab_nft::{
     Error, Family, Protocol, Socket, Step, Transaction, antispoof, diff, masquerade, observe,
-    observe_with_elements, teardown,
+    observe_with_elements, teardown, untracked,
 };
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
@@ -30,6 +31,8 @@ use crate::control::config::ClusterConfig;
 pub struct Rules {
     socket: Socket,
     conntrack: Conntrack,
+    /// Where pods have their addresses.
+    pod_networks: Vec<IpNet>,
     /// What does not depend on services.
     fixed: Transaction,
     services: Desired,
@@ -37,6 +40,21 @@ pub struct Rules {
     knows_services: bool,
     /// The last change was not taken: all of it must be compared.
     doubtful: bool,
+    /// Changes after which flows are looked at once more.
+    late: VecDeque<Late>,
+}
+
+/// After this time no answer is on its way any more, and no packet that met the old rules.
+pub const LATE_LOOK: Duration = Duration::from_millis(100);
+
+/// A change of services, to be looked at once more.
+#[derive(Debug)]
+struct Late {
+    /// When the rules were written.
+    since: Instant,
+    services: Vec<ServiceName>,
+    /// What they were.
+    was: Stale,
 }
 
 /// Why the rules are not as they must be.
@@ -75,6 +93,9 @@ pub struct Programmed {
     pub deleted_flows: DeletedFlows,
 }
 
+/// The port of DNS.
+const DNS: u16 = 53;
+
 /// What of the cluster's configuration the rules depend on.
 pub fn base_config(config: &ClusterConfig) -> BaseConfig {
     BaseConfig {
@@ -85,10 +106,12 @@ pub fn base_config(config: &ClusterConfig) -> BaseConfig {
     }
 }
 
-/// The rules that do not depend on services. Pure.
-pub fn plan_fixed(config: &ClusterConfig) -> Transaction {
-    let mut fixed = masquerade::plan(&config.pod_networks);
-    fixed.append(antispoof::plan(&config.pod_networks, mark::LINK_GROUP));
+/// The rules that do not depend on services: among them those that keep connection tracking from
+/// questions to the cluster's DNS at `names`. Pure.
+pub fn plan_fixed(pod_networks: &[IpNet], names: &[IpAddr]) -> Transaction {
+    let mut fixed = masquerade::plan(pod_networks);
+    fixed.append(antispoof::plan(pod_networks, mark::LINK_GROUP));
+    fixed.append(untracked::plan(names, DNS));
     fixed
 }
 
@@ -102,11 +125,18 @@ impl Rules {
         Ok(Rules {
             socket: Socket::open()?,
             conntrack: Conntrack::open()?,
-            fixed: plan_fixed(config),
+            fixed: plan_fixed(&config.pod_networks, &[]),
+            pod_networks: config.pod_networks.clone(),
             services: Desired::new(ProxyMode::default(), base_config(config)),
             knows_services: false,
             doubtful: false,
+            late: VecDeque::new(),
         })
+    }
+
+    /// Notes at which addresses this node answers for names; [`Rules::ensure`] writes it.
+    pub fn set_names(&mut self, addresses: &[IpAddr]) {
+        self.fixed = plan_fixed(&self.pod_networks, addresses);
     }
 
     /// Number under which the kernel announces our own changes.
@@ -228,12 +258,15 @@ impl Rules {
     ) -> Result<Programmed, RulesError> {
         let began = Instant::now();
         let mut stale = Stale::default();
+        let mut late = Late { since: began, services: Vec::new(), was: Stale::default() };
         for (name, plans) in &services {
             if self.changes_flows(name, plans) {
-                stale.was(self.services.ports_of(name));
+                late.was.was(self.services.ports_of(name));
+                late.services.push(name.clone());
                 stale.is_now(plans);
             }
         }
+        stale.absorb(late.was.clone());
         let differences = self.services.replace(services);
         let (mut full, mut cleanup_failed) = (self.doubtful, false);
         if !full {
@@ -258,6 +291,9 @@ impl Rules {
             self.doubtful = true;
             self.ensure()?;
         }
+        if !stale.is_empty() {
+            self.late.push_back(Late { since: Instant::now(), ..late });
+        }
         let deleted_flows = self.forget(&stale)?;
         Ok(Programmed { full, took: began.elapsed(), cleanup_failed, deleted_flows })
     }
@@ -280,6 +316,28 @@ impl Rules {
             })
     }
 
+    /// Whether a second look at flows is owed, which [`Rules::look_again`] does.
+    pub fn owes_look(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// Looks once more at flows that changes of some time ago concern.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn look_again(&mut self, now: Instant) -> Result<DeletedFlows, RulesError> {
+        let mut stale = Stale::default();
+        let is_due = |late: &mut Late| now.saturating_duration_since(late.since) >= LATE_LOOK;
+        while let Some(late) = self.late.pop_front_if(is_due) {
+            for name in &late.services {
+                stale.is_now(self.services.ports_of(name));
+            }
+            stale.absorb(late.was);
+        }
+        stale.spare_none();
+        self.forget(&stale)
+    }
+
     /// Has the kernel forget stale flows; answers how many there were.
     fn forget(&mut self, stale: &Stale) -> Result<DeletedFlows, RulesError> {
         let mut deleted = DeletedFlows::new();
@@ -294,7 +352,7 @@ impl Rules {
             let filter =
                 Filter { family: Some(family), protocol: Some(stale::UDP), translated: false };
             self.conntrack.list(&filter, |flow| {
-                if stale.has(&flow, is_local) {
+                if stale.has(&flow, is_local) && !stale.may_be_answered(&flow) {
                     flows.push(flow);
                 }
             })?;
@@ -353,7 +411,8 @@ const SHOWN_STEPS: usize = 50;
 
 fn summary(difference: &Transaction) -> String {
     let count = difference.steps.len();
-    let shown = Transaction { steps: difference.steps.iter().take(SHOWN_STEPS).cloned().collect() };
+    let shown =
+        Transaction { steps: difference.steps.iter().take(SHOWN_STEPS).map(shown).collect() };
     let mut text = String::new();
     for line in shown.to_string().lines() {
         let cut: String = line.chars().take(400).collect();
@@ -364,6 +423,20 @@ fn summary(difference: &Transaction) -> String {
         text.push_str(&format!("and {} more\n", count - SHOWN_STEPS));
     }
     text
+}
+
+/// A step, with no more elements than are shown: writing out those of ten thousand services takes
+/// as long as planning them.
+fn shown(step: &Step) -> Step {
+    match step {
+        Step::AddElements(set, elements) => {
+            Step::AddElements(set.clone(), elements.iter().take(SHOWN_STEPS).cloned().collect())
+        }
+        Step::DeleteElements(set, keys) => {
+            Step::DeleteElements(set.clone(), keys.iter().take(SHOWN_STEPS).cloned().collect())
+        }
+        step => step.clone(),
+    }
 }
 
 /// The addresses of this network namespace.

@@ -53,8 +53,8 @@ struct Seen {
 struct View {
     /// All but services and slices.
     rest: ViewSnapshot,
-    services: HashMap<Name, Service>,
-    slices: HashMap<Name, EndpointSlice>,
+    services: HashMap<Name, Arc<Service>>,
+    slices: HashMap<Name, Arc<EndpointSlice>>,
 }
 
 /// Namespace and name.
@@ -80,15 +80,13 @@ impl View {
         for change in &changes.changes {
             match change {
                 ViewChange::Service(service) => {
-                    let service = (**service).clone();
-                    self.services.insert(name_of(&service.metadata), service);
+                    self.services.insert(name_of(&service.metadata), service.clone());
                 }
                 ViewChange::ServiceGone { namespace, name } => {
                     self.services.remove(&(namespace.clone(), name.clone()));
                 }
                 ViewChange::Slice(slice) => {
-                    let slice = (**slice).clone();
-                    self.slices.insert(name_of(&slice.metadata), slice);
+                    self.slices.insert(name_of(&slice.metadata), slice.clone());
                 }
                 ViewChange::SliceGone { namespace, name } => {
                     self.slices.remove(&(namespace.clone(), name.clone()));
@@ -242,13 +240,13 @@ mod tests {
             service.metadata.name = name.to_owned();
             service.metadata.namespace = Some("shop".to_owned());
             service.spec.internal_traffic_policy = policy;
-            service
+            Arc::new(service)
         };
         let slice = |name: &str| {
             let mut slice = EndpointSlice::default();
             slice.metadata.name = name.to_owned();
             slice.metadata.namespace = Some("shop".to_owned());
-            slice
+            Arc::new(slice)
         };
         memory.see(&ViewEvent::Snapshot(Box::new(ViewSnapshot {
             revision: 3,
@@ -262,9 +260,9 @@ mod tests {
         memory.see(&ViewEvent::Changes(ViewChanges {
             revision: 4,
             changes: vec![
-                ViewChange::Service(Box::new(local.clone())),
+                ViewChange::Service(local.clone()),
                 ViewChange::ServiceGone { namespace, name },
-                ViewChange::Slice(Box::new(slice("web-ipv6-2"))),
+                ViewChange::Slice(slice("web-ipv6-2")),
                 ViewChange::SliceGone { namespace: slice_namespace, name: slice_name },
             ],
         }));

@@ -14,7 +14,8 @@ const AT_ONCE: Duration = Duration::from_millis(700);
 
 fn wish() -> AnchorWish {
     let networks = ["10.43.0.0/16", "fd43::/112", "192.0.2.240/28"];
-    AnchorWish { networks: networks.iter().map(|it| it.parse().unwrap()).collect(), mtu: 1450 }
+    let networks = networks.iter().map(|it| it.parse().unwrap()).collect();
+    AnchorWish { networks, mtu: 1450, ..AnchorWish::default() }
 }
 
 /// A node without a default route, and a pod of it, with the rules of a service that has an
@@ -136,7 +137,7 @@ fn what_is_there_is_found_kept_mended_and_removed() {
     }
 
     // A network that is no longer wished for loses its route, and the device goes with the last.
-    let fewer = AnchorWish { networks: ["10.43.0.0/16".parse().unwrap()].into(), mtu: 1450 };
+    let fewer = AnchorWish { networks: ["10.43.0.0/16".parse().unwrap()].into(), ..wish() };
     assert!(next.ensure(&fewer).unwrap());
     assert_eq!(
         sh(&node, "ip route show dev nlsvc; ip -6 route show dev nlsvc proto 110").lines().count(),

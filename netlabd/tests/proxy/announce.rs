@@ -80,7 +80,10 @@ impl Node {
         serve(&pod, "10.42.0.5:8080");
         serve(&pod, "[fd42::5]:8080");
         let networks = ["192.0.2.240/28", "2001:db8::f0/124"].map(|it| it.parse().unwrap()).into();
-        Anchor::open(&netns).unwrap().ensure(&AnchorWish { networks, mtu: 1450 }).unwrap();
+        Anchor::open(&netns)
+            .unwrap()
+            .ensure(&AnchorWish { networks, mtu: 1450, ..AnchorWish::default() })
+            .unwrap();
         let dir = TempDir::new().unwrap();
         let announcer = Announcer::open(&netns, &dir.path().join("sysctls.json")).unwrap();
         let node = Node { netns, announcer, dir };

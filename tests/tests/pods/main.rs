@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "these are all tests")]
 
 mod addresses;
+mod dns;
 mod exec;
 mod forward;
 mod logs;

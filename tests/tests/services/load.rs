@@ -44,23 +44,16 @@ fn more(stage: &Stage, count: u64) {
     }
 }
 
-/// Ends the load. Asserts that each connection was answered by one of these servers. So many flows
-/// of UDP may have got none: they led to endpoints that went.
+/// Ends the load. Asserts that each connection was answered by one of these servers.
 #[track_caller]
-fn end(stage: &Stage, what: &str, servers: &[&str], lost: u64) {
-    for (place, _, protocol) in CLIENTS {
+fn end(stage: &Stage, what: &str, servers: &[&str]) {
+    for (place, ..) in CLIENTS {
         let (found, all) = stage.agent(place).rest(LOAD);
         let is_well =
             |answer: &String| answer.split(' ').next().is_some_and(|name| servers.contains(&name));
         let made: u64 = found.values().sum();
-        println!(
-            "{what}: {place:?} made {made} connections, {} retried, {found:?}",
-            all["retried"]
-        );
+        println!("{what}: {place:?} made {made} connections, {} retried", all["retried"]);
         assert!(made > 100, "{what}: {place:?} made few connections: {all}");
-        let silent = found.get("silence").copied().unwrap_or_default();
-        let may_be_silent = protocol == "udp" && silent <= lost;
-        let is_well = |it: &String| is_well(it) || may_be_silent && it == "silence";
         assert!(found.keys().all(is_well), "{what}: {place:?}: {all}");
     }
 }
@@ -95,7 +88,7 @@ fn no_connection_fails_while_layouts_are_switched_and_daemons_killed() {
         stage.switch(layout);
         more(&stage, 50);
     }
-    end(&stage, "four switches", &all, 0);
+    end(&stage, "four switches", &all);
 
     for layout in Layout::ALL {
         stage.switch(layout);
@@ -109,7 +102,7 @@ fn no_connection_fails_while_layouts_are_switched_and_daemons_killed() {
             let changes = changes(&monitor);
             assert!(changes.is_empty(), "{node} wrote what was there:\n{}", changes.join("\n"));
         }
-        end(&stage, &format!("three kills in layout {}", layout.as_str()), &all, 0);
+        end(&stage, &format!("three kills in layout {}", layout.as_str()), &all);
     }
 
     // Other services come and go; among them one that takes the addresses of another.
@@ -126,14 +119,14 @@ fn no_connection_fails_while_layouts_are_switched_and_daemons_killed() {
         }
         made += 1;
     }
-    end(&stage, &format!("{made} times two services"), &all, 0);
+    end(&stage, &format!("{made} times two services"), &all);
 }
 
 #[test]
 fn endpoints_come_and_go_under_load_and_only_those_that_are_gone_are_missed() {
     let mut stage = Stage::bare("churn", Layout::Nftables, "");
     // s2 stays, the others come and go while their servers run: whoever reaches one is answered,
-    // unless rules lead nowhere for a moment.
+    // unless rules lead nowhere for a moment, or a flow goes while its answer is on its way.
     let sets: [&[&str]; 5] = [&["s1", "s2", "s3"], &["s2"], &["s2", "s3"], &["s1", "s2"], &["s2"]];
     for layout in Layout::ALL {
         stage.switch(layout);
@@ -146,7 +139,7 @@ fn endpoints_come_and_go_under_load_and_only_those_that_are_gone_are_missed() {
             changes += 1;
         }
         let what = format!("{changes} changes in layout {}", layout.as_str());
-        end(&stage, &what, &["s1", "s2", "s3"], changes as u64);
+        end(&stage, &what, &["s1", "s2", "s3"]);
         // When a change is told as done, new connections know of it.
         stage.provide(&[offer("web", json!({}), &["s2"])]);
         let to = stage.cluster_ip("web", 0);

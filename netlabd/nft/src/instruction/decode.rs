@@ -96,6 +96,7 @@ fn decode_one(name: &str, data: Attributes<'_>) -> Option<Instruction> {
         "dynset" => decode_update(data),
         "nat" => decode_nat(data),
         "counter" => Some(Instruction::Count),
+        "notrack" => Some(Instruction::Untrack),
         "masq" => {
             let to_ports = data.get(sys::NFTA_MASQ_REG_PROTO_MIN).is_some();
             let flags = data.get_u32(sys::NFTA_MASQ_FLAGS).unwrap_or(0);

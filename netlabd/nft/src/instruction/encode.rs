@@ -120,6 +120,10 @@ fn encode_by_hand(instruction: &Instruction, out: &mut Vec<u8>) {
             }
         }),
         Instruction::Count => element(out, "counter", |_| {}),
+        // It has nothing to say, not even that (`nft_notrack_type` has no attributes).
+        Instruction::Untrack => put_nested(out, sys::NFTA_LIST_ELEM, |out| {
+            put_text(out, sys::NFTA_EXPR_NAME, "notrack");
+        }),
         Instruction::Masquerade { flags } => element(out, "masq", |out| {
             // Without flags there is nothing to say, and the kernel omits it as well.
             if *flags != 0 {

@@ -65,6 +65,8 @@ fn example() -> Transaction {
     let expressions = vec![
         Expression::Protocol(Protocol::Tcp),
         Expression::DestinationPort(80),
+        Expression::SourcePort(53),
+        Expression::Untracked,
         local(Operator::IsNot),
         Expression::Mark { mask: 0xf0, operator: Operator::Is, value: 0x10 },
         Expression::ConntrackState(ConntrackStates::NEW | ConntrackStates::RELATED),

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use netlab_api::endpoint_slice::ZONE_LABEL;
 use netlab_api::resource::Kind;
 use netlab_api::{EndpointSlice, Node, Pod, Service};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::plan::Backing;
 use crate::control::draft::decode_entry;
@@ -51,6 +53,44 @@ struct Selecting {
     pair: Option<Pair>,
     /// Shares its bytes with the store.
     entry: Entry,
+}
+
+/// What of a service decides about its slices. There are many services: no more of a record is
+/// decoded than must be.
+#[derive(Debug, PartialEq)]
+struct Wish<'a> {
+    uid: String,
+    labels: BTreeMap<String, String>,
+    selector: BTreeMap<String, String>,
+    /// All of it, as it is written: one that is written otherwise is looked at once too often.
+    spec: &'a str,
+}
+
+impl Wish<'_> {
+    fn of(entry: &Entry) -> Option<Wish<'_>> {
+        #[derive(Deserialize)]
+        struct Record<'a> {
+            #[serde(default)]
+            metadata: Metadata,
+            #[serde(borrow)]
+            spec: &'a RawValue,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Metadata {
+            uid: String,
+            labels: BTreeMap<String, String>,
+        }
+        #[derive(Deserialize)]
+        struct Spec {
+            #[serde(default)]
+            selector: BTreeMap<String, String>,
+        }
+        let Record { metadata, spec } = serde_json::from_slice(&entry.value).ok()?;
+        let spec = spec.get();
+        let Spec { selector } = serde_json::from_str(spec).ok()?;
+        Some(Wish { uid: metadata.uid, labels: metadata.labels, selector, spec })
+    }
 }
 
 impl Index {
@@ -136,19 +176,20 @@ impl Index {
 
     fn take_service(&mut self, namespace: &str, name: &str, now: Option<&Entry>) {
         let space = self.spaces.entry(namespace.to_owned()).or_default();
-        let decoded = |entry: &Entry| decode_entry::<Service>(entry).ok();
-        let after = now.and_then(decoded);
+        let after = now.and_then(Wish::of);
         let before = space.services.remove(name);
         if let Some(pair) = before.as_ref().and_then(|before| before.pair.as_ref()) {
             take_out(&mut space.selectors, pair, name);
         }
-        let wish = |service: Service| (service.metadata.uid, service.metadata.labels, service.spec);
-        let was = before.as_ref().and_then(|before| decoded(&before.entry)).map(wish);
-        if was != after.clone().map(wish) {
+        // One that selects nobody has no slices of ours, unless it had some before.
+        let is_new_to_us = before.is_none() && !space.slices.contains_key(name);
+        let has_none = after.as_ref().is_none_or(|after| after.selector.is_empty());
+        let was = before.as_ref().and_then(|before| Wish::of(&before.entry));
+        if was != after && !(is_new_to_us && has_none) {
             self.stale.insert((namespace.to_owned(), name.to_owned()));
         }
         let (Some(after), Some(entry)) = (after, now) else { return };
-        let selector = after.spec.selector;
+        let selector = after.selector;
         // The pair that the fewest others stand under.
         let pairs = selector.iter().map(|(key, value)| (key.clone(), value.clone()));
         let pair = pairs.min_by_key(|pair| space.selectors.get(pair).map_or(0, BTreeSet::len));

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use netlab_api::resource::Kind;
 use netlab_api::view::{PodName, Routing, ViewNode};
-use netlab_api::{ClusterSettings, Node, ProxyMode};
+use netlab_api::{ClusterSettings, DnsSettings, Node, ProxyMode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -22,6 +22,7 @@ pub(super) struct PodFacts {
     pub(super) node: Option<String>,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) hostname: Option<String>,
+    pub(super) subdomain: Option<String>,
     /// Fingerprint of all that a node acts on: everything but the status.
     pub(super) wish: u64,
     /// Shares its bytes with the store.
@@ -45,9 +46,11 @@ pub(super) enum Key {
     Node(String),
     Service { namespace: String, name: String },
     Slice { namespace: String, name: String },
+    Namespace(String),
     Routing,
     ProxyMode,
     Settings,
+    Dns,
 }
 
 impl Key {
@@ -92,6 +95,7 @@ impl PodFacts {
         struct Spec {
             node_name: Option<String>,
             hostname: Option<String>,
+            subdomain: Option<String>,
         }
         let record: Record<'_> = serde_json::from_slice(&entry.value).ok()?;
         let metadata: Metadata = serde_json::from_str(record.metadata.get()).ok()?;
@@ -104,6 +108,7 @@ impl PodFacts {
             node: spec.node_name,
             addresses,
             hostname: spec.hostname,
+            subdomain: spec.subdomain,
             wish: hasher.finish(),
             entry,
         })
@@ -119,6 +124,7 @@ impl PodFacts {
             name: name.to_owned(),
             addresses: self.addresses.clone(),
             hostname: self.hostname.clone().filter(|hostname| hostname != name),
+            subdomain: self.subdomain.clone(),
         }
     }
 }
@@ -139,6 +145,7 @@ impl NodeFacts {
 pub(super) enum Parsed<'a> {
     Pod { namespace: &'a str, name: &'a str },
     Node(&'a str),
+    Namespace(&'a str),
     Service { namespace: &'a str, name: &'a str },
     Slice { namespace: &'a str, name: &'a str },
     Network,
@@ -153,6 +160,9 @@ pub(super) fn parse_key(key: &str) -> Option<Parsed<'_>> {
     if plural == Kind::Node.plural() {
         return Some(Parsed::Node(rest));
     }
+    if plural == Kind::Namespace.plural() {
+        return Some(Parsed::Namespace(rest));
+    }
     let (namespace, name) = rest.split_once('/')?;
     let kinds = [Kind::Pod, Kind::Service, Kind::EndpointSlice];
     Some(match kinds.into_iter().find(|kind| kind.plural() == plural)? {
@@ -166,8 +176,8 @@ pub(super) fn parse_key(key: &str) -> Option<Parsed<'_>> {
 pub(super) fn common_of(entry: &Entry) -> Common {
     let stored: Option<StoredNetwork> = serde_json::from_slice(&entry.value).ok();
     let stored = stored.unwrap_or_default();
-    let StoredNetwork { routing, proxy_mode, settings, .. } = stored;
-    Common { routing, proxy_mode, settings }
+    let StoredNetwork { routing, proxy_mode, settings, dns, .. } = stored;
+    Common { routing, proxy_mode, settings, dns }
 }
 
 /// What holds for all nodes.
@@ -176,4 +186,5 @@ pub(super) struct Common {
     pub(super) routing: Routing,
     pub(super) proxy_mode: ProxyMode,
     pub(super) settings: ClusterSettings,
+    pub(super) dns: Option<DnsSettings>,
 }

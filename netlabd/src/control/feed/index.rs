@@ -2,13 +2,17 @@
 //! What the feed knows, and whom a change concerns. Pure but for the queues of the views.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
+use netlab_api::DnsSettings;
+use netlab_api::resource::Kind;
 use netlab_api::view::{ViewChange, ViewNames, ViewSnapshot};
 use netlab_api::wire::NodeRevision;
 use tokio::sync::mpsc;
 
 use super::facts::{Common, Key, NodeFacts, Parsed, PodFacts, common_of, parse_key};
 use super::told::{Item, Snapshot, Told, told_service, told_slice};
+use crate::control::draft::store_path;
 use crate::store::{Change, Entry, Listing, Revision};
 
 /// Changes that are remembered for nodes that come back. Each is a name or two.
@@ -22,7 +26,8 @@ pub(super) struct State {
     /// A node that saw everything up to here can be told the difference.
     pub(super) oldest: Revision,
     pub(super) common: Common,
-    /// Services and slices by namespace and name: everybody's business, whole.
+    pub(super) namespaces: BTreeSet<String>,
+    /// Services and slices: everybody's business, whole.
     pub(super) services: Entries,
     pub(super) slices: Entries,
     /// Pods by namespace and name.
@@ -38,8 +43,8 @@ pub(super) struct State {
     pub(super) reports: BTreeMap<String, NodeRevision>,
 }
 
-/// Records by namespace and name; they share their bytes with the store.
-pub(super) type Entries = BTreeMap<(String, String), Entry>;
+/// Records by their key; they share it, and their bytes, with the store.
+pub(super) type Entries = BTreeMap<Arc<str>, Entry>;
 
 /// The feed's end of a view.
 pub(super) struct Handle {
@@ -54,6 +59,7 @@ impl State {
         // Who follows starts anew; who waits goes on waiting.
         let (next_view, reports) = (self.next_view, std::mem::take(&mut self.reports));
         *self = State { next_view, reports, ..State::default() };
+        let (mut services, mut slices) = (Vec::new(), Vec::new());
         for entry in listing.entries {
             match parse_key(&entry.key) {
                 Some(Parsed::Pod { namespace, name }) => {
@@ -68,18 +74,16 @@ impl State {
                         self.nodes.insert(name, facts);
                     }
                 }
-                Some(Parsed::Service { namespace, name }) => {
-                    let key = (namespace.to_owned(), name.to_owned());
-                    self.services.insert(key, entry);
-                }
-                Some(Parsed::Slice { namespace, name }) => {
-                    let key = (namespace.to_owned(), name.to_owned());
-                    self.slices.insert(key, entry);
-                }
+                Some(Parsed::Namespace(name)) => drop(self.namespaces.insert(name.to_owned())),
+                Some(Parsed::Service { .. }) => services.push((entry.key.clone(), entry)),
+                Some(Parsed::Slice { .. }) => slices.push((entry.key.clone(), entry)),
                 Some(Parsed::Network) => self.common = common_of(&entry),
                 None => {}
             }
         }
+        // Made at once, in order, the trees have no empty places.
+        self.services = services.into_iter().collect();
+        self.slices = slices.into_iter().collect();
         self.revision = listing.revision;
         self.oldest = listing.revision;
     }
@@ -99,7 +103,9 @@ impl State {
                 }
                 Some(Parsed::Node(name)) => self.take_node(at, name, after, &mut told),
                 Some(Parsed::Network) => {
-                    let after = after.map(common_of).unwrap_or_default();
+                    let mut after = after.map(common_of).unwrap_or_default();
+                    // Of names there is more to tell.
+                    let dns = std::mem::replace(&mut after.dns, self.common.dns.clone());
                     let before = std::mem::replace(&mut self.common, after);
                     let now = &self.common;
                     let differs = [
@@ -113,16 +119,29 @@ impl State {
                         }
                         self.remember(at, key);
                     }
+                    self.take_dns(at, dns, &mut told);
+                }
+                Some(Parsed::Namespace(name)) => {
+                    let name = name.to_owned();
+                    // Its labels are nothing to nodes.
+                    let is_news = match after {
+                        Some(_) => self.namespaces.insert(name.clone()),
+                        None => self.namespaces.remove(&name),
+                    };
+                    if is_news {
+                        self.tell_all(&mut told, &Told::Plain(self.told_namespace(&name)));
+                        self.remember(at, Key::Namespace(name));
+                    }
                 }
                 Some(Parsed::Service { namespace, name }) => {
                     let (namespace, name) = (namespace.to_owned(), name.to_owned());
-                    set(&mut self.services, &namespace, &name, after);
+                    set(&mut self.services, change.key(), after);
                     self.tell_all(&mut told, &told_service(after, &namespace, &name));
                     self.remember(at, Key::Service { namespace, name });
                 }
                 Some(Parsed::Slice { namespace, name }) => {
                     let (namespace, name) = (namespace.to_owned(), name.to_owned());
-                    set(&mut self.slices, &namespace, &name, after);
+                    set(&mut self.slices, change.key(), after);
                     self.tell_all(&mut told, &told_slice(after, &namespace, &name));
                     self.remember(at, Key::Slice { namespace, name });
                 }
@@ -138,6 +157,40 @@ impl State {
                 self.views.remove(&node);
             }
         }
+    }
+
+    fn take_dns(
+        &mut self,
+        at: Revision,
+        dns: Option<DnsSettings>,
+        told: &mut BTreeMap<String, Vec<Told>>,
+    ) {
+        if self.common.dns == dns {
+            return;
+        }
+        let Some(now) = dns else { return };
+        let had_all = self.knows_all_pods();
+        self.common.dns = Some(now.clone());
+        self.remember(at, Key::Dns);
+        self.tell_all(told, &Told::Plain(ViewChange::Dns(Box::new(now))));
+        if self.knows_all_pods() && !had_all {
+            for node in self.views.keys() {
+                let names = self.pods.keys().map(|namespace| self.names(namespace, node));
+                let names = names.map(|names| Told::Plain(ViewChange::Names(names)));
+                told.entry(node.clone()).or_default().extend(names);
+            }
+        }
+    }
+
+    /// Whether nodes know the pods of all namespaces.
+    fn knows_all_pods(&self) -> bool {
+        self.common.dns.as_ref().is_some_and(|dns| dns.all_pods)
+    }
+
+    fn told_namespace(&self, name: &str) -> ViewChange {
+        let is_there = self.namespaces.contains(name);
+        let name = name.to_owned();
+        if is_there { ViewChange::Namespace { name } } else { ViewChange::NamespaceGone { name } }
     }
 
     pub(super) fn take_pod(
@@ -178,6 +231,7 @@ impl State {
         let has_other_name = before.as_ref().is_none_or(|before| {
             before.addresses != after.addresses
                 || before.hostname != after.hostname
+                || before.subdomain != after.subdomain
                 || before.node != after.node
                 || before.uid != after.uid
         });
@@ -245,11 +299,13 @@ impl State {
 
     /// How something is now that holds for all nodes.
     fn common_change(&self, key: &Key) -> Option<ViewChange> {
-        let Common { routing, proxy_mode, settings } = &self.common;
+        let Common { routing, proxy_mode, settings, dns } = &self.common;
         Some(match key {
             Key::Routing => ViewChange::Routing(*routing),
             Key::ProxyMode => ViewChange::ProxyMode(*proxy_mode),
             Key::Settings => ViewChange::Settings(Box::new(settings.clone())),
+            Key::Dns => ViewChange::Dns(Box::new(dns.clone()?)),
+            Key::Namespace(name) => self.told_namespace(name),
             Key::Pod { .. } | Key::Node(_) | Key::Service { .. } | Key::Slice { .. } => {
                 return None;
             }
@@ -262,7 +318,7 @@ impl State {
         }
     }
 
-    /// Tells nodes other than `node` that have pods of the namespace.
+    /// Tells nodes other than `node` that have pods of the namespace, or know all pods.
     pub(super) fn tell_neighbours(
         &self,
         namespace: &str,
@@ -270,9 +326,16 @@ impl State {
         change: &ViewChange,
         told: &mut BTreeMap<String, Vec<Told>>,
     ) {
+        let change = Told::Plain(change.clone());
+        if self.knows_all_pods() {
+            for other in self.views.keys().filter(|other| *other != node) {
+                told.entry(other.clone()).or_default().push(change.clone());
+            }
+            return;
+        }
         let homes = self.homes.get(namespace).into_iter().flat_map(BTreeMap::keys);
         for other in homes.filter(|other| *other != node) {
-            told.entry(other.clone()).or_default().push(Told::Plain(change.clone()));
+            told.entry(other.clone()).or_default().push(change.clone());
         }
     }
 
@@ -327,18 +390,26 @@ impl State {
                 Key::Routing | Key::ProxyMode | Key::Settings => {
                     told.extend(self.common_change(key).map(Told::Plain));
                 }
+                Key::Namespace(name) => told.push(Told::Plain(self.told_namespace(name))),
+                Key::Dns => {
+                    let now = self.common.dns.clone().map(|dns| ViewChange::Dns(Box::new(dns)));
+                    told.extend(now.map(Told::Plain));
+                    // It may say since then that the node knows all pods.
+                    namespaces.extend(self.pods.keys());
+                }
                 Key::Service { namespace, name } => {
-                    let now = self.services.get(&(namespace.clone(), name.clone()));
+                    let now = self.services.get(&*store_path(Kind::Service, Some(namespace), name));
                     told.push(told_service(now, namespace, name));
                 }
                 Key::Slice { namespace, name } => {
-                    let now = self.slices.get(&(namespace.clone(), name.clone()));
+                    let now =
+                        self.slices.get(&*store_path(Kind::EndpointSlice, Some(namespace), name));
                     told.push(told_slice(now, namespace, name));
                 }
             }
         }
         for namespace in namespaces {
-            if self.pods_of(namespace, node) > 0 {
+            if self.knows_all_pods() || self.pods_of(namespace, node) > 0 {
                 told.push(Told::Plain(ViewChange::Names(self.names(namespace, node))));
             }
         }
@@ -347,14 +418,18 @@ impl State {
 
     pub(super) fn snapshot(&self, node: &str) -> Item {
         let pods = self.pods_of_node(node).map(|(_, _, facts)| facts.entry.clone());
-        let local = self.namespaces_of(node);
+        let all = self.knows_all_pods();
+        let known = self.pods.keys().map(String::as_str);
+        let known = known.filter(|namespace| all || self.pods_of(namespace, node) > 0);
         let view = ViewSnapshot {
             revision: self.revision.0,
             routing: self.common.routing,
             proxy_mode: self.common.proxy_mode,
             settings: self.common.settings.clone(),
             nodes: self.nodes.values().map(|facts| facts.view.clone()).collect(),
-            names: local.map(|namespace| self.names(namespace, node)).collect(),
+            names: known.map(|namespace| self.names(namespace, node)).collect(),
+            dns: self.common.dns.clone(),
+            namespaces: self.namespaces.iter().cloned().collect(),
             ..ViewSnapshot::default()
         };
         Item::Snapshot(Box::new(Snapshot {
@@ -439,10 +514,9 @@ impl State {
 }
 
 /// Notes a record as it is now, or that it is gone.
-fn set(entries: &mut Entries, namespace: &str, name: &str, after: Option<&Entry>) {
-    let key = (namespace.to_owned(), name.to_owned());
+fn set(entries: &mut Entries, key: &str, after: Option<&Entry>) {
     match after {
-        Some(entry) => drop(entries.insert(key, entry.clone())),
-        None => drop(entries.remove(&key)),
+        Some(entry) => drop(entries.insert(entry.key.clone(), entry.clone())),
+        None => drop(entries.remove(key)),
     }
 }

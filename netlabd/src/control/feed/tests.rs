@@ -10,6 +10,7 @@ use super::index::RECENT;
 use super::*;
 use crate::store::{Options, SledStore, Transaction};
 
+mod names;
 mod services;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -91,6 +92,7 @@ fn words(event: ViewEvent) -> Vec<String> {
             for names in &snapshot.names {
                 words.extend(names.pods.iter().map(|pod| format!("name {}", pod.name)));
             }
+            words.extend(snapshot.namespaces.iter().map(|name| format!("namespace {name}")));
             words.extend(snapshot.nodes.iter().map(|node| format!("node {}", node.name)));
             words
         }
@@ -114,6 +116,9 @@ fn change(change: &ViewChange) -> String {
         ViewChange::Routing(routing) => format!("mode {}", routing.route_mode),
         ViewChange::ProxyMode(mode) => format!("proxy mode {mode}"),
         ViewChange::Settings(_) => "settings".to_owned(),
+        ViewChange::Dns(dns) => format!("dns, all pods {}", dns.all_pods),
+        ViewChange::Namespace { name } => format!("namespace {name}"),
+        ViewChange::NamespaceGone { name } => format!("namespace {name} gone"),
         ViewChange::Service(service) => format!("service {}", service.metadata.name),
         ViewChange::ServiceGone { name, .. } => format!("service {name} gone"),
         ViewChange::Slice(slice) => format!("slice {}", slice.metadata.name),

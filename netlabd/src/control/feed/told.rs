@@ -2,7 +2,8 @@
 //! What goes to a view, before it is decoded: its bytes are those of the store, and whoever takes
 //! it pays for the decoding.
 
-use netlab_api::resource::Resource;
+use std::sync::Arc;
+
 use netlab_api::view::{ViewChange, ViewEvent, ViewSnapshot};
 use netlab_api::{ApiError, EndpointSlice, Pod, Service};
 
@@ -28,11 +29,18 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn decode(self) -> Result<ViewSnapshot, ApiError> {
-        fn all<T: Resource>(entries: &[Entry]) -> Result<Vec<T>, ApiError> {
-            entries.iter().map(decode_entry).collect()
+        fn all<T>(
+            entries: &[Entry],
+            decode: impl Fn(&Entry) -> Result<T, ApiError>,
+        ) -> Result<Vec<T>, ApiError> {
+            entries.iter().map(decode).collect()
         }
-        let (pods, services) = (all(&self.pods)?, all(&self.services)?);
-        Ok(ViewSnapshot { pods, services, slices: all(&self.slices)?, ..self.view })
+        Ok(ViewSnapshot {
+            pods: all(&self.pods, decode_entry)?,
+            services: all(&self.services, service)?,
+            slices: all(&self.slices, slice)?,
+            ..self.view
+        })
     }
 }
 
@@ -50,14 +58,24 @@ impl Told {
         match self {
             Told::Plain(change) => Ok(change),
             Told::Pod(entry) => Ok(ViewChange::Pod(Box::new(decode_entry::<Pod>(&entry)?))),
-            Told::Service(entry) => {
-                Ok(ViewChange::Service(Box::new(decode_entry::<Service>(&entry)?)))
-            }
-            Told::Slice(entry) => {
-                Ok(ViewChange::Slice(Box::new(decode_entry::<EndpointSlice>(&entry)?)))
-            }
+            Told::Service(entry) => Ok(ViewChange::Service(service(&entry)?)),
+            Told::Slice(entry) => Ok(ViewChange::Slice(slice(&entry)?)),
         }
     }
+}
+
+/// A service as whoever takes it keeps it.
+fn service(entry: &Entry) -> Result<Arc<Service>, ApiError> {
+    let mut service: Service = decode_entry(entry)?;
+    service.shrink();
+    Ok(Arc::new(service))
+}
+
+/// A slice as whoever takes it keeps it.
+fn slice(entry: &Entry) -> Result<Arc<EndpointSlice>, ApiError> {
+    let mut slice: EndpointSlice = decode_entry(entry)?;
+    slice.shrink();
+    Ok(Arc::new(slice))
 }
 
 /// How a service is now, for everybody.

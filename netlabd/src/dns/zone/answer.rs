@@ -145,7 +145,7 @@ impl Zone {
                 Exists::Yes
             }
             Place::Server => {
-                for address in &self.settings.servers {
+                for address in &self.settings.dns_addresses {
                     records.address(kind, ttl, *address);
                 }
                 Exists::Yes
@@ -376,7 +376,7 @@ impl Zone {
     fn name_servers<S: Sink>(&self, apex: &Name, records: &mut Records<'_, S>) {
         let Some(server) = below(apex, &[b"ns", b"dns"]) else { return };
         records.add(self.settings.ttl, RecordData::Ns(server.clone()));
-        for address in &self.settings.servers {
+        for address in &self.settings.dns_addresses {
             records.additional(self.settings.ttl, server.clone(), *address);
         }
     }
@@ -385,7 +385,7 @@ impl Zone {
     fn lead_back(&self, name: &Name, kind: RecordType, sink: &mut impl Sink) -> Outcome {
         let Some(reverse) = Reverse::of(name) else { return Outcome::Elsewhere };
         let holders = reverse.address.and_then(|address| self.names_of(address));
-        let apex = reverse.apex(&self.settings.networks);
+        let apex = reverse.apex(&self.settings.reverse);
         let records = &mut Records { sink, owner: Owner::Asked, count: 0 };
         let exists = match (holders, &apex) {
             (None, None) => return Outcome::Elsewhere,
@@ -408,7 +408,7 @@ impl Zone {
                         let domain = &self.settings.domain;
                         if let Some(server) = below(domain, &[b"ns", b"dns"]) {
                             records.add(self.settings.ttl, RecordData::Ns(server.clone()));
-                            for address in &self.settings.servers {
+                            for address in &self.settings.dns_addresses {
                                 records.additional(self.settings.ttl, server.clone(), *address);
                             }
                         }
@@ -462,7 +462,7 @@ impl Zone {
         match name.strip_suffix(&self.settings.domain) {
             Some(before) => Name::from_wire(&name.wire()[before.len()..]).ok(),
             None => {
-                let apex = Reverse::of(name)?.apex(&self.settings.networks);
+                let apex = Reverse::of(name)?.apex(&self.settings.reverse);
                 Some(apex.map_or_else(|| name.clone(), |apex| apex.name))
             }
         }

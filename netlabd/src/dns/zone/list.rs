@@ -12,30 +12,38 @@ use crate::dns::config::PodNames;
 use crate::dns::name::Name;
 use crate::dns::record::{Answer, Found, Owner, Question, Record, RecordData, RecordType};
 
-/// A record and what it comes from.
+/// A record, and the object that it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Whose it is.
-    pub name: Name,
-    /// Seconds for which it may be remembered.
-    pub ttl: u32,
-    /// What it says.
-    pub data: RecordData,
-    /// The object.
-    pub source: Source,
+    /// The record; its owner is a name.
+    pub record: Record,
+    /// The object's kind; empty for what the zone has of itself.
+    pub kind: &'static str,
+    /// The object's namespace.
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
 }
 
-/// What a record comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// The zone itself.
-    Zone,
-    /// A service, by namespace and name.
-    Service(String, String),
-    /// Endpoints of a service: a slice, by namespace and name.
-    Slice(String, String),
-    /// A pod, by namespace and name.
-    Pod(String, String),
+/// What a record comes from: kind, namespace and name of the object.
+type Source<'a> = (&'static str, &'a str, &'a str);
+
+/// The zone itself.
+const ZONE: Source<'static> = ("", "", "");
+
+impl Listed {
+    fn new(name: Name, ttl: u32, data: RecordData, (kind, namespace, of): Source<'_>) -> Listed {
+        let record = Record { owner: Owner::Name(name), ttl, data };
+        Listed { record, kind, namespace: namespace.to_owned(), name: of.to_owned() }
+    }
+
+    /// Whose the record is.
+    fn owner(&self) -> Option<&Name> {
+        match &self.record.owner {
+            Owner::Name(name) => Some(name),
+            Owner::Asked => None,
+        }
+    }
 }
 
 fn parts(key: &[u8]) -> (String, String) {
@@ -65,8 +73,8 @@ impl Zone {
                 for address in addresses {
                     let name = format!("{}.{namespace}.pod", dashed(*address));
                     if let Some(name) = self.named(&name) {
-                        let source = Source::Pod(namespace.clone(), pod.clone());
-                        self.ask(&name, &[RecordType::A, RecordType::AAAA], &source, &mut listed);
+                        let source = ("pod", &*namespace, &*pod);
+                        self.ask(&name, &[RecordType::A, RecordType::AAAA], source, &mut listed);
                     }
                 }
             }
@@ -80,22 +88,24 @@ impl Zone {
         let domain = &self.settings.domain;
         let soa = self.soa(domain.clone());
         let listed = self.records(None).into_iter();
-        let own =
-            listed.filter(|it| it.name.is_within(domain) && it.data.kind() != RecordType::SOA);
-        let rest = own.map(|it| Record { owner: Owner::Name(it.name), ttl: it.ttl, data: it.data });
+        let own = listed.filter(|it| {
+            it.owner().is_some_and(|name| name.is_within(domain))
+                && it.record.data.kind() != RecordType::SOA
+        });
+        let rest = own.map(|it| it.record);
         std::iter::once(soa.clone()).chain(rest).chain([soa]).collect()
     }
 
     fn of_itself(&self) -> Vec<Listed> {
         let domain = self.settings.domain.clone();
         let mut listed = Vec::new();
-        self.ask(&domain, &[RecordType::SOA, RecordType::NS], &Source::Zone, &mut listed);
+        self.ask(&domain, &[RecordType::SOA, RecordType::NS], ZONE, &mut listed);
         if let Some(name) = self.named("ns.dns") {
-            self.ask(&name, &[RecordType::A, RecordType::AAAA], &Source::Zone, &mut listed);
+            self.ask(&name, &[RecordType::A, RecordType::AAAA], ZONE, &mut listed);
         }
         if let Some(name) = self.named("dns-version") {
             let data = RecordData::Txt(vec![VERSION.into()]);
-            listed.push(Listed { name, ttl: VERSION_TTL, data, source: Source::Zone });
+            listed.push(Listed::new(name, VERSION_TTL, data, ZONE));
         }
         listed
     }
@@ -104,10 +114,10 @@ impl Zone {
         let Some(facts) = &entry.service else { return };
         let domain = &self.settings.domain;
         let (namespace, service) = parts(key);
-        let source = Source::Service(namespace.clone(), service.clone());
+        let source = ("service", &*namespace, &*service);
         let name = service_name(domain, key, None);
         if facts.kind == Kind::External {
-            self.ask(&name, &[RecordType::CNAME], &source, listed);
+            self.ask(&name, &[RecordType::CNAME], source, listed);
             return;
         }
         let of_slices = entry.slices.iter().flat_map(|slice| slice.ports.iter());
@@ -118,17 +128,17 @@ impl Zone {
         ports.retain(|port| !port.name.is_empty());
         ports.sort_by_key(|port| (port.name.clone(), port.protocol));
         ports.dedup_by_key(|port| (port.name.clone(), port.protocol));
-        self.ask(&name, &[RecordType::A, RecordType::AAAA], &source, listed);
+        self.ask(&name, &[RecordType::A, RecordType::AAAA], source, listed);
         for port in ports {
             let labels =
                 [[b"_".as_slice(), &port.name].concat(), [b"_".as_slice(), port.protocol].concat()];
             let labels = labels.iter().map(Vec::as_slice).chain(name.labels());
             if let Ok(name) = Name::from_labels(labels) {
-                self.ask(&name, &[RecordType::SRV], &source, listed);
+                self.ask(&name, &[RecordType::SRV], source, listed);
             }
         }
         for address in &facts.cluster_ips {
-            self.ask(&name_of(*address), &[RecordType::PTR], &source, back);
+            self.ask(&name_of(*address), &[RecordType::PTR], source, back);
         }
         if facts.kind != Kind::Headless {
             return;
@@ -137,7 +147,7 @@ impl Zone {
         let mut told = std::collections::HashSet::new();
         for (slice, endpoint) in entry.endpoints() {
             let (_, slice) = parts(&slice.name);
-            let source = Source::Slice(namespace.clone(), slice);
+            let source = ("endpointslice", &*namespace, &*slice);
             let label = endpoint.label(self.settings.endpoint_pod_names);
             let name = service_name(domain, key, Some(&label));
             let data = match endpoint.address {
@@ -146,13 +156,9 @@ impl Zone {
             };
             if told.insert((label, endpoint.address)) {
                 let ttl = self.settings.ttl;
-                listed.push(Listed { name: name.clone(), ttl, data, source: source.clone() });
-                back.push(Listed {
-                    name: name_of(endpoint.address),
-                    ttl,
-                    data: RecordData::Ptr(name),
-                    source,
-                });
+                listed.push(Listed::new(name.clone(), ttl, data, source));
+                let data = RecordData::Ptr(name);
+                back.push(Listed::new(name_of(endpoint.address), ttl, data, source));
             }
         }
     }
@@ -163,7 +169,7 @@ impl Zone {
     }
 
     /// What the zone itself answers about a name is what is listed.
-    fn ask(&self, name: &Name, kinds: &[RecordType], source: &Source, listed: &mut Vec<Listed>) {
+    fn ask(&self, name: &Name, kinds: &[RecordType], source: Source<'_>, listed: &mut Vec<Listed>) {
         for kind in kinds {
             let question = Question { name: name.clone(), kind: *kind };
             let records = match self.answer(&question) {
@@ -177,7 +183,7 @@ impl Zone {
                     Owner::Name(name) => name,
                 };
                 if owner == *name {
-                    listed.push(Listed { name: owner, ttl, data, source: source.clone() });
+                    listed.push(Listed::new(owner, ttl, data, source));
                 }
             }
         }

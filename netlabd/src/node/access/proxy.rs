@@ -80,7 +80,7 @@ pub(super) async fn ruleset(
     let config = machine.config();
     let mut all = plan(&scene, services(machine, None).await?, slices(machine, None).await?);
     let networks = anchored_networks(&config, all.balancer_addresses());
-    let mut rules = plan_fixed(&config);
+    let mut rules = plan_fixed(&config.pod_networks, &machine.names.plan().addresses);
     rules.append(Desired::of(mode, scene.config, all.plan()).whole());
     Ok(ProxyRuleset {
         node: scene.node.name,

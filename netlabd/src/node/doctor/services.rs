@@ -136,5 +136,6 @@ fn kernel(machine: &Machine, told: Told) -> Result<Vec<String>, RulesError> {
     services.set_node(NodeFacts { name: machine.options.name.clone(), zone: told.zone });
     services.reset(told.services, told.slices);
     let mut rules = Rules::open(&machine.config())?;
+    rules.set_names(&machine.names.plan().addresses);
     rules.examine(told.mode, services.plan())
 }

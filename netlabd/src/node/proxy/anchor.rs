@@ -4,6 +4,7 @@
 //! ```text
 //!   10.43.0.0/16   dev nlsvc proto 110       a bridge without ports
 //!   192.0.2.240/28 dev nlsvc proto 110       a pool of load balancer addresses
+//!   10.43.0.10/32  on nlsvc                  the cluster's DNS, which every node is itself
 //! ```
 //!
 //! A packet to a service is translated before it leaves, but the kernel looks for a route first: on
@@ -12,6 +13,11 @@
 //! there. Routes to `lo` would not do: packets to it count as the node's own, and a rejection
 //! never reaches the client on the node. An address that is announced on an uplink is answered for
 //! by the kernel because its route leads to another device than the question came by.
+//!
+//! The addresses of the cluster's DNS stand on this device and not on `lo`, so that they carry our
+//! mark: what is on `lo` could be anyone's. Packets to them are the node's own all the same, and
+//! are answered without any rule. The node's own connections never come from them, since every
+//! node has the same: an answer from elsewhere would not come back.
 //!
 //! [`plan`] and [`diff`] are pure. The kernel is looked at when nothing is known of it: at the
 //! start, after a refusal, and when there is reason to believe that somebody else changed it.
@@ -23,8 +29,8 @@ use ipnet::IpNet;
 use netlab_api::service::IpMode;
 use netlab_link::monitor::What;
 use netlab_link::{
-    Batch, Bridge, Change, Event, IfName, KernelError, LinkChange, LinkRef, Netns, Request, Route,
-    RouteFilter, RouteSocket, SocketError, mark,
+    Address, Batch, Bridge, Change, Event, IfName, KernelError, LinkChange, LinkRef, Netns,
+    Request, Route, RouteFilter, RouteSocket, SocketError, mark,
 };
 use nix::errno::Errno;
 
@@ -88,6 +94,8 @@ pub struct AnchorWish {
     /// The networks of services and the pools of load balancer addresses, of the families that the
     /// node has. Without any, there is no device either.
     pub networks: BTreeSet<IpNet>,
+    /// Addresses that are this node's own, in those networks.
+    pub addresses: BTreeSet<IpAddr>,
     /// The MTU of pod links: the node's own connections take theirs from the route to the service,
     /// and go to a pod.
     pub mtu: u32,
@@ -120,6 +128,8 @@ pub struct State {
     pub device: Option<Device>,
     /// The routes to it.
     pub routes: BTreeMap<IpNet, Route>,
+    /// The addresses that it has.
+    pub addresses: BTreeSet<IpNet>,
 }
 
 /// The device, as far as it can differ.
@@ -156,6 +166,8 @@ pub fn plan(wish: &AnchorWish) -> State {
         let network = network.trunc();
         state.routes.insert(network, Route::new(network, mark::SERVICE_INDEX));
     }
+    let inside = |address: &&IpAddr| state.routes.keys().any(|network| network.contains(*address));
+    state.addresses = wish.addresses.iter().filter(inside).copied().map(IpNet::from).collect();
     if !state.routes.is_empty() {
         let group = mark::FABRIC_LINK_GROUP;
         state.device = Some(Device { fit: true, group, mtu: wish.mtu, up: true });
@@ -181,9 +193,9 @@ pub fn diff(observed: &State, wanted: &State) -> Difference {
         let index = mark::SERVICE_INDEX;
         batch.push(Request::AddBridge(Bridge { name: device_name(), index }));
     }
-    // Of a new device, all routes are missing.
-    let mut routes = &observed.routes;
-    let none = BTreeMap::new();
+    // Of a new device, all routes and addresses are missing.
+    let (mut routes, mut addresses) = (&observed.routes, &observed.addresses);
+    let (no_routes, no_addresses) = (BTreeMap::new(), BTreeSet::new());
     if device != wanted.device
         && let Some(Device { group, mtu, .. }) = wanted.device
     {
@@ -198,11 +210,26 @@ pub fn diff(observed: &State, wanted: &State) -> Difference {
         // Of its own, since the kernel sets a link up before it looks at the rest.
         batch.set_link(LinkChange { up: Some(true), ..link() });
         if device.is_none() {
-            routes = &none;
+            (routes, addresses) = (&no_routes, &no_addresses);
         }
     }
+    let on_device = |address: &IpNet| Address { dev: mark::SERVICE_INDEX, address: *address };
+    for address in wanted.addresses.difference(addresses) {
+        batch.push(Request::SetServedAddress(on_device(address)));
+        difference.missing.push(format!("address {}", address.addr()));
+    }
+    for address in addresses.difference(&wanted.addresses) {
+        batch.del_address(on_device(address));
+    }
+    // With a link's last address go its routes of IPv4 (`fib_inetaddr_event`).
+    let has_v4 = |all: &BTreeSet<IpNet>| all.iter().any(|address| address.addr().is_ipv4());
+    let loses_v4 = has_v4(addresses) && !has_v4(&wanted.addresses);
     for (network, route) in &wanted.routes {
         let request = match routes.get(network) {
+            Some(found) if found == route && loses_v4 && network.addr().is_ipv4() => {
+                batch.push(Request::SetRoute(route.clone()));
+                continue;
+            }
             Some(found) if found == route => continue,
             Some(_) => Request::SetRoute(route.clone()),
             // Not in place of one that somebody else made.
@@ -296,7 +323,11 @@ impl Anchor {
                 route.dev == Some(mark::SERVICE_INDEX)
                     && self.wanted.routes.contains_key(&route.destination)
             }
-            What::AddressDeleted(_) | What::NeighbourDeleted { .. } | What::FdbDeleted(_) => false,
+            What::AddressDeleted(address) => {
+                address.dev == mark::SERVICE_INDEX
+                    && self.wanted.addresses.contains(&address.address)
+            }
+            What::NeighbourDeleted { .. } | What::FdbDeleted(_) => false,
         }
     }
 
@@ -337,6 +368,11 @@ fn observe(socket: &mut RouteSocket) -> Result<State, AnchorError> {
             state.routes.insert(route.destination, route);
         }
     }
+    let addresses = socket.list_addresses().map_err(failed)?;
+    let own = addresses.into_iter().filter(|address| address.dev == link.index);
+    // One that the kernel gave itself is no matter of ours.
+    let own = own.map(|address| address.address).filter(|address| !is_link_local(address.addr()));
+    state.addresses = own.collect();
     state.device = Some(Device {
         fit: numbered && link.kind.as_deref() == Some("bridge"),
         group: link.group,
@@ -344,6 +380,10 @@ fn observe(socket: &mut RouteSocket) -> Result<State, AnchorError> {
         up: link.up,
     });
     Ok(state)
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// Sends all of it, and tells what matters most of what was refused.
@@ -354,7 +394,9 @@ fn send(socket: &mut RouteSocket, batch: &Batch) -> Result<(), AnchorError> {
     let outcome = socket.send(batch).map_err(|source| AnchorError::Send { source })?;
     for (place, error) in outcome.refused() {
         return Err(match &batch.requests()[*place] {
-            Request::DelRoute(_) | Request::DelLink(LinkRef::Name(_)) if error.is_not_found() => {
+            Request::DelRoute(_) | Request::DelLink(LinkRef::Name(_)) | Request::DelAddress(_)
+                if error.is_not_found() =>
+            {
                 continue;
             }
             Request::AddRoute(route) if error.is_exists() => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! All that the rules must say of services, and what a change of some of them changes. Pure.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -24,11 +25,14 @@ type Front = (Family, Option<IpAddr>, Protocol, u16);
 pub struct Desired {
     mode: ProxyMode,
     config: BaseConfig,
-    ports: BTreeMap<PortId, PortPlan>,
+    /// Boxed: a plan is large, and a tree has many empty places.
+    ports: BTreeMap<PortId, Box<PortPlan>>,
     /// Who wants each front. The first of them has it: two services may ask for one external
     /// address, and rules that contradict each other are none. Sorted; nearly always one, for which
     /// a tree would take ten times the memory.
     claims: HashMap<Front, Vec<PortId>>,
+    /// How many fronts more than one port wants; mostly none, and then nobody has to look.
+    contested: usize,
     /// How many ports need what is shared.
     shared: BTreeMap<(Family, Shared), usize>,
     /// In the classic layout, the chains that all services are in.
@@ -43,6 +47,7 @@ impl Desired {
             config,
             ports: BTreeMap::new(),
             claims: HashMap::new(),
+            contested: 0,
             shared: BTreeMap::new(),
             trunks: BTreeMap::new(),
         };
@@ -58,10 +63,12 @@ impl Desired {
         services: BTreeMap<ServiceName, Vec<PortPlan>>,
     ) -> Desired {
         let mut desired = Desired::new(mode, config);
-        for plan in services.into_values().flatten() {
-            desired.claim(&plan);
-            desired.ports.insert(plan.id.clone(), plan);
-        }
+        let plans = services.into_values().flatten();
+        // Made at once, the tree has no empty places.
+        desired.ports = plans.map(|plan| (plan.id.clone(), Box::new(plan))).collect();
+        let ports = std::mem::take(&mut desired.ports);
+        ports.values().for_each(|plan| desired.claim(plan));
+        desired.ports = ports;
         desired.lay_out();
         desired
     }
@@ -78,7 +85,7 @@ impl Desired {
 
     /// The ports that are planned, in order.
     pub fn ports(&self) -> impl Iterator<Item = &PortPlan> {
-        self.ports.values()
+        self.ports.values().map(Box::as_ref)
     }
 
     /// The ports of a service.
@@ -91,7 +98,7 @@ impl Desired {
             family: Family::Ip,
         };
         let (namespace, service) = (namespace.clone(), service.clone());
-        let from = self.ports.range(first..).map(|(_, plan)| plan);
+        let from = self.ports.range(first..).map(|(_, plan)| &**plan);
         from.take_while(move |plan| plan.id.namespace == namespace && plan.id.service == service)
     }
 
@@ -114,11 +121,12 @@ impl Desired {
     fn lay_out(&mut self) {
         self.shared.clear();
         if self.mode == ProxyMode::Nftables {
-            let ports: Vec<PortPlan> =
-                self.ports.values().map(|plan| self.effective(plan)).collect();
-            for plan in &ports {
-                self.count_shared(plan, true);
+            let ports = std::mem::take(&mut self.ports);
+            for plan in ports.values() {
+                let plan = self.effective(plan);
+                self.count_shared(&plan, true);
             }
+            self.ports = ports;
         }
         self.trunks = self.plan_trunks();
     }
@@ -179,11 +187,14 @@ impl Desired {
         port: u16,
     ) -> Option<&PortPlan> {
         let claims = self.claims.get(&(family, address, protocol, port))?;
-        self.ports.get(claims.first()?)
+        self.ports.get(claims.first()?).map(|plan| &**plan)
     }
 
     /// The plan without the fronts that another port has.
-    fn effective(&self, plan: &PortPlan) -> PortPlan {
+    fn effective<'a>(&self, plan: &'a PortPlan) -> Cow<'a, PortPlan> {
+        if self.contested == 0 {
+            return Cow::Borrowed(plan);
+        }
         let has = |front: &Front| {
             self.claims
                 .get(front)
@@ -198,7 +209,7 @@ impl Desired {
         plan.guarded_ips.retain(at);
         let door = |port: &u16| has(&(plan.id.family, None, plan.id.protocol, *port));
         plan.node_port = plan.node_port.filter(door);
-        plan
+        Cow::Owned(plan)
     }
 
     /// Takes in what became of some services; one without plans is gone. Answers what differs, by
@@ -228,7 +239,7 @@ impl Desired {
             }
             for plan in plans {
                 self.claim(&plan);
-                self.ports.insert(plan.id.clone(), plan);
+                self.ports.insert(plan.id.clone(), Box::new(plan));
             }
         }
         self.put_in(&affected, before)
@@ -239,6 +250,7 @@ impl Desired {
             let claims = self.claims.entry(front).or_insert_with(|| Vec::with_capacity(1));
             if let Err(place) = claims.binary_search(&plan.id) {
                 claims.insert(place, plan.id.clone());
+                self.contested += usize::from(claims.len() == 2);
             }
         }
     }
@@ -246,7 +258,9 @@ impl Desired {
     fn unclaim(&mut self, plan: &PortPlan) {
         for front in fronts_of(plan) {
             if let Some(claims) = self.claims.get_mut(&front) {
+                let before = claims.len();
                 claims.retain(|id| *id != plan.id);
+                self.contested -= usize::from(before == 2 && claims.len() == 1);
                 if claims.is_empty() {
                     self.claims.remove(&front);
                 }
@@ -259,7 +273,7 @@ impl Desired {
         let mut before = Before::default();
         for id in ids {
             let Some(plan) = self.ports.get(id) else { continue };
-            let plan = self.effective(plan);
+            let plan = self.effective(plan).into_owned();
             before.pieces.insert(id.clone(), self.draw(&plan));
             for key in self.count_shared(&plan, false) {
                 before.shared.entry(key).or_insert(true);
@@ -278,7 +292,7 @@ impl Desired {
         for id in ids {
             let new = match self.ports.get(id) {
                 Some(plan) => {
-                    let plan = self.effective(plan);
+                    let plan = self.effective(plan).into_owned();
                     for key in self.count_shared(&plan, true) {
                         before.shared.entry(key).or_insert(false);
                     }
@@ -344,7 +358,8 @@ impl Desired {
         families
             .map(|family| {
                 let ports = self.ports.values().filter(|plan| plan.id.family == family);
-                let ports: Vec<PortPlan> = ports.map(|plan| self.effective(plan)).collect();
+                let ports: Vec<PortPlan> =
+                    ports.map(|plan| self.effective(plan).into_owned()).collect();
                 (family, classic::trunk(family, &ports, &self.config))
             })
             .collect()

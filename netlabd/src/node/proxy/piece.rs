@@ -76,9 +76,29 @@ impl Piece {
         }
     }
 
-    /// The steps that make all of it from nothing, in a table that has the sets of all.
-    pub fn build(&self, table: &TableName) -> Transaction {
-        diff(table, &Piece::default(), self).whole()
+    /// The steps that make all of it from nothing, in a table that has the sets of all. The same as
+    /// [`diff`] from an empty piece, without a copy of everything.
+    pub fn build(self, table: &TableName) -> Transaction {
+        let mut steps: Vec<Step> = self.sets.into_values().map(Step::AddSet).collect();
+        let mut rules = Vec::new();
+        for (name, OwnChain { comment, rules: own }) in self.chains {
+            let name = table.chain(&name);
+            rules.extend(own.into_iter().map(|OwnRule { expressions, comment }| {
+                Step::AddRule(Rule { chain: name.clone(), expressions, comment })
+            }));
+            steps.push(Step::AddChain(Chain { name, base: None, comment }));
+        }
+        steps.append(&mut rules);
+        for (set, elements) in self.elements {
+            let elements = elements.into_iter();
+            let elements =
+                elements.map(|(key, Value { data, comment })| Element { key, data, comment });
+            let elements: Vec<Element> = elements.collect();
+            if !elements.is_empty() {
+                steps.push(Step::AddElements(table.set(&set), elements));
+            }
+        }
+        Transaction { steps }
     }
 }
 

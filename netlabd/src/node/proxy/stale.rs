@@ -6,6 +6,12 @@
 //! endpoint is gone and connects anew, one of UDP may never. So flows go with the endpoint that
 //! they lead to, and those that led nowhere, because there was no endpoint, when there is one.
 //! Flows to endpoints that still serve stay, and those of other protocols do.
+//!
+//! Looks are two. The first comes right after the rules are written, and spares flows that were not
+//! answered yet, to endpoints that served until now: the answer may be on its way, and without its
+//! flow it would come to the client from an address that it does not know. The second, a moment
+//! later, spares none; it also finds flows of packets that had met the old rules and were not
+//! tracked yet when the first one looked.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +27,8 @@ pub struct Stale {
     fronts: HashMap<SocketAddr, BTreeSet<SocketAddr>>,
     /// By family and port.
     doors: HashMap<(Family, u16), BTreeSet<SocketAddr>>,
+    /// Who served before.
+    served: BTreeSet<SocketAddr>,
 }
 
 /// IP protocol number of UDP.
@@ -29,7 +37,21 @@ pub const UDP: u8 = 17;
 impl Stale {
     /// What a service was, before its [`Stale::is_now`]: nothing serves there, as far as is known.
     pub fn was<'a>(&mut self, plans: impl IntoIterator<Item = &'a PortPlan>) {
-        self.note(plans, |_| Vec::new());
+        for plan in plans.into_iter().filter(|plan| plan.id.protocol == Protocol::Udp) {
+            self.served.extend(&plan.serving);
+            self.note([plan], |_| Vec::new());
+        }
+    }
+
+    /// What changed besides.
+    pub fn absorb(&mut self, other: Stale) {
+        for (front, serving) in other.fronts {
+            self.fronts.entry(front).or_default().extend(serving);
+        }
+        for (door, serving) in other.doors {
+            self.doors.entry(door).or_default().extend(serving);
+        }
+        self.served.extend(other.served);
     }
 
     /// What a service is.
@@ -77,6 +99,16 @@ impl Stale {
         }
         let Some(serving) = self.doors.get(&(family(to.ip()), to.port())) else { return false };
         !serving.contains(&from) && is_local(to.ip())
+    }
+
+    /// From here on no answer is on its way any more.
+    pub fn spare_none(&mut self) {
+        self.served.clear();
+    }
+
+    /// Whether the answer to a flow's first packet may be on its way.
+    pub fn may_be_answered(&self, flow: &Flow) -> bool {
+        !flow.is_replied() && self.served.contains(&flow.reply.source)
     }
 }
 
@@ -151,6 +183,18 @@ mod tests {
         assert!(has(17, "192.0.2.1:30053", "10.42.0.1:53"), "by the node port");
         assert!(!has(17, "198.51.100.1:30053", "198.51.100.1:30053"), "a port of somebody else");
         assert_eq!(stale.families(), BTreeSet::from([Family::Ip]));
+    }
+
+    #[test]
+    fn only_what_awaits_an_answer_of_somebody_who_served_is_spared() {
+        let mut stale = Stale::default();
+        stale.was(&[plan(&["10.42.0.1:53"])]);
+        let mut waiting = flow(17, "10.43.0.7:53", "10.42.0.1:53");
+        assert!(stale.may_be_answered(&waiting));
+        waiting.status = 2;
+        assert!(!stale.may_be_answered(&waiting), "it was answered");
+        assert!(!stale.may_be_answered(&flow(17, "10.43.0.7:53", "10.42.0.9:53")), "by nobody");
+        assert!(!stale.may_be_answered(&flow(17, "10.43.0.7:53", "10.43.0.7:53")), "by nobody");
     }
 
     #[test]

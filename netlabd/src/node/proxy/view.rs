@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use netlab_api::service::{IpMode, ServiceType, TrafficPolicy};
 use netlab_api::{EndpointSlice, ObjectMeta, Service};
@@ -16,11 +17,12 @@ use super::select::Endpoints;
 #[derive(Debug, Default)]
 pub struct Services {
     node: NodeFacts,
-    services: BTreeMap<ServiceName, Service>,
+    services: BTreeMap<ServiceName, Arc<Service>>,
     /// Slices by namespace and name.
-    slices: BTreeMap<ServiceName, EndpointSlice>,
-    /// Names of a service's slices.
-    by_service: BTreeMap<ServiceName, BTreeSet<String>>,
+    slices: BTreeMap<ServiceName, Arc<EndpointSlice>>,
+    /// Names of a service's slices, sorted. Mostly one or two, for which a tree would take ten times
+    /// the memory.
+    by_service: BTreeMap<ServiceName, Vec<String>>,
     dirty: BTreeSet<ServiceName>,
     /// Services of type `LoadBalancer`, and their addresses that somebody must announce. One whose
     /// load balancer is elsewhere has none.
@@ -37,12 +39,39 @@ fn service_of(slice: &EndpointSlice) -> Option<ServiceName> {
     Some((namespace, slice.service()?.to_owned()))
 }
 
+/// The addresses of a load balancer that somebody must announce.
+fn vips(service: &Service) -> Option<Vec<IpAddr>> {
+    let ingress = service.status.load_balancer.ingress.iter();
+    let vips = ingress.filter(|it| it.ip_mode == IpMode::Vip).map(|it| it.ip);
+    (service.spec.kind == ServiceType::LoadBalancer).then(|| vips.collect())
+}
+
 impl Services {
     /// Forgets everything and takes in what there is; all of it is to be planned.
-    pub fn reset(&mut self, services: Vec<Service>, slices: Vec<EndpointSlice>) {
+    pub fn reset(
+        &mut self,
+        services: impl IntoIterator<Item: Into<Arc<Service>>>,
+        slices: impl IntoIterator<Item: Into<Arc<EndpointSlice>>>,
+    ) {
         *self = Services { node: std::mem::take(&mut self.node), ..Services::default() };
-        services.into_iter().for_each(|service| self.put(service));
-        slices.into_iter().for_each(|slice| self.put_slice(slice));
+        // Made at once, the trees have no empty places and take less time.
+        let services = services.into_iter().map(Into::into);
+        let named = |service: Arc<Service>| (name_of(&service.metadata), service);
+        self.services = services.map(named).collect();
+        let balancers =
+            self.services.iter().filter_map(|(name, it)| Some((name.clone(), vips(it)?)));
+        self.balancers = balancers.collect();
+        let slices = slices.into_iter().map(Into::into);
+        let named = |slice: Arc<EndpointSlice>| (name_of(&slice.metadata), slice);
+        self.slices = slices.map(named).collect();
+        for ((_, name), slice) in &self.slices {
+            if let Some(service) = service_of(slice) {
+                // In order.
+                let names = self.by_service.entry(service);
+                names.or_insert_with(|| Vec::with_capacity(1)).push(name.clone());
+            }
+        }
+        self.dirty = self.services.keys().cloned().collect();
     }
 
     /// Notes what of this node decides which endpoints it uses.
@@ -54,15 +83,13 @@ impl Services {
     }
 
     /// A service is new, or otherwise.
-    pub fn put(&mut self, service: Service) {
+    pub fn put(&mut self, service: impl Into<Arc<Service>>) {
+        let service = service.into();
         let name = name_of(&service.metadata);
         self.dirty.insert(name.clone());
-        if service.spec.kind == ServiceType::LoadBalancer {
-            let ingress = service.status.load_balancer.ingress.iter();
-            let vips = ingress.filter(|it| it.ip_mode == IpMode::Vip).map(|it| it.ip).collect();
-            self.balancers.insert(name.clone(), vips);
-        } else {
-            self.balancers.remove(&name);
+        match vips(&service) {
+            Some(vips) => drop(self.balancers.insert(name.clone(), vips)),
+            None => drop(self.balancers.remove(&name)),
         }
         self.services.insert(name, service);
     }
@@ -75,12 +102,17 @@ impl Services {
     }
 
     /// A slice is new, or otherwise.
-    pub fn put_slice(&mut self, slice: EndpointSlice) {
+    pub fn put_slice(&mut self, slice: impl Into<Arc<EndpointSlice>>) {
+        let slice = slice.into();
         let name = name_of(&slice.metadata);
         // It may have been another service's.
         self.remove_slice(name.clone());
         if let Some(service) = service_of(&slice) {
-            self.by_service.entry(service.clone()).or_default().insert(name.1.clone());
+            let names = self.by_service.entry(service.clone());
+            let names = names.or_insert_with(|| Vec::with_capacity(1));
+            if let Err(place) = names.binary_search(&name.1) {
+                names.insert(place, name.1.clone());
+            }
             self.dirty.insert(service);
         }
         self.slices.insert(name, slice);
@@ -88,9 +120,11 @@ impl Services {
 
     /// A slice is gone.
     pub fn remove_slice(&mut self, name: ServiceName) {
-        let Some(service) = self.slices.remove(&name).as_ref().and_then(service_of) else { return };
+        let Some(service) = self.slices.remove(&name).as_deref().and_then(service_of) else {
+            return;
+        };
         if let Some(slices) = self.by_service.get_mut(&service) {
-            slices.remove(&name.1);
+            slices.retain(|slice| *slice != name.1);
             if slices.is_empty() {
                 self.by_service.remove(&service);
             }
@@ -107,7 +141,7 @@ impl Services {
     pub fn endpoints(&self, name: &ServiceName) -> Endpoints {
         let slices = self.by_service.get(name).into_iter().flatten();
         let slices = slices.filter_map(|slice| self.slices.get(&(name.0.clone(), slice.clone())));
-        Endpoints::of(slices)
+        Endpoints::of(slices.map(Arc::as_ref))
     }
 
     /// Addresses of load balancers that this node announces. Every node comes to the same answer:

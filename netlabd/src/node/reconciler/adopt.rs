@@ -8,6 +8,7 @@ use netlab_api::event::EventKind;
 use netlab_api::view::ViewSnapshot;
 use netlab_link::{IfIndex, NodeLinks, PodLink, PodLinkId};
 
+use super::drift::LISTEN_AFTER;
 use super::entry::Process;
 use super::start::is_finished;
 use super::{MachineError, Reconciler, Records};
@@ -45,6 +46,8 @@ impl Reconciler {
             pods,
             names,
             proxy_mode,
+            dns,
+            namespaces,
             settings,
             services,
             slices,
@@ -54,10 +57,16 @@ impl Reconciler {
         // counts on from there, and what it asks for next is not there yet.
         self.seen = Revision(revision);
         self.routing = routing;
-        self.drains.see_all(&slices);
+        self.drains.see_all(slices.iter().map(|slice| &**slice));
         self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
+        self.see_nodes();
+        if let Some(dns) = &dns {
+            self.take_dns(dns);
+        }
+        self.name_all(&services, &slices, namespaces);
         self.take_services(proxy_mode, services, slices);
         self.program_services().await;
+        self.listen_to_rules_after(LISTEN_AFTER);
         // Before the links are looked at: it says which MTU they must have.
         self.ensure_fabric().await;
         self.forget_hosts(&pods);
@@ -74,7 +83,10 @@ impl Reconciler {
         } else {
             pods.into_iter().for_each(|pod| self.take_pod(pod));
         }
+        let told: BTreeSet<String> = names.iter().map(|names| names.namespace.clone()).collect();
         names.into_iter().for_each(|names| self.take_names(names));
+        self.keep_pod_namespaces(|namespace| told.contains(namespace));
+        self.machine.names.tell(|zone| zone.set_synced());
         Ok(())
     }
 

@@ -32,10 +32,10 @@ pub(super) struct Drains {
 
 impl Drains {
     /// Takes in all slices; what is not among them is gone.
-    pub(super) fn see_all(&mut self, slices: &[EndpointSlice]) {
+    pub(super) fn see_all<'a>(&mut self, slices: impl IntoIterator<Item = &'a EndpointSlice>) {
         self.slices.clear();
         self.backing.clear();
-        slices.iter().for_each(|slice| self.see(slice));
+        slices.into_iter().for_each(|slice| self.see(slice));
     }
 
     /// Takes in a slice as it is now.

@@ -18,6 +18,13 @@ use crate::node::rules::Rules;
 /// more, and a link that is moved is deleted and made.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Changes of rules are listened to so long after the first services were programmed: what was done
+/// in between is looked for, which takes as long again and is not for the start to wait for.
+pub(super) const LISTEN_AFTER: Duration = Duration::from_millis(200);
+
+/// Without services they are listened to after so long: a joined node may wait long for its server.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Waits until the first sign of drift is a moment old, however much happens meanwhile.
 pub(super) async fn pause(first_sign: Option<Instant>) {
     match first_sign {
@@ -52,9 +59,37 @@ impl Reconciler {
                 }
             }
         });
-        let own = Rules::open(&self.machine.config()).map_err(|e| look(e.into()))?;
-        let mut rules = netlab_nft::Monitor::open(&[own.port()]).map_err(|e| look(e.into()))?;
+        let mut own = Rules::open(&self.machine.config()).map_err(|e| look(e.into()))?;
+        own.set_names(&self.machine.names.plan().addresses);
         self.rules = Some(own);
+        self.listen_to_rules_after(PATIENCE);
+        Ok(())
+    }
+
+    /// Listens to changes of rules in a while.
+    pub(super) fn listen_to_rules_after(&self, time: Duration) {
+        if self.hears_rules {
+            return;
+        }
+        let input = self.input.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            // The loop ends only with the daemon.
+            let _ = input.send(Input::ListenToRules);
+        });
+    }
+
+    /// Hears of changes of our rules from here on, and looks at what was changed before.
+    ///
+    /// Not from the very start: while anybody listens the kernel writes a message for each element,
+    /// which is a third of what it costs to write the rules of many services.
+    pub(super) async fn listen_to_rules(&mut self) -> Result<(), MachineError> {
+        let Some(own) = self.rules.as_ref().filter(|_| !self.hears_rules) else { return Ok(()) };
+        self.hears_rules = true;
+        // The start left much behind that nobody uses any more.
+        self.inputs_since_rest += super::BURST;
+        let rules = netlab_nft::Monitor::open(&[own.port()]);
+        let mut rules = rules.map_err(|error| MachineError::Look { source: error.into() })?;
         let input = self.input.clone();
         tokio::spawn(async move {
             loop {
@@ -71,7 +106,7 @@ impl Reconciler {
                 }
             }
         });
-        Ok(())
+        self.ensure_rules(false, None).await
     }
 
     /// Rules and sysctls as they must be. At the start a failure is the daemon's end: promising
@@ -222,6 +257,9 @@ impl Reconciler {
 
     /// A full look at the node's side of all links, at rules and at sysctls.
     pub(super) async fn resync(&mut self) {
+        // The kernel's rules, as they are compared, are as large as what is known of services.
+        self.inputs_since_rest +=
+            self.rules.as_ref().map_or(0, |rules| rules.services().ports().count());
         if let Err(error) = self.ensure_rules(false, None).await {
             tracing::error!(error = %chain(&error), "rules could not be checked");
         }

@@ -2,6 +2,7 @@
 //! Keeps the rules for services as the cluster's services and endpoints ask for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netlab_api::event::EventKind;
@@ -15,7 +16,7 @@ use crate::node::proxy::announce::Announcer;
 use crate::node::proxy::health::{HealthFacts, HealthPorts};
 use crate::node::proxy::metrics::Sync;
 use crate::node::proxy::port::NodeFacts;
-use crate::node::rules::{Deletion, Rules, base_config};
+use crate::node::rules::{DeletedFlows, Deletion, LATE_LOOK, Rules, base_config};
 
 /// How long to rest after the kernel refused rules.
 const REST: Duration = Duration::from_secs(1);
@@ -27,8 +28,8 @@ impl Reconciler {
     pub(super) fn take_services(
         &mut self,
         mode: ProxyMode,
-        services: Vec<Service>,
-        slices: Vec<EndpointSlice>,
+        services: Vec<Arc<Service>>,
+        slices: Vec<Arc<EndpointSlice>>,
     ) {
         self.proxy_mode = mode;
         self.services.reset(services, slices);
@@ -46,7 +47,11 @@ impl Reconciler {
     pub(super) fn ensure_anchor(&mut self) {
         let config = self.machine.config();
         let networks = anchored_networks(&config, self.services.balancer_addresses());
-        let wish = AnchorWish { networks, mtu: self.mtu };
+        let wish = AnchorWish {
+            networks,
+            addresses: self.machine.names.plan().addresses.iter().copied().collect(),
+            mtu: self.mtu,
+        };
         let anchor = match &mut self.anchor {
             Some(anchor) => Ok(anchor),
             none => Anchor::open(&self.machine.netns).map(|anchor| none.insert(anchor)),
@@ -161,12 +166,34 @@ impl Reconciler {
     }
 
     fn announce_later(&self) {
+        self.later(REST, Input::Announce);
+    }
+
+    /// Takes in something after a while.
+    fn later(&self, rest: Duration, what: Input) {
         let input = self.input.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(REST).await;
+            tokio::time::sleep(rest).await;
             // The loop ends only with the daemon.
-            let _ = input.send(Input::Announce);
+            let _ = input.send(what);
         });
+    }
+
+    /// Deletes flows that a change of services left and that lead to nobody still.
+    pub(super) fn look_at_flows(&mut self) {
+        let Some(rules) = &mut self.rules else { return };
+        match rules.look_again(Instant::now()) {
+            Ok(flows) => self.count_flows(flows),
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "stale flows of UDP may live on");
+            }
+        }
+    }
+
+    fn count_flows(&self, flows: DeletedFlows) {
+        for (family, Deletion { count, took }) in flows {
+            self.machine.proxy.deleted_flows(family, count as u64, took);
+        }
     }
 
     /// Writes what changed of services.
@@ -215,9 +242,10 @@ impl Reconciler {
                 let revision = self.seen.0;
                 let sync = Sync { revision, families, took: now - began, full };
                 proxy.programmed(&sync, now, Time::now());
-                for (family, Deletion { count, took }) in flows {
-                    proxy.deleted_flows(family, count as u64, took);
+                if rules.owes_look() {
+                    self.later(LATE_LOOK, Input::LookAtFlows);
                 }
+                self.count_flows(flows);
                 if self.services_failure.take().is_some() {
                     self.retell = true;
                     tracing::info!("the rules for services are programmed again");
@@ -232,12 +260,7 @@ impl Reconciler {
                     self.machine.node_event(EventKind::Warning, NOT_PROGRAMMED, text);
                     self.services_failure = Some(message);
                 }
-                let input = self.input.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(REST).await;
-                    // The loop ends only with the daemon.
-                    let _ = input.send(Input::RetryServices);
-                });
+                self.later(REST, Input::RetryServices);
             }
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! From a wired pod to a running command, and what is heard of it afterwards.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -204,8 +205,10 @@ fn init_config(
     let node_conf =
         ResolvConf::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
     let cluster = machine.config();
-    let resolv_conf =
-        plan_resolv_conf(spec, &namespace, &cluster.cluster_dns, &cluster.domain, &node_conf);
+    let families = |server: &IpAddr| pod.ips().any(|ip| ip.is_ipv4() == server.is_ipv4());
+    let servers = &machine.names.plan().pod_servers;
+    let servers: Vec<IpAddr> = servers.iter().copied().filter(families).collect();
+    let resolv_conf = plan_resolv_conf(spec, &namespace, &servers, &cluster.domain, &node_conf);
     InitConfig {
         uid: pod.metadata.uid.clone(),
         name: pod.metadata.name.clone(),

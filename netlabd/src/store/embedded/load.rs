@@ -109,6 +109,7 @@ pub(super) fn scan(disk: &Disk) -> io::Result<Scan> {
     let mut scan = Scan::default();
     let mut observed = Head::default();
     let mut newest = observed.revision;
+    let mut entries = Vec::new();
     disk.scan(|key, value| {
         let problem = if key == record::HEAD_KEY {
             match Head::decode(value) {
@@ -123,7 +124,7 @@ pub(super) fn scan(disk: &Disk) -> io::Result<Scan> {
                 Ok(entry) => {
                     observed.add(&entry);
                     newest = newest.max(entry.modified);
-                    scan.entries.insert(Arc::clone(&entry.key), entry);
+                    entries.push((Arc::clone(&entry.key), entry));
                     return;
                 }
                 Err(problem) => problem,
@@ -131,6 +132,8 @@ pub(super) fn scan(disk: &Disk) -> io::Result<Scan> {
         };
         scan.findings.push(Finding { key: record::display_key(key), problem: problem.to_owned() });
     })?;
+    // They came in order: made at once, the tree takes less time, and has no empty places.
+    scan.entries = entries.into_iter().collect();
     scan.judge_head(observed, newest.0);
     Ok(scan)
 }

@@ -15,9 +15,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::disk::{Disk, Group};
 use super::folder::Folder;
@@ -35,6 +38,13 @@ const GROUP_BYTES: usize = 4 << 20;
 
 /// A database is large when it takes so many times the bytes of what is in it.
 const REBUILD_FACTOR: u64 = 4;
+
+/// After so many records that were read or written, the database holds so much of them in memory that
+/// it is worth to open it again: its cache counts what was used only once in a while.
+const CACHED_RECORDS: usize = 1000;
+
+/// How long nothing must have been written before that is done. It takes some milliseconds.
+const REST: Duration = Duration::from_secs(2);
 
 /// A transaction and who waits for it.
 pub(super) struct Request {
@@ -64,6 +74,8 @@ pub(super) struct Writer {
     announce: watch::Sender<Revision>,
     /// The size at which a rebuild is thought of.
     rebuild_bytes: u64,
+    /// Records that were read or written since the database was opened.
+    cached: usize,
 }
 
 impl Writer {
@@ -76,12 +88,22 @@ impl Writer {
     ) -> Self {
         let Loaded { disk, generation, head } = loaded;
         let witness = Witness::open(&folder.newest());
-        Self { folder, disk: Some(disk), generation, head, witness, state, announce, rebuild_bytes }
+        // All of them were read to load them.
+        let cached = usize::try_from(head.count).unwrap_or(usize::MAX);
+        let disk = Some(disk);
+        Self { folder, disk, generation, head, witness, state, announce, rebuild_bytes, cached }
     }
 
     /// Writes until the store is dropped and the queue is empty.
     pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        while let Some(first) = requests.blocking_recv() {
+        // Here and not while it is loaded, which the daemon's start waits for: what comes into memory
+        // from now on goes where the pages were.
+        if self.cached >= CACHED_RECORDS {
+            self.tidy();
+        }
+        // Only to wait for a time.
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().build().ok();
+        while let Some(first) = self.next(&mut requests, clock.as_ref()) {
             let mut bytes = first.bytes();
             let mut group = vec![first];
             while bytes < GROUP_BYTES
@@ -92,6 +114,39 @@ impl Writer {
             }
             self.write_group(group);
             self.rebuild_if_large();
+        }
+    }
+
+    /// The next request; tidies up when there is none for a while.
+    fn next(
+        &mut self,
+        requests: &mut mpsc::Receiver<Request>,
+        clock: Option<&Runtime>,
+    ) -> Option<Request> {
+        if self.cached >= CACHED_RECORDS
+            && let Some(clock) = clock
+        {
+            match clock.block_on(async { timeout(REST, requests.recv()).await }) {
+                Ok(request) => return request,
+                Err(_) => {
+                    self.tidy();
+                    crate::memory::give_back();
+                }
+            }
+        }
+        requests.blocking_recv()
+    }
+
+    /// Opens the database again, whose pages in memory go with it: the mirror has all of it, so they
+    /// serve writes alone.
+    fn tidy(&mut self) {
+        self.cached = 0;
+        let Some(disk) = self.disk.take() else { return };
+        drop(disk);
+        match Disk::open(&self.folder.data(self.generation)) {
+            Ok(disk) => self.disk = Some(disk),
+            // The next write tries again, and looks at all of it.
+            Err(error) => tracing::warn!(%error, "the database stays closed for now"),
         }
     }
 
@@ -131,6 +186,7 @@ impl Writer {
             Some(disk) => disk,
             None => self.reopen()?,
         };
+        self.cached += staged.touched.len();
         match disk.write(staged.group()) {
             Ok(()) => {
                 self.disk = Some(disk);
@@ -378,6 +434,19 @@ mod tests {
         let disk = writer.reopen().unwrap();
         assert_eq!(writer.generation, 1);
         assert_says_what_memory_says(&disk, &writer);
+    }
+
+    #[test]
+    fn what_is_written_after_the_database_was_opened_again_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        writer.tidy();
+        assert_says_what_memory_says(writer.disk.as_ref().unwrap(), &writer);
+        let (answer, mut answered) = oneshot::channel();
+        let transaction = Transaction::new().put("a", "2");
+        writer.write_group(vec![Request { transaction, answer }]);
+        assert_eq!(answered.try_recv().unwrap().unwrap(), Revision(2));
+        assert_says_what_memory_says(writer.disk.as_ref().unwrap(), &writer);
     }
 
     #[test]

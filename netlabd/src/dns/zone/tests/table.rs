@@ -11,7 +11,7 @@ const SOA: &str =
     "cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. 7200 1800 86400 5";
 
 fn zone(settings: ZoneSettings) -> Zone {
-    let mut zone = Zone::new(settings, 1);
+    let mut zone = Zone::new(settings);
     for namespace in ["default", "empty"] {
         zone.put_namespace(namespace);
     }
@@ -451,7 +451,7 @@ fn what_is_not_known_may_be_asked_of_others() {
 
 #[test]
 fn before_all_is_known_nothing_is_known_to_be_missing() {
-    let mut young = Zone::new(settings(), 1);
+    let mut young = Zone::new(settings());
     young.put_service(&service(
         "default",
         "web",

@@ -2,7 +2,37 @@
 use super::*;
 
 fn wish(networks: &[&str]) -> AnchorWish {
-    AnchorWish { networks: networks.iter().map(|it| it.parse().unwrap()).collect(), mtu: 1450 }
+    let networks = networks.iter().map(|it| it.parse().unwrap()).collect();
+    AnchorWish { networks, addresses: BTreeSet::new(), mtu: 1450 }
+}
+
+#[test]
+fn own_addresses_come_after_the_device_and_only_inside_its_networks() {
+    let mut with = wish(&["10.43.0.0/16", "fd43::/112"]);
+    let without = plan(&with);
+    with.addresses =
+        ["10.43.0.10", "fd43::a", "192.0.2.1"].map(|it| it.parse().unwrap()).into_iter().collect();
+    let wanted = plan(&with);
+    let added = diff(&without, &wanted);
+    expect_test::expect![[r#"
+        ip address replace 10.43.0.10/32 dev if15728645 scope host
+        ip -6 address replace fd43::a/128 dev if15728645 preferred_lft 0
+    "#]]
+    .assert_eq(&added.batch.to_string());
+    assert_eq!(added.missing, ["address 10.43.0.10", "address fd43::a"]);
+    let removed = diff(&wanted, &without);
+    assert!(removed.missing.is_empty());
+    // The kernel takes the routes along with the last address of IPv4.
+    expect_test::expect![[r#"
+        ip address del 10.43.0.10/32 dev if15728645
+        ip -6 address del fd43::a/128 dev if15728645
+        ip route replace 10.43.0.0/16 dev if15728645 proto 110
+    "#]]
+    .assert_eq(&removed.batch.to_string());
+    // A new device has none.
+    let mut observed = wanted.clone();
+    observed.device.as_mut().unwrap().fit = false;
+    assert_eq!(diff(&observed, &wanted).missing.len(), 5);
 }
 
 #[test]

@@ -3,6 +3,8 @@ use netlab_api::view::{ViewChanges, ViewSnapshot};
 use netlab_api::{ProxyMode, Service};
 use serde_json::{Value, from_value, json};
 
+use std::sync::Arc;
+
 use super::*;
 use crate::node::proxy::port::{NodeFacts, plan_service};
 use crate::node::proxy::select::Endpoints;
@@ -23,7 +25,7 @@ fn slice(trigger: Option<Time>) -> ViewChange {
     if let Some(trigger) = trigger {
         slice.metadata.annotations.insert(TRIGGER_ANNOTATION.to_owned(), trigger.to_string());
     }
-    ViewChange::Slice(Box::new(slice))
+    ViewChange::Slice(slice.into())
 }
 
 fn sync(revision: u64) -> Sync {
@@ -56,7 +58,7 @@ fn at(second: i64) -> Time {
 #[test]
 fn changes_are_counted_and_wait_until_the_kernel_has_them() {
     let (metrics, start) = (ProxyMetrics::new(at(0)), Instant::now());
-    let web = ViewChange::Service(Box::new(service("web", json!({}))));
+    let web = ViewChange::Service(Arc::new(service("web", json!({}))));
     metrics.received(&changes(7, vec![web, slice(None), slice(None)]), start, at(10));
     has(&metrics, "kubeproxy_sync_proxy_rules_service_changes_total 1");
     has(&metrics, "kubeproxy_sync_proxy_rules_endpoint_changes_total 2");

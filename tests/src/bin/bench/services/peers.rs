@@ -31,9 +31,15 @@ const RESTORES: [&str; 2] = ["iptables-legacy-restore", "iptables-nft-restore"];
 /// With more services than this, iptables over nf_tables takes a minute and more for a start.
 const MOST_FOR_IPTABLES_NFT: u32 = 1000;
 
+/// With more services than this, `nft` takes minutes: each transaction looks at all that is there.
+const MOST_FOR_NFT: u32 = 20_000;
+
 /// The layouts that can be measured here with so many services.
 pub(super) fn peers(count: u32) -> Vec<Peer> {
-    let mut peers = vec![Peer::Nft];
+    let mut peers = Vec::new();
+    if count <= MOST_FOR_NFT {
+        peers.push(Peer::Nft);
+    }
     for program in RESTORES {
         let there = ["/usr/sbin", "/sbin"].iter().any(|dir| Path::new(dir).join(program).exists());
         let too_slow = program == RESTORES[1] && count > MOST_FOR_IPTABLES_NFT;

@@ -77,9 +77,10 @@ impl Walk<'_> {
             }
             Expression::Verdict(verdict) => self.verdict(verdict, sure),
             // No rule for services asks these.
-            Expression::ArrivedByGroup(_) | Expression::SourceUnreachableThere => {
-                Met::If(expression.to_string())
-            }
+            Expression::ArrivedByGroup(_)
+            | Expression::SourceUnreachableThere
+            | Expression::SourcePort(_)
+            | Expression::Untracked => Met::If(expression.to_string()),
         }
     }
 

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Names that are asked for as others, `[[dns.rewrite]]`, as CoreDNS's plugin `rewrite` does with
+//! `answer auto`: who asked sees the name that he asked for. Pure.
+
+use hickory_proto::op::Message;
+use hickory_proto::rr::Name as WireName;
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use regex::Regex;
+use thiserror::Error;
+
+use super::config::{Rewrite, RewriteKind};
+use super::name::Name;
+use super::record::{Answer, Owner};
+
+/// A rewrite that cannot be done.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{problem}")]
+pub struct RewriteError {
+    /// Which of them, from 0.
+    pub index: usize,
+    /// The key in it: `from` or `to`.
+    pub key: &'static str,
+    /// What is wrong with its value.
+    pub problem: String,
+}
+
+#[derive(Debug, Clone)]
+enum From {
+    Exact(String),
+    Prefix(String),
+    Suffix(String),
+    Substring(String),
+    Regex(Regex),
+}
+
+/// The rewrites, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Rewriter {
+    rules: Vec<(From, String)>,
+}
+
+impl Rewriter {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When a regular expression is none, names a group that it does not have, or an exact name is
+    /// none.
+    pub fn new(rewrites: &[Rewrite]) -> Result<Rewriter, RewriteError> {
+        let mut rules = Vec::with_capacity(rewrites.len());
+        for (index, rewrite) in rewrites.iter().enumerate() {
+            let error = |key, problem: String| RewriteError { index, key, problem };
+            if rewrite.from.is_empty() {
+                return Err(error("from", "is empty".to_owned()));
+            }
+            let from = rewrite.from.to_ascii_lowercase();
+            // Names are compared with the dot at their end.
+            let (from, to) = match rewrite.kind {
+                RewriteKind::Exact => {
+                    for (key, text) in [("from", &rewrite.from), ("to", &rewrite.to)] {
+                        text.parse::<Name>().map_err(|e| error(key, e.to_string()))?;
+                    }
+                    (From::Exact(dotted(from)), dotted(rewrite.to.clone()))
+                }
+                RewriteKind::Suffix => (From::Suffix(dotted(from)), dotted(rewrite.to.clone())),
+                RewriteKind::Prefix => (From::Prefix(from), rewrite.to.clone()),
+                RewriteKind::Substring => (From::Substring(from), rewrite.to.clone()),
+                RewriteKind::Regex => {
+                    let regex =
+                        Regex::new(&rewrite.from).map_err(|e| error("from", e.to_string()))?;
+                    for group in groups(&rewrite.to) {
+                        if group >= regex.captures_len() {
+                            let problem =
+                                format!("`{{{group}}}` is no group of `{}`", rewrite.from);
+                            return Err(error("to", problem));
+                        }
+                    }
+                    (From::Regex(regex), rewrite.to.clone())
+                }
+            };
+            rules.push((from, to));
+        }
+        Ok(Rewriter { rules })
+    }
+
+    /// Whether there are none, so that nobody needs to look.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// What is asked for instead of `name`; `None`: itself. The first rewrite that fits counts; one
+    /// whose result is no name changes nothing.
+    pub fn rewrite(&self, name: &Name) -> Option<Name> {
+        if self.is_empty() {
+            return None;
+        }
+        let text = name.to_string().to_ascii_lowercase();
+        let new = self.rules.iter().find_map(|(from, to)| match from {
+            From::Exact(from) => (text == *from).then(|| to.clone()),
+            From::Prefix(from) => {
+                text.strip_prefix(from.as_str()).map(|rest| format!("{to}{rest}"))
+            }
+            From::Suffix(from) => {
+                text.strip_suffix(from.as_str()).map(|rest| format!("{rest}{to}"))
+            }
+            From::Substring(from) => text.contains(from.as_str()).then(|| text.replace(from, to)),
+            From::Regex(regex) => regex.captures(&text).map(|found| {
+                let mut new = to.clone();
+                for group in 0..found.len() {
+                    let part = found.get(group).map_or("", |part| part.as_str());
+                    new = new.replace(&format!("{{{group}}}"), part);
+                }
+                new
+            }),
+        })?;
+        new.parse().ok()
+    }
+}
+
+fn dotted(mut text: String) -> String {
+    if !text.ends_with('.') {
+        text.push('.');
+    }
+    text
+}
+
+/// Numbers in braces.
+fn groups(to: &str) -> impl Iterator<Item = usize> {
+    to.split('{').skip(1).filter_map(|rest| rest.split_once('}')?.0.parse().ok())
+}
+
+/// Turns `rewritten` back in an answer, which is then one to the name that was asked.
+pub fn restore(answer: &mut Answer, rewritten: &Name) {
+    for section in [&mut answer.answer, &mut answer.authority, &mut answer.additional] {
+        for record in section {
+            if matches!(&record.owner, Owner::Name(owner) if owner == rewritten) {
+                record.owner = Owner::Asked;
+            }
+        }
+    }
+}
+
+/// The same in a message: its question is `asked`, and so are owners that were `rewritten`. `None`
+/// when the message cannot be read.
+pub fn restore_wire(message: &[u8], rewritten: &Name, asked: &Name) -> Option<Vec<u8>> {
+    let (rewritten, asked) = (wire_name(rewritten)?, wire_name(asked)?);
+    let mut message = Message::from_vec(message).ok()?;
+    if let Some(query) = message.queries.first_mut() {
+        query.set_name(asked.clone());
+    }
+    let sections = [&mut message.answers, &mut message.authorities, &mut message.additionals];
+    for record in sections.into_iter().flatten() {
+        if record.name == rewritten {
+            record.name = asked.clone();
+        }
+    }
+    message.to_vec().ok()
+}
+
+/// The name in the type that reads and writes whole messages.
+pub(super) fn wire_name(name: &Name) -> Option<WireName> {
+    WireName::read(&mut BinDecoder::new(name.wire())).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Keeps the zone as the cluster's services, namespaces and pods are: before a revision is reported
+//! as programmed, so that a name is there when the command that made it returns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netlab_api::{DnsSettings, EndpointSlice, ObjectMeta, Service};
+
+use super::Reconciler;
+use crate::error::chain;
+use crate::node::names::Zone;
+
+/// What the zone was told, as far as that must be known to take it back.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    services: BTreeSet<(String, String)>,
+    slices: BTreeSet<(String, String)>,
+    namespaces: BTreeSet<String>,
+    /// Pods by namespace.
+    pods: BTreeMap<String, BTreeSet<String>>,
+}
+
+fn name_of(metadata: &ObjectMeta) -> (String, String) {
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone())
+}
+
+impl Told {
+    /// All services, slices and namespaces there are; what else the zone has is gone.
+    fn all(
+        &mut self,
+        zone: &mut dyn Zone,
+        services: &[Arc<Service>],
+        slices: &[Arc<EndpointSlice>],
+        namespaces: Vec<String>,
+    ) {
+        let namespaces: BTreeSet<String> = namespaces.into_iter().collect();
+        self.namespaces.difference(&namespaces).for_each(|gone| zone.remove_namespace(gone));
+        namespaces.difference(&self.namespaces).for_each(|new| zone.put_namespace(new));
+        self.namespaces = namespaces;
+        let now = services.iter().map(|service| name_of(&service.metadata)).collect();
+        for (namespace, name) in self.services.difference(&now) {
+            zone.remove_service(namespace, name);
+        }
+        self.services = now;
+        let now = slices.iter().map(|slice| name_of(&slice.metadata)).collect();
+        for (namespace, name) in self.slices.difference(&now) {
+            zone.remove_slice(namespace, name);
+        }
+        self.slices = now;
+        services.iter().for_each(|service| zone.put_service(service));
+        slices.iter().for_each(|slice| zone.put_slice(slice));
+    }
+}
+
+impl Reconciler {
+    /// Takes in all that names are made of, but for pods.
+    pub(super) fn name_all(
+        &mut self,
+        services: &[Arc<Service>],
+        slices: &[Arc<EndpointSlice>],
+        namespaces: Vec<String>,
+    ) {
+        let told = &mut self.told;
+        self.machine.names.tell(|zone| told.all(zone, services, slices, namespaces));
+    }
+
+    pub(super) fn name_service(&mut self, service: &Service) {
+        self.told.services.insert(name_of(&service.metadata));
+        self.machine.names.tell(|zone| zone.put_service(service));
+    }
+
+    pub(super) fn unname_service(&mut self, namespace: &str, name: &str) {
+        self.told.services.remove(&(namespace.to_owned(), name.to_owned()));
+        self.machine.names.tell(|zone| zone.remove_service(namespace, name));
+    }
+
+    pub(super) fn name_slice(&mut self, slice: &EndpointSlice) {
+        self.told.slices.insert(name_of(&slice.metadata));
+        self.machine.names.tell(|zone| zone.put_slice(slice));
+    }
+
+    pub(super) fn unname_slice(&mut self, namespace: &str, name: &str) {
+        self.told.slices.remove(&(namespace.to_owned(), name.to_owned()));
+        self.machine.names.tell(|zone| zone.remove_slice(namespace, name));
+    }
+
+    pub(super) fn name_namespace(&mut self, name: String) {
+        self.machine.names.tell(|zone| zone.put_namespace(&name));
+        self.told.namespaces.insert(name);
+    }
+
+    pub(super) fn unname_namespace(&mut self, name: &str) {
+        self.machine.names.tell(|zone| zone.remove_namespace(name));
+        self.told.namespaces.remove(name);
+    }
+
+    /// A pod, here or elsewhere, has these addresses.
+    pub(super) fn name_pod(&mut self, namespace: &str, name: &str, addresses: &[IpAddr]) {
+        let pods = self.told.pods.entry(namespace.to_owned()).or_default();
+        pods.insert(name.to_owned());
+        self.machine.names.tell(|zone| zone.put_pod(namespace, name, addresses));
+    }
+
+    pub(super) fn unname_pod(&mut self, namespace: &str, name: &str) {
+        let Some(pods) = self.told.pods.get_mut(namespace) else { return };
+        if !pods.remove(name) {
+            return;
+        }
+        if pods.is_empty() {
+            self.told.pods.remove(namespace);
+        }
+        self.machine.names.tell(|zone| zone.remove_pod(namespace, name));
+    }
+
+    /// Forgets pods of a namespace other than these.
+    pub(super) fn keep_pod_names(&mut self, namespace: &str, kept: &BTreeSet<&str>) {
+        let pods = self.told.pods.get(namespace).into_iter().flatten();
+        let gone: Vec<String> = pods.filter(|it| !kept.contains(it.as_str())).cloned().collect();
+        gone.iter().for_each(|name| self.unname_pod(namespace, name));
+    }
+
+    /// Forgets pods of namespaces of which the cluster tells no more.
+    pub(super) fn keep_pod_namespaces(&mut self, kept: impl Fn(&str) -> bool) {
+        let known = self.told.pods.keys();
+        let gone: Vec<String> = known.filter(|it| !kept(it)).cloned().collect();
+        gone.iter().for_each(|namespace| self.keep_pod_names(namespace, &BTreeSet::new()));
+    }
+
+    /// Gives the node the addresses at which it answers, and keeps tracking from them.
+    pub(super) fn follow_names(&mut self) {
+        let Some(rules) = &mut self.rules else { return };
+        rules.set_names(&self.machine.names.plan().addresses);
+        match rules.ensure() {
+            Ok(None) => {}
+            Ok(Some(difference)) => tracing::debug!("wrote rules for names:\n{difference}"),
+            Err(error) => tracing::error!(error = %chain(&error), "questions are tracked"),
+        }
+        self.ensure_anchor();
+    }
+
+    /// Notes who the cluster's nodes are.
+    pub(super) fn see_nodes(&self) {
+        let addresses = self.nodes.values().flat_map(|node| node.addresses.iter().copied());
+        self.machine.names.see_nodes(addresses);
+    }
+
+    /// Takes over what the cluster says of names.
+    pub(super) fn take_dns(&mut self, settings: &DnsSettings) {
+        self.knows_all_pods = settings.all_pods;
+        self.machine.names.hear(settings);
+        // What is no longer told of goes when hosts files are looked at.
+        self.stale_hosts.extend(self.told.pods.keys().cloned());
+    }
+}
