@@ -8,4 +8,5 @@ mod endpoints;
 mod forward;
 mod join;
 mod life;
+mod names;
 mod routes;
