@@ -8,5 +8,6 @@ mod endpoints;
 mod forward;
 mod join;
 mod life;
+mod names;
 mod routes;
 mod settings;

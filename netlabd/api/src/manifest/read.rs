@@ -83,7 +83,11 @@ impl Reader<'_, '_> {
     ) -> Json {
         let mut fields = Map::new();
         let properties = expected.schema.get("properties").and_then(Json::as_object);
-        let additional = expected.schema.get("additionalProperties").filter(|s| s.is_object());
+        let additional = expected.schema.get("additionalProperties");
+        // A table of which somebody else knows the fields: so is all that is in it.
+        let is_free = expected.schema.is_null() || additional == Some(&Json::Bool(true));
+        let free = is_free.then_some(&Json::Null);
+        let additional = additional.filter(|schema| schema.is_object()).or(free);
         for Entry { key, key_span, value } in entries {
             let inner = path.key(key);
             let known = properties.and_then(|properties| properties.get(key)).or(additional);
