@@ -171,7 +171,9 @@ impl Chain {
     /// When the configuration was not checked, and something in it cannot be followed.
     pub fn new(parts: Parts) -> Result<Chain, ChainError> {
         let Parts { config, domain, searches, clients, zone, upstreams, notes } = parts;
-        let hosts = Some(Hosts::new(&config.hosts)?).filter(|hosts| !hosts.is_empty());
+        let hosts = Hosts::new(&config.hosts)?;
+        notes.metrics.hosts_entries(hosts.len());
+        let hosts = Some(hosts).filter(|hosts| !hosts.is_empty());
         let rewriter = Some(Rewriter::new(&config.rewrite)?).filter(|all| !all.is_empty());
         let errors = Arc::new(ErrorLog::new(&config.errors)?);
         let told = Arc::clone(&errors);

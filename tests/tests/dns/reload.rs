@@ -8,6 +8,7 @@ use netlab_tests::{poll, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use crate::fake::Fake;
 use crate::fixtures::apply;
 use crate::stage::Stage;
 use crate::wire::{ask, exchange, kind, over_udp};
@@ -101,8 +102,11 @@ fn a_changed_file_is_noticed_without_a_signal() {
 #[test]
 fn a_daemon_that_ends_answers_for_as_long_as_it_was_told() {
     let dns = "[dns.health]\nlisten = ':8080'\nlameduck = '1500ms'\n\
-               [dns.ready]\nlisten = ':8181'\n[dns.prometheus]\nlisten = 'localhost:9153'\n";
+               [dns.ready]\nlisten = ':8181'\n[dns.prometheus]\nlisten = 'localhost:9153'\n\
+               [dns.forward]\nto = ['192.0.2.9:5301']\n";
     let mut stage = stage("dns-duck", dns);
+    let good = std::net::Ipv4Addr::new(198, 51, 100, 1);
+    let outside = Fake::honest(&stage.outside(), "192.0.2.9:5301", good, 60);
     let curl = |url: &str| {
         let words = ["curl", "-s", "--max-time", "2", "-w", " %{http_code}", url];
         stage.lab.netns_exec(&words).stdout
@@ -113,6 +117,8 @@ fn a_daemon_that_ends_answers_for_as_long_as_it_was_told() {
         stage.ask(WEB, kind::A);
     }
     stage.ask("nobody.default.svc.cluster.local.", kind::A);
+    stage.ask("www.example.org.", kind::A);
+    drop(outside);
     let metrics = curl("http://127.0.0.1:9153/metrics");
     let value = |start: &str, words: &[&str]| -> f64 {
         let lines = metrics

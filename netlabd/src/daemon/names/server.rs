@@ -178,6 +178,8 @@ impl NameServer for Answering {
                     self.server = Some(DnsServer::start(made, Some(netns))?);
                 }
             }
+            self.notes.metrics.plugins(plugins(&plan.config));
+            self.notes.metrics.configured(&fingerprint(&plan.config));
             self.followed = Some(plan.clone());
         }
         let cluster = plan.addresses.iter().map(|address| SocketAddr::new(*address, PORT));
@@ -205,6 +207,34 @@ impl NameServer for Answering {
 fn domain(cluster: &ClusterConfig) -> anyhow::Result<Name> {
     let domain = &cluster.domain;
     domain.parse().with_context(|| format!("cluster-domain `{domain}` is no domain name"))
+}
+
+/// What is on, by the names of CoreDNS's plugins.
+fn plugins(config: &DnsConfig) -> Vec<&'static str> {
+    let switched = [
+        ("reload", !config.reload.interval.is_zero()),
+        ("ready", config.ready.listen.is_some()),
+        ("health", config.health.listen.is_some()),
+        ("prometheus", config.prometheus.listen.is_some()),
+        ("log", config.log.enabled),
+        ("loadbalance", config.loadbalance.enabled),
+        ("autopath", config.autopath.enabled),
+        ("cache", config.cache.enabled),
+        ("rewrite", !config.rewrite.is_empty()),
+        ("hosts", !config.hosts.is_empty()),
+        ("transfer", !config.transfer.to.is_empty()),
+        ("loop", config.loop_detection.enabled),
+        ("forward", !config.forward.to.is_empty()),
+    ];
+    let always = ["errors", "kubernetes"];
+    always.into_iter().chain(switched.into_iter().filter(|it| it.1).map(|it| it.0)).collect()
+}
+
+/// What tells one configuration from another.
+fn fingerprint(config: &DnsConfig) -> String {
+    let text = serde_json::to_vec(config).expect("a configuration has a form");
+    let digest = ring::digest::digest(&ring::digest::SHA512, &text);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a plan says of the zone.

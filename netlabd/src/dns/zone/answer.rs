@@ -48,7 +48,13 @@ impl Zone {
         };
         let place = Place::of(before, self.settings.zonal);
         if let Some(target) = self.alias_at(place) {
-            return self.follow(question, target, sink);
+            // CoreDNS says nothing of other types, although those of the target would do (RFC 1034
+            // section 3.6.2).
+            let follows = [RecordType::A, RecordType::AAAA, RecordType::CNAME, RecordType::TXT];
+            return match follows.contains(kind) {
+                true => self.follow(question, target, sink),
+                false => self.conclude(name, Exists::Yes, 0, sink),
+            };
         }
         let records = &mut Records { sink, owner: Owner::Asked, count: 0 };
         let exists = self.records_at(place, name, *kind, records);
