@@ -24,8 +24,10 @@ fn only_what_nodes_program_is_waited_for() {
     run(async {
         let lab = Lab::new().await;
         let _view = lab.control.view("n1", None).await.unwrap();
-        lab.report("n1", lab.control.revision().await.unwrap()).await;
         lab.create(namespace("shop")).await.unwrap();
+        // There is a name of it.
+        lab.programmed(AT_ONCE).await.unwrap_err();
+        lab.report("n1", lab.control.revision().await.unwrap()).await;
         let mut status = node_status(true);
         status.node_info.kernel_version = "7.0".to_owned();
         lab.control.register_node("n1", status).await.unwrap();
