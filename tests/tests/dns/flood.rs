@@ -149,6 +149,7 @@ fn flood(lab: &Lab, socket: &UdpSocket, random: &mut Random, count: u64) {
 
 #[test]
 fn a_million_packets_change_nothing() {
+    let _alone = crate::stage::alone();
     let stage = Stage::new("dns-flood", "[dns]\npods = 'insecure'\nforward.to = ['192.0.2.9']\n");
     let lab = &stage.lab;
     let _outside = Outside::start(lab.outside(), lab.dir(), &["192.0.2.9@53"]);

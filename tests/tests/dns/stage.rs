@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use netlab_tests::{Lab, poll};
 use nix::sys::signal::Signal;
@@ -12,6 +13,12 @@ use crate::wire::{self, Ask, Reply, Tcp};
 
 /// Where names are asked for.
 pub(crate) const SERVERS: [&str; 2] = ["10.43.0.10:53", "[fd43::a]:53"];
+
+/// Held by tests that need the machine's time for themselves: one of them runs at a time.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A lab with a pod `client`.
 #[derive(Debug)]

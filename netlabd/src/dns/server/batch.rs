@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-#![allow(
-    unsafe_code,
-    reason = "many datagrams per system call have no safe wrapper without allocation"
-)]
 //! Datagrams, up to [`BATCH`] per system call: recvmmsg(2) and sendmmsg(2). Never waits.
 //!
 //! At a socket that is bound to all addresses, each datagram also tells at which it arrived, so
 //! that its answer leaves from there (`IP_PKTINFO` of ip(7), RFC 3542 section 6 for IPv6).
+#![allow(
+    unsafe_code,
+    reason = "many datagrams per system call have no safe wrapper without allocation"
+)]
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
