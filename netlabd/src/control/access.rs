@@ -94,7 +94,8 @@ pub struct NameLogRequest {
     pub tail: Option<usize>,
 }
 
-fn no_names() -> ApiError {
+/// That there is no name server here.
+pub fn no_names() -> ApiError {
     ApiError::new(Reason::ServiceUnavailable, "this node answers no names")
         .with_hint("`[dns] enabled = true` in its netlabd.toml makes it")
 }

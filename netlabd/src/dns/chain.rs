@@ -40,11 +40,13 @@ mod compose;
 mod notes;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod transfer;
 
 pub use super::log::Protocol;
 pub use clients::Clients;
 pub use notes::Notes;
+pub use trace::Traced;
 pub use transfer::{Messages, Transfer};
 
 use compose::{Join, addresses, is_nxdomain, joined};

@@ -3,6 +3,7 @@
 //! connections to them.
 
 mod forward;
+mod names;
 mod proxy;
 
 use std::io;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
+use netlab_api::dns::{DnsLogEntry, DnsRecords, DnsTrace};
 use netlab_api::exec::Frame;
 use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
 use netlab_api::wire::DoctorCheck;
@@ -27,7 +29,8 @@ use super::pod::ContainerState;
 use super::pod::exec::{ExecRequest as Spawn, helper_handle, resize, wait_ready};
 use super::pod::log::{LogError, LogQuery, LogReader};
 use crate::control::access::{
-    ExecRequest, ExecSession, FlowsRequest, LogRequest, PodAccess, PodStream, RulesRequest,
+    ExecRequest, ExecSession, FlowsRequest, LogRequest, NameLogRequest, NameRequest, PodAccess,
+    PodStream, RulesRequest,
 };
 use crate::control::cluster::PodIdentity;
 use crate::error::chain;
@@ -207,6 +210,26 @@ impl PodAccess for NodeAccess {
 
     async fn flows(&self, request: FlowsRequest) -> Result<Flows, ApiError> {
         proxy::flows(&self.machine, request).await
+    }
+
+    async fn look_up(&self, pod: Option<&Pod>, request: NameRequest) -> Result<DnsTrace, ApiError> {
+        names::look_up(&self.machine, pod, request).await
+    }
+
+    async fn names(&self, namespace: Option<String>) -> Result<DnsRecords, ApiError> {
+        let machine = self.machine.clone();
+        // Of a large cluster that is work.
+        tokio::task::spawn_blocking(move || names::records(&machine, namespace.as_deref()))
+            .await
+            .map_err(|error| ApiError::new(Reason::InternalError, error.to_string()))?
+    }
+
+    async fn name_log(
+        &self,
+        pod: Option<&Pod>,
+        request: NameLogRequest,
+    ) -> Result<mpsc::Receiver<DnsLogEntry>, ApiError> {
+        names::log(&self.machine, pod, &request)
     }
 
     fn ailment(&self) -> Option<String> {

@@ -18,6 +18,7 @@ use netlab_api::{DnsSettings, EndpointSlice, Service};
 use tokio::sync::watch;
 
 use crate::control::config::ClusterConfig;
+use crate::dns::chain::{Chain, Notes};
 use crate::dns::config::{DnsConfig, PodNames};
 use crate::dns::log::PodName;
 
@@ -100,12 +101,24 @@ impl Known {
     }
 }
 
+/// What answers now, for those who want to see how.
+#[derive(Clone)]
+pub struct Answers {
+    /// The order of things.
+    pub chain: Arc<Chain>,
+    /// The cluster's names.
+    pub zone: Arc<RwLock<crate::dns::zone::Zone>>,
+    /// What was asked.
+    pub notes: Arc<Notes>,
+}
+
 /// The names of this node's cluster.
 pub struct Names {
     known: Mutex<Known>,
     plan: watch::Sender<Arc<NamesPlan>>,
     zone: RwLock<Option<SharedZone>>,
     nodes: watch::Sender<Vec<IpAddr>>,
+    answers: RwLock<Option<Answers>>,
     pods: RwLock<HashMap<IpAddr, Arc<PodName>>>,
 }
 
@@ -123,6 +136,7 @@ impl Names {
             plan,
             zone: RwLock::default(),
             nodes: watch::Sender::default(),
+            answers: RwLock::default(),
             pods: RwLock::default(),
         }
     }
@@ -191,6 +205,16 @@ impl Names {
     /// Keeps all that there is in `zone`. To be called before the node is followed.
     pub fn keep_in(&self, zone: SharedZone) {
         *self.zone.write().unwrap_or_else(PoisonError::into_inner) = Some(zone);
+    }
+
+    /// What answers from now on; nothing when this node answers no names.
+    pub fn show(&self, answers: Option<Answers>) {
+        *self.answers.write().unwrap_or_else(PoisonError::into_inner) = answers;
+    }
+
+    /// What answers now.
+    pub fn answers(&self) -> Option<Answers> {
+        self.answers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether there is a zone to tell.

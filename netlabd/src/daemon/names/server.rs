@@ -21,7 +21,7 @@ use crate::dns::upstream::Upstreams;
 use crate::dns::zone::{Zone, ZoneSettings};
 use crate::error::chain;
 use crate::node::Machine;
-use crate::node::names::{NameServer, NamesPlan, Zone as Told};
+use crate::node::names::{Answers, NameServer, NamesPlan, Zone as Told};
 use crate::node::pod::resolv::ResolvConf;
 
 /// The port of DNS.
@@ -164,6 +164,7 @@ impl NameServer for Answering {
         self.zone.write().unwrap_or_else(PoisonError::into_inner).configure(settings);
         if !plan.config.enabled {
             self.followed = None;
+            self.machine.names.show(None);
             if let Some(server) = self.server.take() {
                 server.stop(Duration::ZERO).await;
             }
@@ -171,6 +172,11 @@ impl NameServer for Answering {
         }
         if self.followed.as_ref() != Some(plan) {
             let made = self.make_chain(plan)?;
+            self.machine.names.show(Some(Answers {
+                chain: made.clone(),
+                zone: self.zone.clone(),
+                notes: self.notes.clone(),
+            }));
             match &self.server {
                 Some(server) => server.set_chain(made),
                 None => {
