@@ -21,6 +21,12 @@ use crate::dns::config::Forward;
 use crate::dns::name::Name;
 use crate::dns::record::{Rcode, RecordType};
 
+/// Checks that fail at the interval that is configured.
+const STEADY_CHECKS: u32 = 10;
+
+/// The longest pause between checks, unless the interval is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
 /// How long a health check waits, as in CoreDNS.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -181,6 +187,7 @@ impl Member {
         }
         let member = Arc::downgrade(self);
         self.shared.runtime.spawn(async move {
+            let mut missed = 0;
             while let Some(member) = member.upgrade() {
                 if member.check().await {
                     member.fails.store(0, Ordering::Relaxed);
@@ -189,7 +196,8 @@ impl Member {
                 }
                 member.fails.fetch_add(1, Ordering::Relaxed);
                 member.shared.meter.health_check_failed(member.address);
-                let pause = member.check_interval.max(Duration::from_millis(1));
+                missed += 1;
+                let pause = pause_after(missed, member.check_interval);
                 drop(member);
                 tokio::time::sleep(pause).await;
             }
@@ -209,5 +217,28 @@ impl Member {
             Ok::<_, ExchangeError>(())
         };
         answer.await.is_ok()
+    }
+}
+
+/// How long to wait after so many checks that failed, one after the other: the interval at first,
+/// as in CoreDNS, and twice as long each time once it has been away for a while. A node without a
+/// way to the outside would send checks for ever, and hear from its router of each.
+fn pause_after(missed: u32, interval: Duration) -> Duration {
+    let doubled = missed.saturating_sub(STEADY_CHECKS).min(16);
+    let pause = interval.max(Duration::from_millis(1));
+    (pause * (1 << doubled)).min(LONGEST_PAUSE.max(pause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_away_for_long_is_checked_more_seldom() {
+        let half = Duration::from_millis(500);
+        let pauses = [1, 10, 11, 12, 40].map(|missed| pause_after(missed, half).as_millis());
+        assert_eq!(pauses, [500, 500, 1_000, 2_000, 10_000]);
+        assert_eq!(pause_after(40, Duration::from_secs(30)), Duration::from_secs(30));
+        assert_eq!(pause_after(1, Duration::ZERO), Duration::from_millis(1));
     }
 }

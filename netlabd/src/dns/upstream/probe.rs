@@ -27,7 +27,8 @@ const TOLERATED: u32 = 2;
 /// How long an upstream that does not answer is probed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The pause between probes that were not answered, as the server may just be starting.
+/// The pause after the first probe that was not answered, as the server may just be starting; twice
+/// as long after each more.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// When upstreams that looped, or did not answer at all, are probed again.
@@ -152,6 +153,7 @@ async fn settle(zone: Name, member: Arc<Member>, probes: &Probes) -> (Arc<Member
 /// Also says the last name that was asked for.
 async fn probe(zone: &Name, member: &Member, probes: &Probes) -> (Shown, Name) {
     let begun = Instant::now();
+    let mut pause = PAUSE;
     let mut seen = 0;
     loop {
         // A new name each time: upstreams remember for a while that they got no answer.
@@ -171,7 +173,8 @@ async fn probe(zone: &Name, member: &Member, probes: &Probes) -> (Shown, Name) {
             return (Shown::Nothing, name);
         }
         if now_seen == 0 {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
     }
 }

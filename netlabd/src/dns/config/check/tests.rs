@@ -63,7 +63,7 @@ fn each_problem_names_its_key_and_value() {
         ("listen = ['192.0.2.1:0']", "dns.listen[0]", "`192.0.2.1:0`"),
         ("listen = ['192.0.2.1:53', '192.0.2.1:53']", "dns.listen[1]", "`192.0.2.1:53`"),
         ("transfer.to = ['*', 'all']", "dns.transfer.to[1]", "`all`"),
-        ("forward.to = []", "dns.forward.to", "`[]`"),
+        ("stub.'example.com'.to = []", "dns.stub.\"example.com\".to", "`[]`"),
         ("forward.to = ['192.0.2.1', 'one.example']", "dns.forward.to[1]", "`one.example`"),
         ("forward.to = ['tls://192.0.2.1']", "dns.forward.to[0]", "`tls://192.0.2.1`"),
         ("forward.to = ['192.0.2.1:0']", "dns.forward.to[0]", "`192.0.2.1:0`"),

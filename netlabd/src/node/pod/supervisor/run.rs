@@ -118,9 +118,15 @@ pub(super) fn spawn(prepared: &Prepared) -> Result<Spawned, Errno> {
 fn prepare_child(input: &File, output: &OwnedFd, error: &OwnedFd) -> Result<(), Errno> {
     setsid()?;
     command::set_standard_streams(input, output, error)?;
-    // PID 1's protection is not for the command.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    let _ = std::fs::write("/proc/self/oom_score_adj", oom_score_of_command());
     command::reset_signals()
+}
+
+/// PID 1's protection is not for the command. Where PID 1 could not be given any, for want of
+/// CAP_SYS_RESOURCE, the command is offered in its place: raising a score is anybody's right.
+fn oom_score_of_command() -> &'static str {
+    let inherited = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    if inherited.trim_start().starts_with('-') { "0" } else { "500" }
 }
 
 fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), Errno> {
