@@ -4,6 +4,7 @@
 
 mod forward;
 mod proxy;
+mod script;
 
 use std::io;
 use std::process::Stdio;
@@ -15,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use netlab_api::exec::Frame;
 use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
+use netlab_api::script::Script;
 use netlab_api::wire::DoctorCheck;
 use netlab_api::{ApiError, Pod, ProxyMode, Reason};
 use tokio::fs::File;
@@ -28,6 +30,7 @@ use super::pod::exec::{ExecRequest as Spawn, helper_handle, resize, wait_ready};
 use super::pod::log::{LogError, LogQuery, LogReader};
 use crate::control::access::{
     ExecRequest, ExecSession, FlowsRequest, LogRequest, PodAccess, PodStream, RulesRequest,
+    ScriptRequest,
 };
 use crate::control::cluster::PodIdentity;
 use crate::error::chain;
@@ -207,6 +210,10 @@ impl PodAccess for NodeAccess {
 
     async fn flows(&self, request: FlowsRequest) -> Result<Flows, ApiError> {
         proxy::flows(&self.machine, request).await
+    }
+
+    async fn script(&self, request: ScriptRequest) -> Result<Script, ApiError> {
+        script::script(&self.machine, request).await
     }
 
     fn ailment(&self) -> Option<String> {
