@@ -4,6 +4,7 @@
 
 mod addresses;
 mod exec;
+mod explain;
 mod forward;
 mod logs;
 mod names;

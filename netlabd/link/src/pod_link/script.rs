@@ -80,3 +80,6 @@ impl Script<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

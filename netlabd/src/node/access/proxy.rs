@@ -19,6 +19,7 @@ use crate::node::proxy::anchor::anchored_networks;
 use crate::node::proxy::desired::Desired;
 use crate::node::proxy::flows::{Names, is_wanted};
 use crate::node::proxy::port::NodeFacts;
+use crate::node::proxy::script::in_order;
 use crate::node::proxy::show::{Scene, show_base, show_service};
 use crate::node::proxy::view::Services;
 use crate::node::rules::{base_config, plan_fixed};
@@ -86,7 +87,7 @@ pub(super) async fn ruleset(
         node: scene.node.name,
         mode,
         networks: networks.into_iter().collect(),
-        rules: rules.to_string(),
+        rules: in_order(rules).to_string(),
     })
 }
 
