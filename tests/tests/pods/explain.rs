@@ -19,7 +19,8 @@ fn a_command_prints_what_does_the_same_by_hand() {
         assert!(told.contains(&line), "{line}\n{told}");
     }
     let told = lab.ctl(&["expose", "web", "--port=80", "--explain"]).ok();
-    assert!(told.contains("\n# service default/web, on node n1\nnft -f - <<'RULES'\n"), "{told}");
+    let service = "\n# service default/web, on node n1\n";
+    assert!(told.contains(service) && told.contains("\nnft -f - <<'RULES'\n"), "{told}");
     assert!(told.contains(&format!(": {address} . 80")), "{told}");
 
     let dry = lab.ctl(&["delete", "pod", "web", "--dry-run=server", "--explain"]).ok();
