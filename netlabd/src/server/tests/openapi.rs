@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::*;
 
 /// The routes of `docs/api.md`.
-const ROUTES: [(&str, &str); 42] = [
+const ROUTES: [(&str, &str); 46] = [
     ("/livez", "get"),
     ("/healthz", "get"),
     ("/readyz", "get"),
