@@ -8,11 +8,11 @@ use netlab_api::{Namespace, Object, Reason};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::manifest::{self, FileArgs};
-use crate::output;
 use crate::output::format::{self, Format};
 use crate::svc;
 use crate::svc::create::CreateServiceCommand;
 use crate::wait::{self, SettleArgs};
+use crate::{by_hand, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
@@ -129,6 +129,9 @@ async fn write(
     args: &WriteArgs,
     create: bool,
 ) -> Result<(), Failure> {
+    if context.explain && args.is_dry() {
+        return by_hand::print_made(context, &objects).await;
+    }
     if args.is_client_only() {
         let told: Vec<_> = objects.into_iter().map(|object| (object, "created")).collect();
         args.say(&told);
@@ -154,7 +157,8 @@ async fn write(
     let told: Vec<_> =
         answer.items.into_iter().map(|item| (item.object, item.result.as_str())).collect();
     args.say(&told);
-    Ok(())
+    let objects: Vec<Object> = told.into_iter().map(|(object, _)| object).collect();
+    by_hand::print_made(context, &objects).await
 }
 
 pub(crate) async fn replace(context: &Context, args: ReplaceArgs) -> Result<(), Failure> {

@@ -47,6 +47,9 @@ pub(crate) struct Global {
     /// Node of the lab whose daemon is meant [default: the first one]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     pub(crate) node: Option<String>,
+    /// Print the `ip`, `nft` and `sysctl` lines that do the same by hand, after it is done
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) explain: bool,
     /// Tell of every request on stderr
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     pub(crate) verbose: u8,
@@ -190,6 +193,23 @@ pub(crate) enum NodeCommand {
 }
 
 impl Command {
+    /// Whether it changes what has lines to do it by hand.
+    pub(crate) fn is_explained(&self) -> bool {
+        match self {
+            Command::Pod(command) => !matches!(command, PodCommand::Ls(_)),
+            Command::Svc(command) => !matches!(command, SvcCommand::Ls(_)),
+            Command::Proxy(command) => command.is_change(),
+            Command::Network(args) => args.is_change(),
+            Command::Run(_)
+            | Command::Expose(_)
+            | Command::Scale(_)
+            | Command::Delete(_)
+            | Command::Apply(_)
+            | Command::Create(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether it is carried out without a daemon that was chosen by the global flags.
     pub(crate) fn is_own(&self) -> bool {
         matches!(
@@ -318,7 +338,7 @@ fn arguments(command: &clap::Command, each: &mut impl FnMut(&clap::Arg)) {
 
 /// Flags that no variable sets: what they select or destroy is of one command, and a variable
 /// would do it to each. `node` of the whole command line is an exception.
-const NOT_FROM_ENVIRONMENT: [&str; 50] = [
+const NOT_FROM_ENVIRONMENT: [&str; 51] = [
     "affinity-timeout",
     "all",
     "all-containers",
@@ -330,6 +350,7 @@ const NOT_FROM_ENVIRONMENT: [&str; 50] = [
     "clusterip",
     "container",
     "env",
+    "explain",
     "external-ip",
     "external-name",
     "external-traffic-policy",

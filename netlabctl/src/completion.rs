@@ -305,6 +305,7 @@ impl Line {
             node: self.node.clone().or_else(|| variable("NETLAB_NODE")),
             verbose: 0,
             no_color: true,
+            explain: false,
         };
         let Ok(Context { client, .. }) = Context::new(&global, false) else { return Vec::new() };
         let collection = Collection::new(kind, Some(&namespace));

@@ -22,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) namespace_given: bool,
     /// Whether stdout takes colours.
     pub(crate) colour: bool,
+    /// Whether to print what does the same by hand.
+    pub(crate) explain: bool,
     /// `--lab`.
     lab: Option<String>,
 }
@@ -55,6 +57,7 @@ impl Context {
             namespace: global.namespace.clone().unwrap_or_else(|| "default".to_owned()),
             namespace_given: global.namespace.is_some(),
             colour: !plain && std::io::stdout().is_terminal(),
+            explain: global.explain,
             lab: global.lab.clone(),
         })
     }
@@ -66,6 +69,7 @@ impl Context {
             namespace: "default".to_owned(),
             namespace_given: false,
             colour: false,
+            explain: false,
             lab: None,
         }
     }

@@ -16,7 +16,7 @@ use crate::manifest::{self, FileArgs};
 use crate::progress::{self, Bound, Progress};
 use crate::target::Target;
 use crate::wait::follow::{Change, follow};
-use crate::{duration, output, wait};
+use crate::{by_hand, duration, output, wait};
 
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
@@ -121,6 +121,7 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
     let how = args.how;
     let options = how.options()?;
     let mut missing = Vec::new();
+    let explained;
     let mut all_namespaced = false;
     let doomed = if !args.files.filename.is_empty() {
         if !args.words.is_empty() {
@@ -129,6 +130,7 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
         let objects = manifest::read(context, &args.files)?;
         // What was made last goes first: pods before their namespace.
         let objects = objects.iter().rev().map(ObjectRef::of).collect::<Vec<_>>();
+        explained = by_hand::removal(context, &objects).await?;
         by_name(context, &objects, &options, &mut missing).await?
     } else {
         match Target::parse(&args.words)? {
@@ -139,9 +141,11 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
                     ));
                 }
                 let objects: Vec<_> = named.iter().map(|(k, n)| context.object(*k, n)).collect();
+                explained = by_hand::removal(context, &objects).await?;
                 by_name(context, &objects, &options, &mut missing).await?
             }
             Target::Kinds(kinds) => {
+                explained = removal_of_selected(context, &kinds, &how).await?;
                 all_namespaced = kinds.iter().all(|kind| kind.is_namespaced());
                 by_selector(context, &kinds, &how, &options).await?
             }
@@ -153,6 +157,10 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
             false => output::note("No resources found"),
         }
     }
+    if context.explain && options.dry_run {
+        output::text(&explained);
+        return Ok(());
+    }
     let dry_run = if options.dry_run { " (dry run)" } else { "" };
     let names = how.output.is_some();
     let say = |object: &Object| output::line(&told(object, how.force, names, dry_run));
@@ -161,6 +169,7 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
     } else {
         doomed.iter().for_each(say);
     }
+    output::text(&explained);
     if how.ignore_not_found {
         return Ok(());
     }
@@ -168,6 +177,18 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
 }
 
 impl HowArgs {
+    fn selectors(&self) -> Selectors {
+        Selectors {
+            labels: self.selector.clone().unwrap_or_default(),
+            fields: self.field_selector.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Whether it is said which objects of a type are meant.
+    fn selects(&self) -> bool {
+        self.all || self.selectors() != Selectors::default()
+    }
+
     fn options(&self) -> Result<DeleteOptions, Failure> {
         let grace_period_seconds = match self.grace_period {
             _ if self.now => Some(1),
@@ -221,17 +242,32 @@ async fn by_name(
     Ok(doomed)
 }
 
+/// The lines for all that a selector finds, read before it goes.
+async fn removal_of_selected(
+    context: &Context,
+    kinds: &[Kind],
+    how: &HowArgs,
+) -> Result<String, Failure> {
+    if !context.explain || !how.selects() {
+        return Ok(String::new());
+    }
+    let mut doomed = Vec::new();
+    for kind in kinds {
+        let collection = Collection::new(*kind, Some(&context.namespace));
+        let objects = context.client.list(&collection, &how.selectors()).await?.items;
+        doomed.extend(objects.iter().map(ObjectRef::of));
+    }
+    by_hand::removal(context, &doomed).await
+}
+
 async fn by_selector(
     context: &Context,
     kinds: &[Kind],
     how: &HowArgs,
     options: &DeleteOptions,
 ) -> Result<Vec<Object>, Failure> {
-    let selectors = Selectors {
-        labels: how.selector.clone().unwrap_or_default(),
-        fields: how.field_selector.clone().unwrap_or_default(),
-    };
-    if selectors == Selectors::default() && !how.all {
+    let selectors = how.selectors();
+    if !how.selects() {
         return Err(Failure::usage("resource(s) were provided, but no name was specified")
             .with_hint("name some, select with -l, or delete all with --all"));
     }

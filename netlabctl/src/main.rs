@@ -7,6 +7,7 @@
 mod annotate;
 mod api_resources;
 mod apply;
+mod by_hand;
 mod cli;
 mod completion;
 mod context;
@@ -72,6 +73,11 @@ fn start(words: &[OsString]) -> Result<(), Failure> {
         Ok(cli) => cli,
         Err(error) => return Err(mistakes::explain(&error, words)),
     };
+    if cli.global.explain && !cli.command.is_explained() {
+        return Err(Failure::usage("--explain does not apply to this command").with_hint(
+            "it is for those that change a kernel: pod run, scale, svc expose, apply, create, delete, proxy mode, network mode",
+        ));
+    }
     let context = Context::new(&cli.global, cli.command.is_own())?;
     runtime()?.block_on(cli::dispatch(&context, cli.command))
 }

@@ -9,6 +9,7 @@ use netlab_api::client::Selectors;
 use netlab_api::view::NetworkSettings;
 use netlab_api::{Node, RouteMode};
 
+use crate::by_hand;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output;
@@ -40,6 +41,13 @@ struct ModeArgs {
     mode: Option<String>,
     #[command(flatten)]
     settle: SettleArgs,
+}
+
+impl NetworkArgs {
+    /// Whether it changes something.
+    pub(crate) fn is_change(&self) -> bool {
+        matches!(self.command, Some(NetworkCommand::Mode(ModeArgs { mode: Some(_), .. })))
+    }
 }
 
 pub(crate) async fn network(context: &Context, args: NetworkArgs) -> Result<(), Failure> {
@@ -76,7 +84,7 @@ async fn change_mode(
         true => format!("route mode {mode} unchanged"),
         false => format!("route mode {mode} configured, was {before}"),
     });
-    Ok(())
+    by_hand::print_network(context).await
 }
 
 fn render(settings: &NetworkSettings, nodes: &[Node], colour: bool) -> String {

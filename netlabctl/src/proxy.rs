@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use netlab_api::ProxyMode;
 use netlab_api::view::NetworkSettings;
 
+use crate::by_hand;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output;
@@ -38,6 +39,13 @@ pub(crate) struct ModeArgs {
     settle: SettleArgs,
 }
 
+impl ProxyCommand {
+    /// Whether it changes something.
+    pub(crate) fn is_change(&self) -> bool {
+        matches!(self, ProxyCommand::Mode(ModeArgs { mode: Some(_), .. }))
+    }
+}
+
 pub(crate) async fn proxy(context: &Context, command: ProxyCommand) -> Result<(), Failure> {
     match command {
         ProxyCommand::Mode(args) => change_mode(context, args).await,
@@ -63,7 +71,7 @@ async fn change_mode(context: &Context, args: ModeArgs) -> Result<(), Failure> {
     let revision = context.client.version().await?.revision;
     settle.programmed(context, revision).await?;
     output::line(&told(before, mode));
-    Ok(())
+    by_hand::print_proxy(context).await
 }
 
 fn told(before: ProxyMode, mode: ProxyMode) -> String {

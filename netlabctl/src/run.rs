@@ -19,7 +19,7 @@ use crate::output::pod_status::{self, Verdict};
 use crate::progress::{self, Bound, Progress};
 pub(crate) use crate::run::spec::RunArgs;
 use crate::wait::follow::{Change, follow};
-use crate::{delete, exec, logs, output, status, wait};
+use crate::{by_hand, delete, exec, logs, output, status, wait};
 
 /// Lines of a failed pod's log that are shown.
 const LAST_LINES: u64 = 10;
@@ -30,6 +30,13 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<(), Fail
     let session = args.session()?;
     let pods = spec::pods(&args, &context.namespace)?;
     let dry_run = args.dry_run.as_deref().filter(|how| *how != "none");
+    if context.explain && session.is_some() {
+        return Err(Failure::usage("--explain prints to stdout, which is the command's with -i"));
+    }
+    if context.explain && dry_run.is_some() {
+        let objects: Vec<Object> = pods.into_iter().map(Object::Pod).collect();
+        return by_hand::print_made(context, &objects).await;
+    }
     if dry_run == Some("client") {
         let objects: Vec<Object> = pods.into_iter().map(Object::Pod).collect();
         say(&args.output, &objects, " (dry run)");
@@ -51,7 +58,7 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<(), Fail
     }
     if args.no_wait && session.is_none() {
         say(&args.output, &made, "");
-        return Ok(());
+        return by_hand::print_made(context, &made).await;
     }
     // With a session the command's output is the output.
     let quiet = session.is_some() || !matches!(args.output, Format::Table);
@@ -61,7 +68,7 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<(), Fail
         if quiet {
             say(&args.output, &settled, "");
         }
-        return Ok(());
+        return by_hand::print_made(context, &settled).await;
     };
     let pod = context.pod(args.name());
     let done = match settled {

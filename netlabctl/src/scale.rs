@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::failure::{Failure, NOT_FOUND};
 use crate::manifest::bare;
 use crate::wait::SettleArgs;
-use crate::{delete, output, run, target};
+use crate::{by_hand, delete, output, run, target};
 
 /// Most pods that one name may have, as `pod run --replicas` has it.
 const MOST: u16 = 1000;
@@ -79,6 +79,9 @@ async fn scale(
         .await?
         .items;
     let plan = plan(&pods, name, wanted)?;
+    let doomed = plan.delete.iter().map(|pod| context.pod(pod)).collect::<Vec<_>>();
+    let explained = by_hand::removal(context, &doomed).await?;
+    let mut made = Vec::new();
     if !plan.delete.is_empty() {
         let options = DeleteOptions::default();
         let answer = context
@@ -112,7 +115,7 @@ async fn scale(
         let objects: Vec<Object> = plan.create.into_iter().map(Object::Pod).collect();
         let options = ApplyOptions { create: true, dry_run: false };
         let answer = context.client.apply(&objects, options).await?;
-        let made: Vec<Object> = answer.items.into_iter().map(|item| item.object).collect();
+        made = answer.items.into_iter().map(|item| item.object).collect::<Vec<Object>>();
         match settle.no_wait {
             true => made.iter().for_each(|o| output::line(&format!("{} created", o.slash_name()))),
             false => {
@@ -121,7 +124,8 @@ async fn scale(
         }
     }
     output::line(&format!("pod/{name} scaled"));
-    Ok(())
+    output::text(&explained);
+    by_hand::print_made(context, &made).await
 }
 
 /// What differs from the pods that are wanted.

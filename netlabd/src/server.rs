@@ -32,6 +32,7 @@ mod body;
 mod caller;
 mod connection;
 mod exec;
+mod explain;
 mod forward;
 mod health;
 mod log;

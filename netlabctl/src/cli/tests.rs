@@ -40,6 +40,8 @@ fn what_kubectl_users_type_is_understood() {
         "netlabctl create ns shop",
         "netlabctl create -f a.yaml",
         "netlabctl explain pod.spec",
+        "netlabctl pod run web --explain -- sleep 5",
+        "netlabctl --explain delete pod web",
         "netlabctl version -o json",
         "netlabctl pod ls -A",
         "netlabctl pod rm web db",
@@ -108,4 +110,15 @@ fn a_command_keeps_its_own_flags_after_the_dashes() {
     let Command::Run(args) = cli.command else { panic!("not run") };
     assert_eq!(args.command, ["ls", "--all", "-n", "x"]);
     assert_eq!(cli.global.namespace, None);
+}
+
+#[test]
+fn only_what_changes_a_kernel_is_explained() {
+    for line in ["run web", "scale web 3", "delete pod web", "apply -f a", "proxy mode iptables"] {
+        let line = format!("netlabctl {}", line.replace("scale web", "pod scale web"));
+        assert!(reads(&line).command.is_explained(), "{line}");
+    }
+    for line in ["get pods", "logs web", "proxy mode", "network", "pod ls", "explain pod"] {
+        assert!(!reads(&format!("netlabctl {line}")).command.is_explained(), "{line}");
+    }
 }

@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::progress::{self, Bound, Progress};
 use crate::wait::follow::{Change, follow};
-use crate::{output, target, wait};
+use crate::{by_hand, output, target, wait};
 
 #[derive(Debug, Args)]
 pub(crate) struct ExposeArgs {
@@ -129,6 +129,9 @@ pub(crate) async fn make(
     write: &WriteArgs,
     done: &str,
 ) -> Result<(), Failure> {
+    if context.explain && write.is_dry() {
+        return by_hand::print_made(context, &[Object::Service(service)]).await;
+    }
     if write.is_client_only() {
         write.say(&[(Object::Service(service), done)]);
         return Ok(());
@@ -174,7 +177,7 @@ pub(crate) async fn make(
     for warning in warnings {
         output::note(&format!("warning: {warning}"));
     }
-    Ok(())
+    by_hand::print_made(context, &[Object::Service(made)]).await
 }
 
 fn ready_pods<'a>(service: &Service, pods: &'a [Pod]) -> Vec<&'a Pod> {

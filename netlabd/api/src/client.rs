@@ -10,6 +10,7 @@ pub mod error;
 pub mod exec;
 mod names;
 pub mod query;
+mod script;
 pub mod stream;
 mod token;
 pub mod transport;

@@ -29,6 +29,7 @@ pub mod quantity;
 pub mod resource;
 pub mod route_mode;
 pub mod schema;
+pub mod script;
 pub mod service;
 pub mod settings;
 pub mod time;

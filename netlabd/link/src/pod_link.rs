@@ -33,6 +33,7 @@ use crate::{
 
 mod pool;
 mod remove;
+mod script;
 
 pub use pool::{PodLinkPool, PodLinkPoolOptions, PreparedLink};
 pub use remove::{list_pod_links, remove_pod_links};
@@ -154,7 +155,28 @@ impl PodLink {
     /// addresses.
     pub fn plan_pod_setup(&self, node: Arc<Netns>) -> Batch {
         let mut batch = Batch::new();
-        batch.add_veth(Veth {
+        batch.add_veth(self.plan_pair(Some(node)));
+        batch.extend(self.plan_pod_end());
+        batch
+    }
+
+    /// What follows in the pod's namespace once the pair is made.
+    fn plan_pod_end(&self) -> Vec<Request> {
+        let link = |change| Request::SetLink(change);
+        let up = |index| link(LinkChange { up: Some(true), ..LinkChange::of(index) });
+        let mut requests = vec![up(mark::LOOPBACK_INDEX)];
+        // Before it is up: afterwards the kernel has already made the address.
+        let quiet = LinkChange { no_link_local: true, ..LinkChange::of(mark::POD_IF_INDEX) };
+        requests.extend([link(quiet), up(mark::POD_IF_INDEX)]);
+        // Before the routes, so that no packet can ever ask for the gateway.
+        requests.extend(self.plan_pod_neighbours().into_iter().map(Request::SetNeighbour));
+        requests.extend(self.plan_pod_routes().into_iter().map(Request::SetRoute));
+        requests
+    }
+
+    /// The veth pair, made inside the pod's namespace.
+    fn plan_pair(&self, node: Option<Arc<Netns>>) -> Veth {
+        Veth {
             near: VethEnd {
                 name: IfName::new(mark::POD_IF_NAME).expect("`eth0` is a valid name"),
                 index: Some(mark::POD_IF_INDEX),
@@ -167,17 +189,9 @@ impl PodLink {
                 mac: mark::HOST_MAC,
                 group: mark::LINK_GROUP,
             },
-            far_netns: Some(node),
+            far_netns: node,
             mtu: self.mtu,
-        });
-        batch.set_link(LinkChange { up: Some(true), ..LinkChange::of(mark::LOOPBACK_INDEX) });
-        // Before it is up: afterwards the kernel has already made the address.
-        batch.set_link(LinkChange { no_link_local: true, ..LinkChange::of(mark::POD_IF_INDEX) });
-        batch.set_link(LinkChange { up: Some(true), ..LinkChange::of(mark::POD_IF_INDEX) });
-        // Before the routes, so that no packet can ever ask for the gateway.
-        self.plan_pod_neighbours().into_iter().for_each(|it| batch.set_neighbour(it));
-        self.plan_pod_routes().into_iter().for_each(|it| batch.set_route(it));
-        batch
+        }
     }
 
     /// What to send in the node's namespace once the pair is made.
@@ -206,13 +220,8 @@ impl PodLink {
 
     /// The pod's half of [`PodLink::set_sysctls`], on a thread in the pod's namespace.
     pub(crate) fn set_pod_sysctls_here(&self) -> Result<(), PodLinkError> {
-        if !self.families.v6 {
-            return Ok(());
-        }
-        let eth0 = mark::POD_IF_NAME;
-        // No router is on this link, so what claims to be one is a forgery.
-        for name in ["accept_ra", "accept_dad"] {
-            sysctl::ensure_here(&format!("net/ipv6/conf/{eth0}/{name}"), "0")
+        for (name, value) in self.pod_sysctls() {
+            sysctl::ensure_here(&name, value)
                 .map_err(|source| PodLinkError::Sysctl { id: self.id, source })?;
         }
         Ok(())
@@ -222,16 +231,27 @@ impl PodLink {
     /// kernel can forward for one link alone (6.17 and later), it is told so for this one; see
     /// [`sysctl::ensure_forwarding`].
     pub(crate) fn set_node_sysctls_here(&self) -> Result<(), PodLinkError> {
-        if !self.families.v6 {
-            return Ok(());
-        }
-        let name = format!("net/ipv6/conf/{}/force_forwarding", self.id.host_name());
-        match sysctl::ensure_here(&name, "1") {
-            Err(source) if !source.is_not_found() => {
-                Err(PodLinkError::Sysctl { id: self.id, source })
+        for (name, value) in self.node_sysctls() {
+            match sysctl::ensure_here(&name, value) {
+                Err(source) if !source.is_not_found() => {
+                    return Err(PodLinkError::Sysctl { id: self.id, source });
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
+    }
+
+    /// Settings of the pod's end. No router is on this link, so what claims to be one is a forgery.
+    fn pod_sysctls(&self) -> Vec<(String, &'static str)> {
+        let names = ["accept_ra", "accept_dad"].iter().filter(|_| self.families.v6);
+        names.map(|name| (format!("net/ipv6/conf/{}/{name}", mark::POD_IF_NAME), "0")).collect()
+    }
+
+    /// Settings of the node's end, which older kernels do not have.
+    fn node_sysctls(&self) -> Vec<(String, &'static str)> {
+        let name = || format!("net/ipv6/conf/{}/force_forwarding", self.id.host_name());
+        self.families.v6.then(|| (name(), "1")).into_iter().collect()
     }
 
     /// What gives the node's end the MTU of this link. The pod's end is [`PodLink::plan_pod_mtu`];

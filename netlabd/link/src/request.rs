@@ -4,6 +4,8 @@
 //! A [`Request`] can be compared and printed as the `ip` or `bridge` command that would do the same, so that
 //! plans, logs and errors share one text. A [`Batch`] is a list of them for one system call.
 
+mod by_hand;
+
 use std::fmt;
 
 use netlink_packet_core::{

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use netlab_api::dns::{DnsLogEntry, DnsRecords, DnsTrace};
 use netlab_api::exec::Frame;
 use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
+use netlab_api::script::Script;
 use netlab_api::wire::DoctorCheck;
 use netlab_api::{ApiError, Pod, ProxyMode, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -72,6 +73,19 @@ pub struct FlowsRequest {
     pub protocol: Option<u8>,
     /// Also those to no service.
     pub all: bool,
+}
+
+/// What to tell as lines for a shell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ScriptRequest {
+    /// A pod's link.
+    Pod(Box<Pod>),
+    /// What a service adds to the rules, by namespace and name.
+    Service(String, String),
+    /// All that is done with packets to services.
+    Proxy,
+    /// The ways to the pods of other nodes.
+    Network,
 }
 
 /// A name to look up.
@@ -144,6 +158,14 @@ pub trait PodAccess: Send + Sync {
     /// # Errors
     /// `NotFound` when there is no such service, `InternalError` when the kernel does not tell.
     async fn flows(&self, request: FlowsRequest) -> Result<Flows, ApiError>;
+
+    /// What a person would type on the node, a pod's own, or else on this one.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such service, `Conflict` when the pod has no link.
+    async fn script(&self, _request: ScriptRequest) -> Result<Script, ApiError> {
+        Err(ApiError::new(Reason::ServiceUnavailable, "this node tells no scripts"))
+    }
 
     /// How this node's name server answers a pod of it, or nobody in particular.
     ///

@@ -5,6 +5,7 @@
 mod forward;
 mod names;
 mod proxy;
+mod script;
 
 use std::io;
 use std::process::Stdio;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use netlab_api::dns::{DnsLogEntry, DnsRecords, DnsTrace};
 use netlab_api::exec::Frame;
 use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
+use netlab_api::script::Script;
 use netlab_api::wire::DoctorCheck;
 use netlab_api::{ApiError, Pod, ProxyMode, Reason};
 use tokio::fs::File;
@@ -30,7 +32,7 @@ use super::pod::exec::{ExecRequest as Spawn, helper_handle, resize, wait_ready};
 use super::pod::log::{LogError, LogQuery, LogReader};
 use crate::control::access::{
     ExecRequest, ExecSession, FlowsRequest, LogRequest, NameLogRequest, NameRequest, PodAccess,
-    PodStream, RulesRequest,
+    PodStream, RulesRequest, ScriptRequest,
 };
 use crate::control::cluster::PodIdentity;
 use crate::error::chain;
@@ -230,6 +232,10 @@ impl PodAccess for NodeAccess {
         request: NameLogRequest,
     ) -> Result<mpsc::Receiver<DnsLogEntry>, ApiError> {
         names::log(&self.machine, pod, &request)
+    }
+
+    async fn script(&self, request: ScriptRequest) -> Result<Script, ApiError> {
+        script::script(&self.machine, request).await
     }
 
     fn ailment(&self) -> Option<String> {

@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod names;
 pub mod piece;
 pub mod port;
+pub mod script;
 pub mod select;
 pub mod show;
 pub mod stale;

@@ -9,6 +9,7 @@ use netlab_api::client::{Client, Dial, ExecOptions, LogOptions, NameQuery, Trans
 use netlab_api::dns::{DnsLogEntry, DnsRecords, DnsTrace};
 use netlab_api::exec::Frame;
 use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
+use netlab_api::script::Script;
 use netlab_api::wire::DoctorCheck;
 use netlab_api::{ApiError, Pod, ProxyMode};
 use tokio::sync::mpsc;
@@ -16,7 +17,7 @@ use tokio::sync::mpsc;
 use super::failed;
 use crate::control::access::{
     ExecRequest, ExecSession, FlowsRequest, LogRequest, NameLogRequest, NameRequest, PodAccess,
-    PodStream, RulesRequest,
+    PodStream, RulesRequest, ScriptRequest,
 };
 
 /// Frames and pieces in flight in each direction.
@@ -138,6 +139,16 @@ impl PodAccess for RoutedAccess {
 
     async fn flows(&self, request: FlowsRequest) -> Result<Flows, ApiError> {
         self.here.flows(request).await
+    }
+
+    async fn script(&self, request: ScriptRequest) -> Result<Script, ApiError> {
+        if let ScriptRequest::Pod(pod) = &request
+            && let Some(client) = self.elsewhere(pod)
+        {
+            let (namespace, name) = named(pod);
+            return client.explain_pod(namespace, name).await.map_err(failed);
+        }
+        self.here.script(request).await
     }
 
     async fn look_up(&self, pod: Option<&Pod>, request: NameRequest) -> Result<DnsTrace, ApiError> {

@@ -25,7 +25,9 @@ use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::answer::{Answer, Failure, panic_response};
-use super::{ServerState, exec, forward, health, log, names, nodes, objects, proxy, token};
+use super::{
+    ServerState, exec, explain, forward, health, log, names, nodes, objects, proxy, token,
+};
 
 /// What every handler has at hand.
 #[derive(Clone)]
@@ -129,6 +131,22 @@ fn routes() -> ApiRouter<App> {
         .api_route(
             "/v1/proxy/ruleset",
             get_with(proxy::ruleset, summary("All rules of this node, as `nft` reads them")),
+        )
+        .api_route(
+            "/v1/explain/pods/{namespace}/{name}",
+            get_with(explain::pod, summary("What a person would type for a pod")),
+        )
+        .api_route(
+            "/v1/explain/services/{namespace}/{name}",
+            get_with(explain::service, summary("What a person would type for a service")),
+        )
+        .api_route(
+            "/v1/explain/proxy",
+            get_with(explain::proxy, summary("What a person would type for all services")),
+        )
+        .api_route(
+            "/v1/explain/network",
+            get_with(explain::network, summary("What a person would type to reach other nodes")),
         )
         .api_route("/v1/flows", get_with(proxy::flows, summary("The flows that this node tracks")))
         .api_route(

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are all tests")]
 
+mod by_hand;
 mod random;
 
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 mod addresses;
 mod dns;
 mod exec;
+mod explain;
 mod forward;
 mod logs;
 mod names;

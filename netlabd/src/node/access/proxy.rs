@@ -19,6 +19,7 @@ use crate::node::proxy::anchor::anchored_networks;
 use crate::node::proxy::desired::Desired;
 use crate::node::proxy::flows::{Names, is_wanted};
 use crate::node::proxy::port::NodeFacts;
+use crate::node::proxy::script::in_order;
 use crate::node::proxy::show::{Scene, show_base, show_service};
 use crate::node::proxy::view::Services;
 use crate::node::rules::{base_config, plan_fixed};
@@ -49,7 +50,7 @@ pub(super) async fn rules(
 }
 
 /// What of this node its rules depend on.
-async fn scene(machine: &Machine) -> Result<Scene, ApiError> {
+pub(super) async fn scene(machine: &Machine) -> Result<Scene, ApiError> {
     let in_use = machine.cluster.network_settings().await?.proxy_mode.unwrap_or_default();
     let name = machine.options.name.clone();
     let nodes = list(machine, Kind::Node, None, |object| match object {
@@ -63,7 +64,7 @@ async fn scene(machine: &Machine) -> Result<Scene, ApiError> {
 }
 
 /// All services, as this node sees them.
-fn plan(scene: &Scene, services: Vec<Service>, slices: Vec<EndpointSlice>) -> Services {
+pub(super) fn plan(scene: &Scene, services: Vec<Service>, slices: Vec<EndpointSlice>) -> Services {
     let mut all = Services::default();
     all.set_node(scene.node.clone());
     all.reset(services, slices);
@@ -86,7 +87,7 @@ pub(super) async fn ruleset(
         node: scene.node.name,
         mode,
         networks: networks.into_iter().collect(),
-        rules: rules.to_string(),
+        rules: in_order(rules).to_string(),
     })
 }
 
@@ -132,7 +133,7 @@ fn read(request: &FlowsRequest, each: impl FnMut(Flow)) -> Result<(), ConntrackE
     Conntrack::open()?.list(&filter, each)
 }
 
-fn internal(message: String) -> ApiError {
+pub(super) fn internal(message: String) -> ApiError {
     ApiError::new(Reason::InternalError, message)
 }
 
@@ -141,7 +142,10 @@ fn of_name(services: Vec<Service>, name: &str) -> Result<Service, ApiError> {
     found.ok_or_else(|| ApiError::not_found(Kind::Service.plural(), name))
 }
 
-async fn services(machine: &Machine, namespace: Option<&str>) -> Result<Vec<Service>, ApiError> {
+pub(super) async fn services(
+    machine: &Machine,
+    namespace: Option<&str>,
+) -> Result<Vec<Service>, ApiError> {
     list(machine, Kind::Service, namespace, |object| match object {
         Object::Service(service) => Some(service),
         _ => None,
@@ -149,7 +153,7 @@ async fn services(machine: &Machine, namespace: Option<&str>) -> Result<Vec<Serv
     .await
 }
 
-async fn slices(
+pub(super) async fn slices(
     machine: &Machine,
     namespace: Option<&str>,
 ) -> Result<Vec<EndpointSlice>, ApiError> {
@@ -160,7 +164,7 @@ async fn slices(
     .await
 }
 
-async fn list<T>(
+pub(super) async fn list<T>(
     machine: &Machine,
     kind: Kind,
     namespace: Option<&str>,

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::*;
 
 /// The routes of `docs/api.md`.
-const ROUTES: [(&str, &str); 42] = [
+const ROUTES: [(&str, &str); 46] = [
     ("/livez", "get"),
     ("/healthz", "get"),
     ("/readyz", "get"),
@@ -27,6 +27,10 @@ const ROUTES: [(&str, &str); 42] = [
     ("/v1/apply", "post"),
     ("/v1/network", "get put"),
     ("/v1/tokens", "get post"),
+    ("/v1/explain/pods/{namespace}/{name}", "get"),
+    ("/v1/explain/services/{namespace}/{name}", "get"),
+    ("/v1/explain/proxy", "get"),
+    ("/v1/explain/network", "get"),
     ("/v1/tokens/{id}", "delete"),
     ("/v1/namespaces", "get post"),
     ("/v1/namespaces/{name}", "get put patch delete"),
