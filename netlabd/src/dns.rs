@@ -22,6 +22,8 @@ pub mod autopath;
 pub mod chain;
 pub mod config;
 pub mod errors;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handler;
 pub mod hosts;
 pub mod http;

@@ -2,28 +2,42 @@
 //! Messages that `message::read_query` does not take: what is wrong with them, and what of them can
 //! be answered all the same. Pure.
 //!
-//! CoreDNS's server is the measure. It reads generously: sections may end early, and bytes after
-//! the last record do not matter. And it tells little: errors in the header are answered with a
-//! header alone, so that no answer is longer than its question.
+//! `hickory_server` reads them and writes what they are refused with. CoreDNS's server is the
+//! measure. It reads generously: sections may end early, and bytes after the last record do not
+//! matter. And it tells little: errors in the header are answered with a header alone, so that no
+//! answer is longer than its question. What hickory does not read for these reasons is brought into
+//! a form that it does, or answered by `write_error`, which needs to understand next to nothing.
 
-use super::message::{Edns, HEADER, Query};
-use super::name::{MAX_NAME, Name, name_length};
+use std::mem;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use hickory_proto::op::{Edns as HickoryEdns, Metadata, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::OPT;
+use hickory_proto::rr::{DNSClass, RData, Record as HickoryRecord};
+use hickory_proto::serialize::binary::BinEncoder;
+use hickory_server::net::NetError;
+use hickory_server::net::runtime::{Time, TokioTime};
+use hickory_server::net::xfer::Protocol as HickoryProtocol;
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
+
+use super::message::{Edns, HEADER, Query, Section, are_options, u16_at, wire};
+use super::name::{Name, name_length};
 use super::record::{Question, Rcode, RecordType};
 
 #[cfg(test)]
 mod tests;
 
-const CLASS_IN: u16 = 1;
-const OPCODE_QUERY: u8 = 0;
-const OPCODE_NOTIFY: u8 = 4;
-
 /// Bits of the two bytes of flags.
 const QR: u8 = 0x80;
 const OPCODE: u8 = 0x78;
-const AA: u8 = 0x04;
 const RD: u8 = 0x01;
-const AD: u8 = 0x20;
 const CD: u8 = 0x10;
+
+const OPCODE_NOTIFY: u8 = 4;
 
 /// What an unusual message is.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,73 +61,62 @@ pub(super) enum Unusual {
 
 /// Reads an unusual message; errors are written to `out`.
 pub(super) fn read(packet: &[u8], out: &mut Vec<u8>) -> Unusual {
-    let Some(header) = Header::read(packet) else { return Unusual::Silent };
-    if header.flags[0] & QR != 0 {
+    let Some(header) = packet.first_chunk::<HEADER>() else { return Unusual::Silent };
+    if header[2] & QR != 0 {
         return Unusual::Silent;
     }
-    let opcode = header.opcode();
-    if opcode != OPCODE_QUERY && opcode != OPCODE_NOTIFY {
-        return header.reject(opcode, Rcode::NOTIMP, out);
+    if let Some(code) = header_fault(packet, header) {
+        return refuse_header(header, code, out);
     }
-    // A NOTIFY may bring an SOA as its answer (RFC 1996 section 3.7), an IXFR has one in its
-    // authority (RFC 1995 section 3), and two records are additional: OPT and a signature.
-    if header.questions != 1 || header.answer > 1 || header.authority > 1 || header.additional > 2 {
-        return header.reject(OPCODE_QUERY, Rcode::FORMERR, out);
-    }
-    if packet.len() == HEADER {
-        return header.reject(opcode, Rcode::SERVFAIL, out);
-    }
-    let Some(question) = question(packet) else {
-        return header.reject(OPCODE_QUERY, Rcode::FORMERR, out);
+    let Some(end) = question(packet) else {
+        return refuse_header(header, ResponseCode::FormErr, out);
     };
-    let Some(records) = Records::read(packet, &header, question.end) else {
-        write_error(packet, Rcode::FORMERR, out);
-        return Unusual::Refused(Rcode::FORMERR);
+    let Some(request) = whole(packet, end).and_then(request) else {
+        return malformed(packet, out);
     };
-    if question.class != CLASS_IN {
-        write_error(packet, Rcode::REFUSED, out);
-        return Unusual::Refused(Rcode::REFUSED);
+    if fault(&request).is_some() {
+        return refuse(&Handler { header_fault: None }, &request, out)
+            .unwrap_or_else(|| malformed(packet, out));
     }
-    if records.opt.is_some_and(|opt| opt.version != 0) {
-        write_error(packet, Rcode::BADVERS, out);
-        return Unusual::Refused(Rcode::BADVERS);
-    }
-    let Some(query) = plain(packet, records.opt) else {
-        write_error(packet, Rcode::FORMERR, out);
-        return Unusual::Refused(Rcode::FORMERR);
-    };
-    if opcode == OPCODE_NOTIFY {
+    let Some(query) = plain(packet, &request) else { return malformed(packet, out) };
+    if request.metadata.op_code == OpCode::Notify {
         return Unusual::Notify(query);
     }
     if [RecordType::AXFR, RecordType::IXFR].contains(&query.question.kind) {
-        return Unusual::Transfer { query, serial: records.serial };
+        return Unusual::Transfer { query, serial: serial(&request) };
     }
     Unusual::Plain(query)
 }
 
 /// Writes a response without records and with this code: the question, and EDNS if it has that.
-/// Never longer than `packet`, which must have a header.
+/// Never longer than `packet`; nothing unless that has a header. Works for whatever nobody could or
+/// should read, so it does not read more than it writes.
 pub(super) fn write_error(packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) {
     out.clear();
-    let Some(header) = Header::read(packet) else { return };
-    let question = if header.questions == 0 { None } else { question(packet) };
-    let records =
-        question.as_ref().and_then(|question| Records::read(packet, &header, question.end));
-    let opt = records.and_then(|records| records.opt);
-    header.write(header.opcode(), rcode, question.is_some(), opt.is_some(), out);
-    if let Some(question) = question {
-        out.extend_from_slice(&packet[HEADER..question.end]);
+    let Some(header) = packet.first_chunk::<HEADER>() else { return };
+    let question = if header[4..6] == [0, 0] { None } else { question(packet) };
+    let opt = question.and_then(|_| opt(packet));
+    let is_query = header[2] & OPCODE == 0;
+    let kept = |flags: u8, bit: u8| if is_query { flags & bit } else { 0 };
+    // Cut on purpose: what is above four bits has its place in EDNS (RFC 6891 section 6.1.3).
+    let (high, low) = ((rcode.0 >> 4) as u8, (rcode.0 & 0xf) as u8);
+    let first = QR | header[2] & OPCODE | kept(header[2], RD);
+    out.extend_from_slice(&[header[0], header[1], first, kept(header[3], CD) | low]);
+    out.extend_from_slice(&[0, question.is_some().into(), 0, 0, 0, 0, 0, opt.is_some().into()]);
+    if let Some(end) = question {
+        out.extend_from_slice(&packet[HEADER..end]);
     }
     if let Some(opt) = opt {
-        opt.write(rcode, out);
+        let [payload, more] = opt.class.to_be_bytes();
+        let flags = if opt.ttl & 0x8000 != 0 { 0x80 } else { 0 };
+        out.extend_from_slice(&[0, 0, 41, payload, more, high, 0, flags, 0, 0, 0]);
     }
 }
 
 /// What a packet asks for, in wire form, if that can be read.
 pub(super) fn asked(packet: &[u8]) -> Option<(&[u8], RecordType, u16)> {
-    let question = question(packet)?;
-    let (name, fixed) = packet[HEADER..question.end].split_at(question.end - HEADER - 4);
-    Some((name, RecordType(u16::from_be_bytes([fixed[0], fixed[1]])), question.class))
+    let name = question(packet)? - 4;
+    Some((&packet[HEADER..name], RecordType(u16_at(packet, name)?), u16_at(packet, name + 2)?))
 }
 
 /// Makes a response to a query one to a NOTIFY.
@@ -123,193 +126,187 @@ pub(super) fn as_notify(response: &mut [u8]) {
     }
 }
 
-struct Header {
-    id: [u8; 2],
-    flags: [u8; 2],
-    questions: u16,
-    answer: u16,
-    authority: u16,
-    additional: u16,
+/// Refuses what is not served. What is served, it leaves to the chain.
+struct Handler {
+    /// What is wrong with the header, which is then all there is of the request.
+    header_fault: Option<ResponseCode>,
 }
 
-impl Header {
-    fn read(packet: &[u8]) -> Option<Header> {
-        let bytes: &[u8; HEADER] = packet.first_chunk()?;
-        let count = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-        Some(Header {
-            id: [bytes[0], bytes[1]],
-            flags: [bytes[2], bytes[3]],
-            questions: count(4),
-            answer: count(6),
-            authority: count(8),
-            additional: count(10),
+#[async_trait]
+impl RequestHandler for Handler {
+    /// Does not wait, so that it may be polled once.
+    async fn handle_request<R: ResponseHandler, T: Time>(
+        &self,
+        request: &Request,
+        mut response: R,
+    ) -> ResponseInfo {
+        let mut metadata = Metadata::response_from_request(&request.metadata);
+        metadata.response_code =
+            self.header_fault.or_else(|| fault(request)).unwrap_or(ResponseCode::NoError);
+        if self.header_fault.is_some() {
+            // The flags of the question, as CoreDNS sends them back.
+            metadata.truncation = request.metadata.truncation;
+            metadata.recursion_available = request.metadata.recursion_available;
+            metadata.authentic_data = request.metadata.authentic_data;
+            if metadata.response_code == ResponseCode::FormErr {
+                metadata.op_code = OpCode::Query;
+            }
+        } else if metadata.op_code != OpCode::Query {
+            (metadata.recursion_desired, metadata.checking_disabled) = (false, false);
+        }
+        let edns = request.edns.as_ref().map(answering);
+        let builder = MessageResponseBuilder::new(&request.queries, edns.as_ref());
+        let sent = response.send_response(builder.build_no_records(metadata)).await;
+        sent.unwrap_or_else(|_| {
+            let counts = Default::default();
+            hickory_proto::op::Header { metadata, counts }.into()
         })
     }
-
-    fn opcode(&self) -> u8 {
-        (self.flags[0] & OPCODE) >> 3
-    }
-
-    /// A response that is a header alone, with the flags of the question.
-    fn reject(&self, opcode: u8, rcode: Rcode, out: &mut Vec<u8>) -> Unusual {
-        out.clear();
-        let first = (self.flags[0] & !OPCODE & !AA) | QR | opcode << 3;
-        // The bit that must be zero becomes so.
-        let second = (self.flags[1] & 0xb0) | low(rcode);
-        out.extend_from_slice(&[self.id[0], self.id[1], first, second]);
-        out.extend_from_slice(&[0; 8]);
-        Unusual::Refused(rcode)
-    }
-
-    fn write(&self, opcode: u8, rcode: Rcode, question: bool, opt: bool, out: &mut Vec<u8>) {
-        let is_query = opcode == OPCODE_QUERY;
-        let kept = |flags: u8, bit: u8| if is_query { flags & bit } else { 0 };
-        let first = QR | opcode << 3 | kept(self.flags[0], RD);
-        let second = kept(self.flags[1], CD) | low(rcode);
-        out.extend_from_slice(&[self.id[0], self.id[1], first, second]);
-        out.extend_from_slice(&[0, question.into(), 0, 0, 0, 0, 0, opt.into()]);
-    }
 }
 
-fn low(rcode: Rcode) -> u8 {
-    // Cut on purpose: what is above has its place in EDNS.
-    (rcode.0 & 0xf) as u8
-}
+/// Where the handler's response goes.
+#[derive(Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-struct QuestionAt {
-    class: u16,
-    /// Where it ends.
-    end: usize,
-}
-
-fn question(packet: &[u8]) -> Option<QuestionAt> {
-    let rest = packet.get(HEADER..)?;
-    let name = name_length(rest)?;
-    let &[_, _, high, low] = rest.get(name..)?.first_chunk()?;
-    Some(QuestionAt { class: u16::from_be_bytes([high, low]), end: HEADER + name + 4 })
-}
-
-#[derive(Clone, Copy)]
-struct Opt {
-    payload: [u8; 2],
-    version: u8,
-    dnssec_ok: bool,
-}
-
-impl Opt {
-    fn write(self, rcode: Rcode, out: &mut Vec<u8>) {
-        // Cut on purpose: eight bits of a code are here (RFC 6891 section 6.1.3).
-        let high = (rcode.0 >> 4) as u8;
-        let flags = if self.dnssec_ok { 0x80 } else { 0 };
-        out.extend_from_slice(&[
-            0,
-            0,
-            41,
-            self.payload[0],
-            self.payload[1],
-            high,
-            0,
-            flags,
-            0,
-            0,
-            0,
-        ]);
+#[async_trait]
+impl ResponseHandler for Buffer {
+    async fn send_response<'a>(
+        &mut self,
+        response: MessageResponse<
+            '_,
+            'a,
+            impl Iterator<Item = &'a HickoryRecord> + Send + 'a,
+            impl Iterator<Item = &'a HickoryRecord> + Send + 'a,
+            impl Iterator<Item = &'a HickoryRecord> + Send + 'a,
+            impl Iterator<Item = &'a HickoryRecord> + Send + 'a,
+        >,
+    ) -> Result<ResponseInfo, NetError> {
+        let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        bytes.clear();
+        Ok(response.destructive_emit(&mut BinEncoder::new(&mut bytes))?)
     }
 }
 
-/// What of a message's records matters.
-struct Records {
-    opt: Option<Opt>,
-    serial: Option<u32>,
+/// Lets the handler refuse a request, in `out`.
+fn refuse(handler: &Handler, request: &Request, out: &mut Vec<u8>) -> Option<Unusual> {
+    let buffer = Buffer(Arc::new(Mutex::new(mem::take(out))));
+    let handled = handler.handle_request::<_, TokioTime>(request, buffer.clone()).now_or_never();
+    *out = mem::take(&mut *buffer.0.lock().unwrap_or_else(PoisonError::into_inner));
+    // Without a header, it could not be written.
+    let info = handled.filter(|_| out.len() >= HEADER)?;
+    Some(Unusual::Refused(Rcode(info.response_code.into())))
 }
 
-impl Records {
-    /// `None`: they are malformed.
-    fn read(packet: &[u8], header: &Header, mut at: usize) -> Option<Records> {
-        let mut records = Records { opt: None, serial: None };
-        let counts = [header.answer, header.authority, header.additional];
-        for (section, count) in counts.into_iter().enumerate() {
-            for _ in 0..count {
-                // A section may end early.
-                if at == packet.len() {
-                    return Some(records);
-                }
-                let name = at;
-                at = skip_name(packet, at)?;
-                let fixed: &[u8; 10] = packet.get(at..)?.first_chunk()?;
-                let kind = u16::from_be_bytes([fixed[0], fixed[1]]);
-                let length = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
-                let data = packet.get(at + 10..at + 10 + length)?;
-                if kind == RecordType::OPT.0 && section == 2 && records.opt.is_none() {
-                    // Its name is the root, and its data are options.
-                    if packet[name] != 0 || !are_options(data) {
-                        return None;
-                    }
-                    records.opt = Some(Opt {
-                        payload: [fixed[2], fixed[3]],
-                        version: fixed[5],
-                        dnssec_ok: fixed[6] & 0x80 != 0,
-                    });
-                }
-                if kind == RecordType::SOA.0 && section == 1 {
-                    records.serial = Some(serial(packet, at + 10, length)?);
-                }
-                at += 10 + length;
-            }
-        }
-        Some(records)
+/// Answers with a header alone. What follows such a header may be anything, and is not looked at.
+fn refuse_header(header: &[u8; HEADER], code: ResponseCode, out: &mut Vec<u8>) -> Unusual {
+    let mut alone = *header;
+    alone[4..].fill(0);
+    request(alone.to_vec())
+        .and_then(|request| refuse(&Handler { header_fault: Some(code) }, &request, out))
+        .unwrap_or_else(|| malformed(&alone, out))
+}
+
+/// Answers what hickory does not read.
+fn malformed(packet: &[u8], out: &mut Vec<u8>) -> Unusual {
+    write_error(packet, Rcode::FORMERR, out);
+    Unusual::Refused(Rcode::FORMERR)
+}
+
+/// What a header is refused for, whatever comes after it.
+fn header_fault(packet: &[u8], header: &[u8; HEADER]) -> Option<ResponseCode> {
+    let opcode = OpCode::from_u8((header[2] & OPCODE) >> 3);
+    if ![OpCode::Query, OpCode::Notify].contains(&opcode) {
+        return Some(ResponseCode::NotImp);
     }
+    let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    // A NOTIFY may bring an SOA as its answer (RFC 1996 section 3.7), an IXFR has one in its
+    // authority (RFC 1995 section 3), and two records are additional: OPT and a signature.
+    if count(4) != 1 || count(6) > 1 || count(8) > 1 || count(10) > 2 {
+        return Some(ResponseCode::FormErr);
+    }
+    (packet.len() == HEADER).then_some(ResponseCode::ServFail)
 }
 
-/// Where the name at `at` ends; it may be compressed.
-fn skip_name(packet: &[u8], mut at: usize) -> Option<usize> {
-    let start = at;
-    loop {
-        let length = *packet.get(at)?;
-        match length {
-            0 => return Some(at + 1),
-            1..=63 => at += 1 + usize::from(length),
-            // Points to where a name was before, which is not followed: nobody reads it.
-            0xc0.. => return packet.get(at + 1).map(|_| at + 2),
-            _ => return None,
-        }
-        if at - start > MAX_NAME {
+/// What a request is refused for.
+fn fault(request: &Request) -> Option<ResponseCode> {
+    if request.queries.queries().iter().any(|query| query.query_class() != DNSClass::IN) {
+        return Some(ResponseCode::Refused);
+    }
+    (request.version() != 0).then_some(ResponseCode::BADVERS)
+}
+
+/// The EDNS that answers one: of options, none is known here.
+fn answering(asked: &HickoryEdns) -> HickoryEdns {
+    let mut edns = asked.clone();
+    edns.set_version(0);
+    edns.flags_mut().z = 0;
+    *edns.options_mut() = OPT::default();
+    edns
+}
+
+/// The message as hickory reads it: where sections end early, the header says so. `None` when it
+/// cannot be read. `end` is where the question ends.
+fn whole(packet: &[u8], mut end: usize) -> Option<Vec<u8>> {
+    let mut counts = [0u16; 3];
+    for record in wire::records(packet)? {
+        // Of broken options hickory only warns in the daemon's log, which is not a client's.
+        if record.kind == RecordType::OPT && !are_options(&packet[record.data..record.end]) {
             return None;
         }
+        counts[record.section as usize] += 1;
+        end = record.end;
     }
-}
-
-fn are_options(mut data: &[u8]) -> bool {
-    while let Some(&[_, _, high, low]) = data.first_chunk() {
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        match data.get(4 + length..) {
-            Some(rest) => data = rest,
-            None => return false,
+    let mut message = packet.to_vec();
+    if end == packet.len() {
+        for (place, count) in message[6..HEADER].chunks_exact_mut(2).zip(counts) {
+            place.copy_from_slice(&count.to_be_bytes());
         }
     }
-    data.is_empty()
+    Some(message)
 }
 
-/// The serial of an SOA's data.
-fn serial(packet: &[u8], at: usize, length: usize) -> Option<u32> {
-    let data = packet.get(..at + length)?;
-    let at = skip_name(data, skip_name(data, at)?)?;
-    Some(u32::from_be_bytes(*data.get(at..)?.first_chunk()?))
+/// Lets hickory read a message.
+fn request(message: Vec<u8>) -> Option<Request> {
+    // Who asks was looked at before, and does not matter to what is done here.
+    let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    Request::from_bytes(message, nobody, HickoryProtocol::Udp).ok()
 }
 
-/// The query that a message is without what is unusual of it.
-fn plain(packet: &[u8], opt: Option<Opt>) -> Option<Query> {
+/// The query that a request is without what is unusual of it. The name is the packet's: hickory's
+/// has no case.
+fn plain(packet: &[u8], request: &Request) -> Option<Query> {
     let (name, kind, _) = asked(packet)?;
+    let metadata = &request.metadata;
     Some(Query {
-        id: u16::from_be_bytes([packet[0], packet[1]]),
+        id: metadata.id,
         question: Question { name: Name::from_wire(name).ok()?, kind },
-        recursion_desired: packet[2] & RD != 0,
-        authentic_data: packet[3] & AD != 0,
-        checking_disabled: packet[3] & CD != 0,
-        edns: opt.map(|opt| Edns {
-            payload: u16::from_be_bytes(opt.payload),
-            version: opt.version,
-            dnssec_ok: opt.dnssec_ok,
+        recursion_desired: metadata.recursion_desired,
+        authentic_data: metadata.authentic_data,
+        checking_disabled: metadata.checking_disabled,
+        edns: request.edns.as_ref().map(|edns| Edns {
+            payload: edns.max_payload(),
+            version: edns.version(),
+            dnssec_ok: edns.flags().dnssec_ok,
         }),
     })
+}
+
+/// The serial of the zone that a client has already.
+fn serial(request: &Request) -> Option<u32> {
+    request.authorities.iter().find_map(|record| match &record.data {
+        RData::SOA(soa) => Some(soa.serial),
+        _ => None,
+    })
+}
+
+/// Where the question ends.
+fn question(packet: &[u8]) -> Option<usize> {
+    let end = HEADER + name_length(packet.get(HEADER..)?)? + 4;
+    (end <= packet.len()).then_some(end)
+}
+
+/// The OPT record, if it can be found.
+fn opt(packet: &[u8]) -> Option<wire::WireRecord> {
+    wire::records(packet)?
+        .find(|record| record.kind == RecordType::OPT && record.section == Section::Additional)
 }

@@ -107,7 +107,7 @@ fn read_edns(record: &[u8]) -> Option<Edns> {
 }
 
 /// Whether bytes are options of whole lengths.
-fn are_options(mut options: &[u8]) -> bool {
+pub(crate) fn are_options(mut options: &[u8]) -> bool {
     while !options.is_empty() {
         let Some((fixed, rest)) = options.split_first_chunk::<4>() else { return false };
         let length = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));

@@ -109,6 +109,32 @@ fn what_is_only_unusual_is_read_as_a_query() {
     assert!(matches!(read(&notify, &mut out), Unusual::Notify(_)));
 }
 
+/// Plain queries do not come here, but were they to, they would be read alike: with the zone that
+/// makes the same sections of both.
+#[test]
+fn plain_queries_are_read_as_on_the_direct_path() {
+    use crate::dns::message::read_query;
+
+    let mut out = Vec::new();
+    for (flags, kind, additional, opt) in [
+        ([1, 0], 1, 0, &b""[..]),
+        ([0, 0x20], 28, 0, b""),
+        ([1, 0x10], 33, 1, OPT),
+        ([1, 0x30], 255, 1, b"\0\0\x29\x02\0\0\0\0\0\0\x06\0\x0a\0\x02ab"),
+        ([1, 0], 16, 1, b"\0\0\x29\x02\0\0\0\0\0\0\0"),
+    ] {
+        let packet = message(flags, [1, 0, 0, additional], kind, 1, opt);
+        let direct = read_query(&packet).expect("a plain query");
+        assert_eq!(read(&packet, &mut out), Unusual::Plain(direct));
+    }
+}
+
+#[test]
+fn two_opt_records_are_a_form_error() {
+    let twice = message([1, 0], [1, 0, 0, 2], 1, 1, &[OPT, OPT].concat());
+    assert_eq!(refused(&twice).0, Rcode::FORMERR);
+}
+
 proptest! {
     #[test]
     fn no_bytes_do_harm_and_no_answer_is_longer(
