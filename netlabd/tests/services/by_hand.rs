@@ -18,7 +18,7 @@ fn sh(lines: &str) {
 /// All rules with these services, as the daemon wants them.
 fn rules_with(mode: ProxyMode, services: &BTreeMap<ServiceName, Vec<PortPlan>>) -> Transaction {
     let config = config();
-    let mut rules = plan_fixed(&config);
+    let mut rules = plan_fixed(&config.pod_networks, &[]);
     rules.append(Desired::of(mode, base_config(&config), services.clone()).whole());
     rules
 }

@@ -2,9 +2,10 @@
 //! What a person would type on this node to have by hand what is there: planned anew, with the
 //! names that things really have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use netlab_api::resource::{Kind, Object};
 use netlab_api::script::Script;
 use netlab_api::service::Service;
@@ -90,7 +91,7 @@ async fn of_service(
     let plans = all.plan();
     let mut lines = service_script(scene.in_use, scene.config, plans, &(namespace, name));
     // Of addresses outside of all networks alone: the others' routes are there for all services.
-    let wish = |networks| anchor::plan(&AnchorWish { networks, mtu: machine.mtu });
+    let wish = |networks| anchor::plan(&anchored(machine, networks));
     let (with, without) = (wish(networks), wish(before));
     let name = |_| Some(anchor::device_name().to_string());
     lines.make.insert_str(0, &typed(&anchor::diff(&without, &with).batch, name));
@@ -98,10 +99,16 @@ async fn of_service(
     Ok(lines)
 }
 
+/// The device that routes to these networks lead to, with the addresses at which names are answered.
+fn anchored(machine: &Machine, networks: BTreeSet<IpNet>) -> AnchorWish {
+    let addresses = machine.names.plan().addresses.iter().copied().collect();
+    AnchorWish { networks, addresses, mtu: machine.mtu }
+}
+
 async fn of_proxy(machine: &Arc<Machine>) -> Result<Lines, ApiError> {
     let rules = ruleset(machine, None).await?;
     let networks = rules.networks.into_iter().collect();
-    let wanted = anchor::plan(&AnchorWish { networks, mtu: machine.mtu });
+    let wanted = anchor::plan(&anchored(machine, networks));
     let none = anchor::State::default();
     let name = |_| Some(anchor::device_name().to_string());
     let mut make = typed(&anchor::diff(&none, &wanted).batch, name);
