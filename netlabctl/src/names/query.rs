@@ -22,7 +22,7 @@ pub(crate) struct QueryArgs {
     #[arg(long, value_name = "POD")]
     from: Option<String>,
     /// Types of records: A, AAAA, SRV, PTR, TXT … [default: A,AAAA; PTR for an address]
-    #[arg(short, long = "type", value_name = "TYPE", value_delimiter = ',')]
+    #[arg(short = 't', long = "type", value_name = "TYPE", value_delimiter = ',')]
     kinds: Vec<String>,
     /// wide (also the records that come along), json, yaml
     #[arg(short, long, default_value = "", hide_default_value = true)]
