@@ -91,8 +91,9 @@ fn a_node_whose_kernel_refuses_rules_tells_load_balancers_to_go_elsewhere() {
     let body = json!({ "items": [more] });
     stage.cluster.server().api("POST", "/v1/apply", Some(&body)).expect(200);
     wait_until("n1 is not healthy", || healthy(&stage) == Some((503, json!(false))));
-    let events = stage.cluster.ctl(&["events"]).ok();
-    assert!(events.contains("ServicesNotProgrammed"), "{events}");
+    wait_until("it is told", || {
+        stage.cluster.ctl(&["events"]).ok().contains("ServicesNotProgrammed")
+    });
     owner.close_stdin();
     drop(owner);
     wait_until("n1 is healthy again", || healthy(&stage) == Some((200, json!(true))));
