@@ -35,7 +35,8 @@ pub struct DnsConfig {
     pub fallthrough: Vec<String>,
     /// Names of headless services' endpoints in one zone: `<zone>.pin._zone.<svc>.<ns>.svc.…`.
     pub zonal: bool,
-    /// How long names of the cluster may be unknown after the start before SERVFAIL is answered.
+    /// Accepted as CoreDNS has it, and without effect: until all names are known, unknown ones are
+    /// SERVFAIL at once.
     #[serde(alias = "startup_timeout", with = "period")]
     pub startup_timeout: Duration,
     /// Networks whose machines are answered, besides pods and nodes.

@@ -14,6 +14,7 @@ use hickory_proto::rr::RecordType as WireType;
 use ipnet::IpNet;
 
 use super::config::LoadBalance;
+use super::message::wire::skip_name;
 use super::record::{Answer, Owner, Record, RecordData, RecordType};
 
 const HEADER: usize = 12;
@@ -201,18 +202,6 @@ fn address(record: &Record) -> Option<IpAddr> {
 fn rank(prefer: &[IpNet], address: Option<IpAddr>) -> usize {
     let of = |address: IpAddr| prefer.iter().position(|network| network.contains(&address));
     address.and_then(of).unwrap_or(prefer.len())
-}
-
-/// Where the name at `at` ends.
-fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match *message.get(at)? {
-            0 => return Some(at + 1),
-            length if length < 64 => at += 1 + usize::from(length),
-            pointer if pointer >= 0xc0 => return Some(at + 2),
-            _ => return None,
-        }
-    }
 }
 
 /// The record at `at`, and where it ends.

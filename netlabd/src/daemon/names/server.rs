@@ -251,17 +251,6 @@ fn zone_settings(cluster: &ClusterConfig, plan: &NamesPlan) -> anyhow::Result<Zo
     if dns_addresses.is_empty() {
         dns_addresses.extend(bound);
     }
-    let fallthrough: Result<Vec<Name>, _> =
-        config.fallthrough.iter().map(|it| it.parse()).collect();
-    Ok(ZoneSettings {
-        domain: domain(cluster)?,
-        reverse: [&cluster.pod_networks[..], &cluster.services.networks].concat(),
-        dns_addresses,
-        ttl: config.ttl,
-        pods: config.pods,
-        endpoint_pod_names: config.endpoint_pod_names,
-        ignore_empty_service: config.ignore_empty_service,
-        fallthrough: fallthrough.context("dns.fallthrough")?,
-        zonal: config.zonal,
-    })
+    let reverse = [&cluster.pod_networks[..], &cluster.services.networks].concat();
+    Ok(ZoneSettings::of(config, domain(cluster)?, reverse, dns_addresses))
 }

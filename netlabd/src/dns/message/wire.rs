@@ -150,7 +150,7 @@ fn questions_end(message: &[u8]) -> Option<usize> {
 }
 
 /// Where the name at `at` ends: after its root or its first pointer, which is not followed.
-fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     let start = at;
     loop {
         let length = *message.get(at)?;

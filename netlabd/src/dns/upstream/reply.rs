@@ -6,7 +6,7 @@
 
 use super::asked::{Asked, HEADER, OPT_SIZE, SMALLEST_PAYLOAD, write_opt};
 use crate::dns::message::Query;
-use crate::dns::name::MAX_NAME;
+use crate::dns::message::wire::skip_name;
 use crate::dns::record::RecordType;
 
 /// Seconds for what says of itself nothing about how long it is true.
@@ -295,23 +295,6 @@ impl Reading {
         self.ttls.push(u16::try_from(fixed + 4).ok()?);
         self.end = end;
         Some(end)
-    }
-}
-
-/// Behind the name at `at`, which may be compressed.
-fn skip_name(packet: &[u8], at: usize) -> Option<usize> {
-    let mut here = at;
-    loop {
-        let length = *packet.get(here)?;
-        match length {
-            0 => return Some(here + 1),
-            1..=63 => here += 1 + usize::from(length),
-            0xc0.. => return packet.get(here + 1).map(|_| here + 2),
-            _ => return None,
-        }
-        if here - at > MAX_NAME {
-            return None;
-        }
     }
 }
 
