@@ -6,7 +6,7 @@ use netlab_api::pod::PodIp;
 use netlab_api::view::ViewChange;
 use netlab_api::{Node, Pod};
 
-use super::index::RECENT;
+use super::index::history::RECENT;
 use super::*;
 use crate::store::{Options, SledStore, Transaction};
 

@@ -2,22 +2,26 @@
 //! The kernel side of pod links: claims, looks, mends, removes. Blocking; every call is short.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use netlab_link::netns::{is_pin, prepare_pin_dir};
 use netlab_link::pod_link::list_pod_links;
 use netlab_link::{
-    Batch, Families, IfIndex, KernelError, LinkChange, Netns, NetnsError, NodeLinks, PodAddresses,
-    PodLink, PodLinkError, PodLinkId, PodLinkPool, PodLinkPoolOptions, PodNetwork, RouteSocket,
-    SocketError, observe_node, observe_pod, remove_pod_links,
+    Batch, Families, IfIndex, KernelError, LinkChange, Netns, NodeLinks, PodAddresses, PodLink,
+    PodLinkId, PodLinkPool, PodLinkPoolOptions, PodNetwork, RouteSocket, observe_node, observe_pod,
+    remove_pod_links,
 };
 
-use super::plan::{Difference, ObservedPod, diff};
 use crate::error::chain;
 
 use super::record::Records;
+
+pub use error::NetworkError;
+pub use mend::{HostLinks, host_links};
+
+mod error;
+mod mend;
 
 /// What the links of a node have in common.
 #[derive(Debug)]
@@ -34,71 +38,6 @@ pub struct NetworkOptions {
     pub families: Families,
     /// Links that pods are known to have, by `namespace/name`, in case their records are lost.
     pub known: BTreeMap<String, PodLinkId>,
-}
-
-/// Why a pod has no network.
-#[derive(Debug, thiserror::Error)]
-pub enum NetworkError {
-    /// The folders for records and pins cannot be made.
-    #[error("failed to prepare `{path}`: is it writable for root?")]
-    PrepareRecords {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The folder of pins cannot be made a mount.
-    #[error("failed to prepare the folder of network namespaces")]
-    PreparePins {
-        /// Why.
-        #[source]
-        source: NetnsError,
-    },
-    /// A pod's record cannot be written, read or removed.
-    #[error("failed to record the network namespace of pod `{pod}`")]
-    Record {
-        /// `namespace/name`.
-        pod: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A link could not be had, given its addresses, or removed.
-    #[error(transparent)]
-    Link(#[from] PodLinkError),
-    /// The node's kernel could not be asked.
-    #[error("failed to look at the node's links and routes")]
-    Observe {
-        /// Why.
-        #[source]
-        source: SocketError,
-    },
-    /// The node's side of a pod's link was refused.
-    #[error("failed to program the node's side of pod `{pod}`")]
-    Program {
-        /// `namespace/name`.
-        pod: String,
-        /// Why.
-        #[source]
-        source: KernelError,
-    },
-    /// A batch could not be sent at all.
-    #[error("failed to send changes of the network to the kernel")]
-    Send {
-        /// Why.
-        #[source]
-        source: SocketError,
-    },
-    /// A pod's namespace could not be entered.
-    #[error("failed to enter the network namespace of pod `{pod}`: was its pin unmounted?")]
-    Enter {
-        /// `namespace/name`.
-        pod: String,
-        /// Why.
-        #[source]
-        source: NetnsError,
-    },
 }
 
 /// A pod that wants a link.
@@ -374,85 +313,6 @@ impl Network {
         observe_pod(&mut socket).map_err(|source| NetworkError::Observe { source })
     }
 
-    /// Compares a pod's link, inside and outside, with what it must be, and mends what is
-    /// missing. Answers what was missing, and the link as it is now.
-    ///
-    /// `hosts` are the [`host_links`] of `node`, which whoever mends many makes once.
-    ///
-    /// # Errors
-    /// When it cannot be mended.
-    pub fn mend(
-        &mut self,
-        wanted: &Wanted,
-        id: PodLinkId,
-        node: &NodeLinks,
-        hosts: &HostLinks<'_>,
-        look_inside: bool,
-    ) -> Result<(PodLink, Vec<String>), NetworkError> {
-        let Wanted { pod, addresses } = wanted;
-        let host = hosts.get(&id).copied().cloned();
-        let inside = if look_inside { Some(self.observe_inside(pod, id)?) } else { None };
-        let index = host.as_ref().map_or(IfIndex::new(0), |link| link.index);
-        let link = self.link(id, index);
-        let observed = ObservedPod { host, inside };
-        match diff(&link, *addresses, pod, node, &observed) {
-            Difference::None => Ok((link, Vec::new())),
-            Difference::Gone { missing } => {
-                let link = self.rebuild(wanted, id, observed.host.as_ref())?;
-                Ok((link, missing))
-            }
-            Difference::Missing { node, pod: pod_side, missing } => {
-                let sent = |source| NetworkError::Send { source };
-                if !pod_side.is_empty() {
-                    self.pod_socket(pod, id)?.send_all(&pod_side).map_err(sent)?;
-                }
-                self.socket.send_all(&node).map_err(sent)?;
-                Ok((link, missing))
-            }
-        }
-    }
-
-    /// Makes the veth pair of a namespace anew, under its old name.
-    fn rebuild(
-        &mut self,
-        wanted: &Wanted,
-        id: PodLinkId,
-        leftover: Option<&netlab_link::Link>,
-    ) -> Result<PodLink, NetworkError> {
-        let sent = |source| NetworkError::Send { source };
-        if let Some(leftover) = leftover {
-            let mut batch = Batch::new();
-            batch.del_link(leftover.index);
-            self.socket
-                .send(&batch)
-                .and_then(|o| Ok(o.ignore(KernelError::is_not_found).check()?))
-                .map_err(sent)?;
-        }
-        // Any free number will do; the pool counts its own from a base of its own.
-        let index =
-            IfIndex::new(0x0200_0000 | (uuid::Uuid::new_v4().as_u128() as u32 & 0x00ff_ffff));
-        let link = self.link(id, index);
-        let mut pod_socket = self.pod_socket(&wanted.pod, id)?;
-        pod_socket.send_all(&link.plan_pod_setup(self.node.clone())).map_err(sent)?;
-        self.socket.send_all(&link.plan_node_setup()).map_err(sent)?;
-        link.set_sysctls(&self.node, &self.pod_netns(&wanted.pod, id)?)?;
-        pod_socket.send_all(&link.plan_pod_claim(wanted.addresses)).map_err(sent)?;
-        let mut node_side = Batch::new();
-        link.plan_node_claim(wanted.addresses, Some(&wanted.pod), &mut node_side);
-        self.socket.send_all(&node_side).map_err(sent)?;
-        Ok(link)
-    }
-
-    /// Pins a namespace that lives in a process again, after its pin was unmounted by hand.
-    ///
-    /// # Errors
-    /// When the process' namespace cannot be had.
-    pub fn pin_again(&self, pod: &str, id: PodLinkId, pid: i32) -> Result<(), NetworkError> {
-        let enter = |source| NetworkError::Enter { pod: pod.to_owned(), source };
-        let netns = Netns::open(Path::new(&format!("/proc/{pid}/ns/net"))).map_err(enter)?;
-        netns.pin(&self.pin_path(id)).map_err(enter)
-    }
-
     /// Whether a link's namespace is pinned.
     pub fn is_pinned(&self, id: PodLinkId) -> bool {
         is_pin(&self.pin_path(id))
@@ -497,17 +357,6 @@ impl Network {
         let netns = self.pod_netns(pod, id)?;
         RouteSocket::open_in(&netns).map_err(|source| NetworkError::Observe { source })
     }
-}
-
-/// The node's ends of pod links.
-pub type HostLinks<'a> = BTreeMap<PodLinkId, &'a netlab_link::Link>;
-
-/// The node's ends that were observed, by the link they belong to.
-pub fn host_links(node: &NodeLinks) -> HostLinks<'_> {
-    node.links
-        .iter()
-        .filter_map(|link| Some((PodLinkId::from_host_name(&link.name)?, link)))
-        .collect()
 }
 
 fn list_records(records: &Records) -> Result<BTreeMap<String, PodLinkId>, NetworkError> {

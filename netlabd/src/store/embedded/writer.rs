@@ -17,7 +17,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -27,11 +26,11 @@ use super::folder::Folder;
 use super::load::{self, Loaded};
 use super::record::{self, Head};
 use super::witness::Witness;
-use crate::store::state::{Committed, State};
-use crate::store::{Change, CommitError, Entry, Revision, Transaction, Write, is_disk_full};
+use crate::store::state::State;
+use crate::store::{CommitError, Entry, Revision, Transaction, Write, is_disk_full};
+use staged::Staged;
 
-/// The largest value. What is larger than sled's segment costs it a file and us a sync for each.
-const MAX_VALUE: usize = 1 << 20;
+mod staged;
 
 /// A group ends at so many bytes of values, so that one flush stays short.
 const GROUP_BYTES: usize = 4 << 20;
@@ -288,176 +287,5 @@ impl Writer {
     }
 }
 
-/// A group of transactions, decided but not written.
-struct Staged<'a> {
-    state: &'a State,
-    head: Head,
-    /// What the group makes of the keys it touches; `None` is deleted.
-    touched: BTreeMap<Arc<str>, Option<Entry>>,
-    committed: Vec<Committed>,
-}
-
-impl<'a> Staged<'a> {
-    fn new(state: &'a State, head: Head) -> Self {
-        Self { state, head, touched: BTreeMap::new(), committed: Vec::new() }
-    }
-
-    /// Decides on one transaction, given those before it.
-    fn stage(&mut self, transaction: Transaction) -> Result<Revision, CommitError> {
-        check_form(&transaction)?;
-        for check in transaction.checks {
-            let observed = self.get(&check.key).map(|entry| entry.modified);
-            if !check.expected.holds(observed) {
-                let (key, expected) = (check.key, check.expected);
-                return Err(CommitError::Conflict { key, expected, observed });
-            }
-        }
-        let revision = self.head.revision.next();
-        let changes: Vec<_> =
-            transaction.writes.into_iter().filter_map(|w| self.stage_write(w, revision)).collect();
-        if !changes.is_empty() {
-            self.head.revision = revision;
-            self.committed.push(Committed { revision, changes });
-        }
-        Ok(self.head.revision)
-    }
-
-    fn stage_write(&mut self, write: Write, revision: Revision) -> Option<Change> {
-        let last = self.get(write.key());
-        if let Some(last) = &last {
-            self.head.remove(last);
-        }
-        match write {
-            Write::Put { key, value } => {
-                let (key, created) = match last {
-                    Some(last) => (last.key, last.created),
-                    None => (Arc::from(key), revision),
-                };
-                // A copy, because `value` may be a small slice that keeps a large buffer alive.
-                let value = Bytes::copy_from_slice(&value);
-                let entry = Entry { key, value, created, modified: revision };
-                self.head.add(&entry);
-                self.touched.insert(Arc::clone(&entry.key), Some(entry.clone()));
-                Some(Change::Put(entry))
-            }
-            Write::Delete { .. } => {
-                let last = last?;
-                self.touched.insert(Arc::clone(&last.key), None);
-                Some(Change::Delete { revision, last })
-            }
-        }
-    }
-
-    fn get(&self, key: &str) -> Option<Entry> {
-        match self.touched.get(key) {
-            Some(entry) => entry.clone(),
-            None => self.state.get(key),
-        }
-    }
-
-    fn group(&self) -> Group {
-        let mut group = Group::default();
-        for (key, entry) in &self.touched {
-            let key = record::entry_key(key);
-            match entry {
-                Some(entry) => group.put(&key, record::encode(entry)),
-                None => group.delete(&key),
-            }
-        }
-        group.put(record::HEAD_KEY, self.head.encode());
-        group
-    }
-}
-
-fn check_form(transaction: &Transaction) -> Result<(), CommitError> {
-    let malformed = |key: &str, reason| CommitError::Malformed { key: key.to_owned(), reason };
-    let mut keys: Vec<_> = transaction.writes.iter().map(Write::key).collect();
-    keys.sort_unstable();
-    if let Some(pair) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(malformed(pair[0], "is written twice"));
-    }
-    for write in &transaction.writes {
-        match write {
-            write if write.key().is_empty() => return Err(malformed("", "has no name")),
-            Write::Put { key, value } if value.len() > MAX_VALUE => {
-                let (key, size) = (key.clone(), value.len());
-                return Err(CommitError::TooLarge { key, size, limit: MAX_VALUE });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::Path;
-
-    use super::*;
-    use crate::store::HistoryLimits;
-
-    /// A writer whose store has the keys `a`, `b` and `c`.
-    fn writer(path: &Path) -> Writer {
-        let folder = Folder::take(path, true).unwrap();
-        let (loaded, entries) = load::load(&folder).unwrap();
-        let limits = HistoryLimits::default();
-        let state = Arc::new(State::new(loaded.head.revision, entries, limits));
-        let announce = watch::channel(loaded.head.revision).0;
-        let mut writer = Writer::new(folder, loaded, state, announce, u64::MAX);
-        let transaction = Transaction::new().put("a", "1").put("b", "1").put("c", "1");
-        let (answer, mut answered) = oneshot::channel();
-        writer.write_group(vec![Request { transaction, answer }]);
-        assert_eq!(answered.try_recv().unwrap().unwrap(), Revision(1));
-        writer
-    }
-
-    fn assert_says_what_memory_says(disk: &Disk, writer: &Writer) {
-        let scan = load::scan(disk).unwrap();
-        assert_eq!(scan.findings, []);
-        assert_eq!(scan.head, Some(writer.head));
-        let entries: Vec<_> = scan.entries.into_values().collect();
-        assert_eq!(entries, writer.state.list("").entries);
-        assert_eq!(entries.len(), 3);
-    }
-
-    #[test]
-    fn what_was_refused_but_reached_the_disk_is_undone() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut writer = writer(folder.path());
-        let mut refused = Group::default();
-        refused.put(&record::entry_key("new"), b"x".to_vec());
-        refused.put(&record::entry_key("a"), b"x".to_vec());
-        refused.delete(&record::entry_key("b"));
-        refused.put(record::HEAD_KEY, Head { revision: Revision(2), ..writer.head }.encode());
-        writer.disk.take().unwrap().write(refused).unwrap();
-        let disk = writer.reopen().unwrap();
-        assert_eq!(writer.generation, 1);
-        assert_says_what_memory_says(&disk, &writer);
-    }
-
-    #[test]
-    fn what_is_written_after_the_database_was_opened_again_is_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut writer = writer(folder.path());
-        writer.tidy();
-        assert_says_what_memory_says(writer.disk.as_ref().unwrap(), &writer);
-        let (answer, mut answered) = oneshot::channel();
-        let transaction = Transaction::new().put("a", "2");
-        writer.write_group(vec![Request { transaction, answer }]);
-        assert_eq!(answered.try_recv().unwrap().unwrap(), Revision(2));
-        assert_says_what_memory_says(writer.disk.as_ref().unwrap(), &writer);
-    }
-
-    #[test]
-    fn a_database_that_does_not_open_any_more_is_made_anew() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut writer = writer(folder.path());
-        drop(writer.disk.take());
-        fs::write(folder.path().join("data.1/snap.FFFFFFFFFFFFFFFF"), "garbage").unwrap();
-        let disk = writer.reopen().unwrap();
-        assert_eq!(writer.generation, 2);
-        assert!(!folder.path().join("data.1").exists());
-        assert_says_what_memory_says(&disk, &writer);
-    }
-}
+mod tests;
