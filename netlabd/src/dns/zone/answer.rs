@@ -47,7 +47,8 @@ impl Zone {
             return self.lead_back(name, *kind, sink);
         };
         let place = Place::of(before, self.settings.zonal);
-        if let Some(target) = self.alias_at(place) {
+        let service = self.service_at(place);
+        if let Some(target) = alias_at(place, service) {
             // CoreDNS says nothing of other types, although those of the target would do (RFC 1034
             // section 3.6.2).
             let follows = [RecordType::A, RecordType::AAAA, RecordType::CNAME, RecordType::TXT];
@@ -57,7 +58,7 @@ impl Zone {
             };
         }
         let records = &mut Records { sink, owner: Owner::Asked, count: 0 };
-        let exists = self.records_at(place, name, *kind, records);
+        let exists = self.records_at(place, service, name, *kind, records);
         let count = records.count;
         self.conclude(name, exists, count, sink)
     }
@@ -77,10 +78,11 @@ impl Zone {
         Outcome::Done
     }
 
-    /// Where the alias leads that is at a place.
-    fn alias_at(&self, place: Place<'_>) -> Option<&Name> {
-        let Place::Service { namespace, service, part: Part::Whole } = place else { return None };
-        self.entry(namespace, service)?.1.service.as_ref()?.alias.as_ref()
+    /// The service that a place is of.
+    fn service_at(&self, place: Place<'_>) -> Option<Found<'_>> {
+        let Place::Service { namespace, service, .. } = place else { return None };
+        let (key, entry) = self.entry(namespace, service)?;
+        Some(Found { key, entry, facts: entry.service.as_ref()? })
     }
 
     /// An alias, and what the name says that it leads to.
@@ -102,7 +104,8 @@ impl Zone {
                 return Outcome::Alias(target);
             };
             let place = Place::of(before, self.settings.zonal);
-            match self.alias_at(place) {
+            let service = self.service_at(place);
+            match alias_at(place, service) {
                 Some(next) if seen.contains(next) || *next == target => return Outcome::Done,
                 Some(next) => {
                     let next = next.clone();
@@ -113,7 +116,7 @@ impl Zone {
                 None => {
                     let owner = Owner::Name(target.clone());
                     let records = &mut Records { sink, owner, count: 0 };
-                    let exists = self.records_at(place, &target, question.kind, records);
+                    let exists = self.records_at(place, service, &target, question.kind, records);
                     let count = records.count;
                     return self.conclude(&target, exists, count, sink);
                 }
@@ -126,6 +129,7 @@ impl Zone {
     fn records_at<S: Sink>(
         &self,
         place: Place<'_>,
+        service: Option<Found<'_>>,
         name: &Name,
         kind: RecordType,
         records: &mut Records<'_, S>,
@@ -175,11 +179,10 @@ impl Zone {
                 }
                 None => Exists::No,
             },
-            Place::Service { namespace, service, part } => {
-                let Some((key, entry)) = self.entry(namespace, service) else { return Exists::No };
-                let Some(facts) = &entry.service else { return Exists::No };
-                self.of_service(Found { key, entry, facts }, part, name, kind, records)
-            }
+            Place::Service { part, .. } => match service {
+                Some(found) => self.of_service(found, part, name, kind, records),
+                None => Exists::No,
+            },
             Place::Nothing => Exists::No,
         }
     }
@@ -283,8 +286,7 @@ impl Zone {
     ) -> Exists {
         let Found { facts, .. } = found;
         let ports = || facts.ports.iter().filter(|port| wanted(port));
-        let count = ports().count();
-        if count == 0 && by_port {
+        if by_port && ports().next().is_none() {
             return Exists::No;
         }
         let ttl = self.settings.ttl;
@@ -294,6 +296,7 @@ impl Zone {
             }
             RecordType::SRV => {
                 let target = self.name_below(name, found.key, None);
+                let count = ports().count();
                 let weight = weight(count * facts.cluster_ips.len());
                 for (place, port) in ports().enumerate() {
                     // One record says it for all protocols of a port.
@@ -496,6 +499,14 @@ impl Zone {
         };
         let ttl = self.settings.ttl.min(MOST_SOA_TTL);
         Record { owner: Owner::Name(zone), ttl, data }
+    }
+}
+
+/// Where the alias leads that is at a place of a service.
+fn alias_at<'a>(place: Place<'_>, service: Option<Found<'a>>) -> Option<&'a Name> {
+    match place {
+        Place::Service { part: Part::Whole, .. } => service?.facts.alias.as_ref(),
+        _ => None,
     }
 }
 
