@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::entry::{EndpointFacts, Entry, Kind, PortFacts, ServiceFacts, undashed};
+use super::entry::{EndpointFacts, Entry, Kind, Label, PortFacts, ServiceFacts, undashed};
 use super::place::{Part, Place};
 use super::reverse::{Apex, Reverse};
 use super::{Key, Outcome, Zone};
@@ -250,13 +250,13 @@ impl Zone {
                 records,
             );
         }
-        let address = match part {
-            Part::Endpoint(label) => undashed(label),
+        let label = match part {
+            Part::Endpoint(label) => Some(Label::of(label)),
             _ => None,
         };
         let pod_names = self.settings.endpoint_pod_names;
         let in_zone = |endpoint: &EndpointFacts, zone: &[u8]| {
-            endpoint.zone.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(zone))
+            endpoint.zone().is_some_and(|own| own.eq_ignore_ascii_case(zone))
         };
         let zone = match part {
             // Without endpoints there, those of all zones are preferred.
@@ -266,9 +266,9 @@ impl Zone {
             }
             _ => None,
         };
-        let wanted = |endpoint: &EndpointFacts| match part {
-            Part::Endpoint(label) => endpoint.is_called(label, address, pod_names),
-            _ => zone.is_none_or(|zone| in_zone(endpoint, zone)),
+        let wanted = |endpoint: &EndpointFacts| match label {
+            Some(label) => endpoint.is_called(label, pod_names),
+            None => zone.is_none_or(|zone| in_zone(endpoint, zone)),
         };
         let by_port = matches!(part, Part::Port { .. });
         self.of_endpoints(found, wanted, ports, by_port, name, kind, records)
@@ -292,12 +292,12 @@ impl Zone {
         let ttl = self.settings.ttl;
         match kind {
             RecordType::A | RecordType::AAAA => {
-                facts.cluster_ips.iter().for_each(|ip| records.address(kind, ttl, *ip));
+                facts.cluster_ips.iter().for_each(|ip| records.address(kind, ttl, ip));
             }
             RecordType::SRV => {
                 let target = self.name_below(name, found.key, None);
                 let count = ports().count();
-                let weight = weight(count * facts.cluster_ips.len());
+                let weight = weight(count * facts.cluster_ips.iter().count());
                 for (place, port) in ports().enumerate() {
                     // One record says it for all protocols of a port.
                     if ports().take(place).all(|before| before.port != port.port) {
@@ -305,8 +305,8 @@ impl Zone {
                     }
                 }
                 if count > 0 {
-                    for address in &facts.cluster_ips {
-                        records.additional(ttl, target.clone(), *address);
+                    for address in facts.cluster_ips.iter() {
+                        records.additional(ttl, target.clone(), address);
                     }
                 }
             }
@@ -437,11 +437,11 @@ impl Zone {
     /// The names of an address: of the service whose own it is, or else of each endpoint that has
     /// it.
     fn names_of(&self, address: IpAddr) -> Option<Vec<Name>> {
-        let holders = self.holders.get(&address)?;
+        let holders = self.holders.get(&address)?.as_slice();
         let domain = &self.settings.domain;
         let entries = || holders.iter().filter_map(|key| Some((key, self.entries.get(key)?)));
         let own = entries().find(|(_, entry)| {
-            entry.service.as_ref().is_some_and(|facts| facts.cluster_ips.contains(&address))
+            entry.service.as_ref().is_some_and(|facts| facts.cluster_ips.contains(address))
         });
         if let Some((key, _)) = own {
             return Some(vec![service_name(domain, key, None)]);

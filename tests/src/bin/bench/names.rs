@@ -185,7 +185,11 @@ impl Turns<'_> {
             }
             self.report.add(Row::milliseconds(&what, &format!("{server}: p50"), middle));
             let row = Row::milliseconds(&what, &format!("{server}: p99"), late);
-            self.report.add(if server.is_netlab() { row.target(targets::WAIT_P99_MS) } else { row });
+            self.report.add(if server.is_netlab() {
+                row.target(targets::WAIT_P99_MS)
+            } else {
+                row
+            });
         }
         Ok(())
     }
