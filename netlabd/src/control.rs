@@ -21,7 +21,7 @@ use admission::{Admission, Wish};
 use cluster::{Cluster, DeleteOptions, ObjectKey, WriteOptions};
 use config::ClusterConfig;
 use decoded::Decoded;
-use draft::{Draft, commit_failed, decode_entry, read_failed, store_key};
+use draft::{Draft, decode_entry, read_failed, store_key};
 use endpoints::Endpoints;
 use feed::Feed;
 use ipam::Blocks;
@@ -29,7 +29,7 @@ use liveness::Liveness;
 use refusal::{check_deletable, not_found};
 use turn::Turns;
 
-use crate::store::{CommitError, Listing, Revision, Store};
+use crate::store::{Listing, Revision, Store};
 
 pub mod access;
 mod admission;
@@ -175,7 +175,7 @@ impl Control {
         for key in &outlived {
             draft.delete(key);
         }
-        draft.commit().await.map_err(commit_failed)?;
+        draft.commit().await?;
         Ok(outlived.len())
     }
 
@@ -265,16 +265,12 @@ impl Control {
             if leaves_waiting {
                 self.pods_wait.store(true, Ordering::SeqCst);
             }
-            match draft.commit().await {
-                Ok(revision) => {
-                    for (applied, _) in outcome.iter_mut().zip(written).filter(|(_, w)| *w) {
-                        let version = &mut applied.object.metadata_mut().resource_version;
-                        *version = revision.to_string();
-                    }
-                    return Ok((revision, outcome));
+            if let Some(revision) = draft.commit_unless_overtaken().await? {
+                for (applied, _) in outcome.iter_mut().zip(written).filter(|(_, w)| *w) {
+                    let version = &mut applied.object.metadata_mut().resource_version;
+                    *version = revision.to_string();
                 }
-                Err(CommitError::Conflict { .. }) => continue,
-                Err(error) => return Err(commit_failed(error)),
+                return Ok((revision, outcome));
             }
         }
         Err(too_busy())
@@ -313,15 +309,11 @@ impl Control {
             }
             let written: Vec<bool> =
                 gone.iter().map(|object| draft.changes(&ObjectKey::of(object))).collect();
-            match draft.commit().await {
-                Ok(revision) => {
-                    for (object, _) in gone.iter_mut().zip(written).filter(|(_, w)| *w) {
-                        object.metadata_mut().resource_version = revision.to_string();
-                    }
-                    return Ok((revision, gone));
+            if let Some(revision) = draft.commit_unless_overtaken().await? {
+                for (object, _) in gone.iter_mut().zip(written).filter(|(_, w)| *w) {
+                    object.metadata_mut().resource_version = revision.to_string();
                 }
-                Err(CommitError::Conflict { .. }) => continue,
-                Err(error) => return Err(commit_failed(error)),
+                return Ok((revision, gone));
             }
         }
         Err(too_busy())

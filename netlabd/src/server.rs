@@ -49,6 +49,7 @@ mod socket;
 mod target;
 mod token;
 mod tunnel;
+mod upgrade;
 mod watch;
 
 #[cfg(test)]

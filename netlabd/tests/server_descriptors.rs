@@ -6,61 +6,15 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
-use netlab_api::wire::DoctorCheck;
-use netlab_api::{ApiError, Pod, ProxyMode, Reason};
-use netlabd::control::Control;
-use netlabd::control::access::{
-    ExecRequest, ExecSession, FlowsRequest, LogRequest, PodAccess, PodStream, RulesRequest,
-};
-use netlabd::control::config::ClusterConfig;
-use netlabd::server::{Limits, Metrics, Readiness, ServerState, bind_socket, serve};
+use netlabd::server::{ServerState, bind_socket, serve};
 use netlabd::store::{Options, SledStore};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use tokio::sync::mpsc;
 
-struct NoPods;
-
-#[async_trait]
-impl PodAccess for NoPods {
-    async fn exec(&self, _: &Pod, _: ExecRequest) -> Result<ExecSession, ApiError> {
-        Err(ApiError::new(Reason::Conflict, "there are no pods"))
-    }
-
-    async fn logs(&self, _: &Pod, _: LogRequest) -> Result<mpsc::Receiver<Bytes>, ApiError> {
-        Err(ApiError::new(Reason::NotFound, "there are no pods"))
-    }
-
-    async fn forward(&self, _: &Pod, _: u16) -> Result<Box<dyn PodStream>, ApiError> {
-        Err(ApiError::new(Reason::Conflict, "there are no pods"))
-    }
-
-    async fn doctor(&self) -> Vec<DoctorCheck> {
-        Vec::new()
-    }
-
-    async fn proxy_rules(&self, _: RulesRequest) -> Result<ProxyRules, ApiError> {
-        Err(ApiError::new(Reason::NotFound, "there is no kernel here"))
-    }
-
-    async fn ruleset(&self, _: Option<ProxyMode>) -> Result<ProxyRuleset, ApiError> {
-        Err(ApiError::new(Reason::NotFound, "there is no kernel here"))
-    }
-
-    async fn flows(&self, _: FlowsRequest) -> Result<Flows, ApiError> {
-        Err(ApiError::new(Reason::NotFound, "there is no kernel here"))
-    }
-
-    fn ailment(&self) -> Option<String> {
-        None
-    }
-}
+#[path = "fixture/server.rs"]
+mod server;
 
 #[test]
 fn the_server_outlives_a_time_without_descriptors() {
@@ -73,28 +27,9 @@ fn the_server_outlives_a_time_without_descriptors() {
         .expect("a runtime");
     let bound = runtime.block_on(async {
         let store = SledStore::open(&folder.path().join("store"), Options::default());
-        let config = ClusterConfig {
-            pod_networks: Vec::new(),
-            cluster_dns: Vec::new(),
-            domain: "cluster.local".to_owned(),
-            services: Default::default(),
-        };
-        let store = Arc::new(store.expect("a store"));
-        let control = Control::open(store, config).await.expect("control");
+        let control = server::control(store.expect("a store")).await;
         let bound = bind_socket(&path, "netlab-test-no-such-group").expect("a socket");
-        let state = ServerState {
-            cluster: Arc::new(control),
-            control_plane: None,
-            tunnels: netlabd::server::Tunnels::none(),
-            pods: Arc::new(NoPods),
-            readiness: Readiness::new(),
-            metrics: Arc::new(Metrics::new("1.2.3")),
-            group: bound.group,
-            limits: Limits::default(),
-            nodes: None,
-            node: "n1".to_owned(),
-            version: "1.2.3".to_owned(),
-        };
+        let state = ServerState { group: bound.group, ..server::state(&control) };
         tokio::spawn(serve(bound.listener, state, std::future::pending()));
         bound.file
     });

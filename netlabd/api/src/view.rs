@@ -382,6 +382,17 @@ pub struct PodIdentity {
     pub uid: String,
 }
 
+impl PodIdentity {
+    /// Names `pod` at this point of its life.
+    pub fn of(pod: &Pod) -> PodIdentity {
+        PodIdentity {
+            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+            name: pod.metadata.name.clone(),
+            uid: pod.metadata.uid.clone(),
+        }
+    }
+}
+
 /// What the server answers to a report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -112,8 +112,23 @@ impl<'a> Draft<'a> {
         self.writes.is_empty()
     }
 
-    /// Writes all, or nothing when something that was read has changed meanwhile.
-    pub(super) async fn commit(self) -> Result<Revision, CommitError> {
+    /// Writes all, or nothing when something that was read has changed meanwhile, which is an error
+    /// here.
+    pub(super) async fn commit(self) -> Result<Revision, ApiError> {
+        self.write().await.map_err(commit_failed)
+    }
+
+    /// Writes all, or nothing when something that was read has changed meanwhile. Then the answer
+    /// is `None`, and whoever decided has to read and decide again.
+    pub(super) async fn commit_unless_overtaken(self) -> Result<Option<Revision>, ApiError> {
+        match self.write().await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(CommitError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(commit_failed(error)),
+        }
+    }
+
+    async fn write(self) -> Result<Revision, CommitError> {
         let mut transaction = Transaction::new();
         for (key, expected) in self.checks {
             transaction = transaction.check(key, expected);
@@ -215,7 +230,7 @@ pub(super) fn read_failed(error: crate::store::ReadError) -> ApiError {
 }
 
 /// What a failed commit means to the caller.
-pub(super) fn commit_failed(error: CommitError) -> ApiError {
+fn commit_failed(error: CommitError) -> ApiError {
     let disk_full = error.is_disk_full();
     let reason = match &error {
         CommitError::Conflict { .. } => Reason::Conflict,

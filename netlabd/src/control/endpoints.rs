@@ -26,11 +26,11 @@ use tokio::task::AbortHandle;
 use uuid::Uuid;
 
 use super::cluster::ObjectKey;
-use super::draft::{Draft, commit_failed, encode, read_failed, store_key};
+use super::draft::{Draft, encode, read_failed, store_key};
 use super::event::{event_about, name_event, put_event};
 use super::watch::watch_failed;
 use crate::error::chain;
-use crate::store::{CommitError, Entry, Revision, Store, Watch, WatchError};
+use crate::store::{Entry, Revision, Store, Watch, WatchError};
 use index::{Index, ServiceName};
 use plan::{Backing, diff_slices, groups_of, target_of};
 
@@ -278,11 +278,8 @@ impl Task {
         if draft.is_empty() {
             return Ok(());
         }
-        let revision = match draft.commit().await {
-            Ok(revision) => revision,
-            Err(CommitError::Conflict { .. }) => return Err(CommitFailed::Overtaken),
-            Err(error) => return Err(CommitFailed::Other(commit_failed(error))),
-        };
+        let written = draft.commit_unless_overtaken().await.map_err(CommitFailed::Other)?;
+        let revision = written.ok_or(CommitFailed::Overtaken)?;
         self.written = revision;
         for (name, event) in warnings {
             let uid = event.involved_object.uid;

@@ -17,10 +17,9 @@ use netlab_api::event::EventKind;
 use netlab_api::pod::{Condition, ConditionStatus, READY};
 use netlab_api::{ApiError, Node, Pod, Time};
 
-use super::draft::{Draft, commit_failed};
+use super::draft::Draft;
 use super::event::event_about;
 use super::{Control, MAX_ROUNDS, too_busy};
-use crate::store::CommitError;
 
 /// `Ready` condition of a pod whose node was lost, and of no other.
 const NODE_NOT_READY: &str = "NodeNotReady";
@@ -261,10 +260,8 @@ impl Control {
                     draft.put(&pod.into());
                 }
             }
-            match draft.commit().await {
-                Ok(_) => return Ok(()),
-                Err(CommitError::Conflict { .. }) => continue,
-                Err(error) => return Err(commit_failed(error)),
+            if draft.commit_unless_overtaken().await?.is_some() {
+                return Ok(());
             }
         }
         Err(too_busy())

@@ -12,11 +12,11 @@ use netlab_api::{ApiError, Node, Reason, Time};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::draft::{Draft, commit_failed, read_failed};
+use super::draft::{Draft, read_failed};
 use super::event::event_about;
 use super::watch::watch_failed;
 use super::{Control, MAX_ROUNDS, too_busy};
-use crate::store::{CommitError, Watch};
+use crate::store::Watch;
 
 /// Where tokens are.
 const TOKENS: &str = "tokens/";
@@ -78,7 +78,7 @@ impl Control {
         }
         let value = serde_json::to_value(record).map_err(unwritable)?;
         draft.put_raw(token_path(&record.info.id), Some(&value));
-        draft.commit().await.map(drop).map_err(commit_failed)
+        draft.commit().await.map(drop)
     }
 
     /// A token, also one that has ended.
@@ -109,7 +109,7 @@ impl Control {
         };
         let mut draft = Draft::new(&*self.store);
         draft.put_raw(token_path(id), None);
-        draft.commit().await.map_err(commit_failed)?;
+        draft.commit().await?;
         Ok(record.info)
     }
 
@@ -125,7 +125,7 @@ impl Control {
             count += 1;
         }
         if count > 0 {
-            draft.commit().await.map_err(commit_failed)?;
+            draft.commit().await?;
         }
         Ok(count)
     }
@@ -162,16 +162,12 @@ impl Control {
             draft.put_raw(member_path(node), Some(&value));
             let object = super::node::new_node(node, NodeStatus::default(), now).into();
             draft.put(&object);
-            match draft.commit().await {
-                Ok(_) => {
-                    let message = "joined the cluster".to_owned();
-                    let event =
-                        event_about(&object, EventKind::Normal, "Joined", message, "netlabd", node);
-                    self.record_events(vec![event]).await;
-                    return Ok(true);
-                }
-                Err(CommitError::Conflict { .. }) => continue,
-                Err(error) => return Err(commit_failed(error)),
+            if draft.commit_unless_overtaken().await?.is_some() {
+                let message = "joined the cluster".to_owned();
+                let event =
+                    event_about(&object, EventKind::Normal, "Joined", message, "netlabd", node);
+                self.record_events(vec![event]).await;
+                return Ok(true);
             }
         }
         Err(too_busy())
@@ -185,7 +181,7 @@ impl Control {
     pub async fn expel(&self, node: &str) -> Result<(), ApiError> {
         let mut draft = Draft::new(&*self.store);
         draft.put_raw(member_path(node), None);
-        draft.commit().await.map(drop).map_err(commit_failed)
+        draft.commit().await.map(drop)
     }
 
     /// Hears of each member that comes or goes from now on.

@@ -8,9 +8,9 @@ use netlab_api::{ApiError, ClusterSettings, DnsSettings, ProxyMode, Reason, Rout
 use serde::{Deserialize, Serialize};
 
 use super::cluster::Cluster;
-use super::draft::{Draft, commit_failed};
+use super::draft::Draft;
 use super::{Control, MAX_ROUNDS, too_busy};
-use crate::store::{CommitError, Revision};
+use crate::store::Revision;
 
 /// How long nodes may take to be ready for encapsulated packets before others send them.
 const PREPARATION: Duration = Duration::from_secs(10);
@@ -149,9 +149,8 @@ impl Control {
                 }
             }
             Control::put_blocks(&mut draft, &blocks, &placement.nodes);
-            match draft.commit().await {
-                Err(CommitError::Conflict { .. }) => continue,
-                done => return done.map_err(commit_failed),
+            if let Some(revision) = draft.commit_unless_overtaken().await? {
+                return Ok(revision);
             }
         }
         Err(too_busy())
@@ -173,10 +172,8 @@ impl Control {
             }
             let value = serde_json::to_value(&after).expect("settings are plain data");
             draft.put_raw(NETWORK_KEY.to_owned(), Some(&value));
-            match draft.commit().await {
-                Ok(revision) => return Ok((revision, after)),
-                Err(CommitError::Conflict { .. }) => continue,
-                Err(error) => return Err(commit_failed(error)),
+            if let Some(revision) = draft.commit_unless_overtaken().await? {
+                return Ok((revision, after));
             }
         }
         Err(too_busy())

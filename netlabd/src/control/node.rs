@@ -17,14 +17,14 @@ use netlab_api::{ApiError, Event, Namespace, Node, ObjectMeta, Pod, Reason, Time
 use uuid::Uuid;
 
 use super::cluster::{Cluster, DeleteOptions, Filter, ObjectKey, Objects, Scope};
-use super::draft::{Draft, commit_failed, decode_entry};
+use super::draft::{Draft, decode_entry};
 use super::event::{name_event, put_event, vouch};
 use super::ipam::Blocks;
 use super::membership::member_path;
 use super::plane::{ControlPlane, NodeView};
 use super::refusal::check;
 use super::{Control, MAX_ROUNDS, delete_pod, pod, remove, too_busy};
-use crate::store::{CommitError, Revision};
+use crate::store::Revision;
 
 #[async_trait]
 impl ControlPlane for Control {
@@ -149,14 +149,10 @@ impl Control {
             let node = node.into();
             check(&node, validate(&node))?;
             draft.put(&node);
-            match draft.commit().await {
-                Ok(_) => {
-                    drop(placing);
-                    self.place_waiting().await;
-                    return Ok(());
-                }
-                Err(CommitError::Conflict { .. }) => continue,
-                Err(error) => return Err(commit_failed(error)),
+            if draft.commit_unless_overtaken().await?.is_some() {
+                drop(placing);
+                self.place_waiting().await;
+                return Ok(());
             }
         }
         Err(too_busy())
@@ -191,10 +187,8 @@ impl Control {
             if draft.is_empty() {
                 return Ok(());
             }
-            match draft.commit().await {
-                Ok(_) => return Ok(()),
-                Err(CommitError::Conflict { .. }) => continue,
-                Err(error) => return Err(commit_failed(error)),
+            if draft.commit_unless_overtaken().await?.is_some() {
+                return Ok(());
             }
         }
         Err(too_busy())
@@ -236,10 +230,8 @@ impl Control {
             if draft.is_empty() {
                 return Ok(());
             }
-            match draft.commit().await {
-                Ok(_) => return Ok(()),
-                Err(CommitError::Conflict { .. }) => continue,
-                Err(error) => return Err(commit_failed(error)),
+            if draft.commit_unless_overtaken().await?.is_some() {
+                return Ok(());
             }
         }
         Err(too_busy())
@@ -278,10 +270,8 @@ impl Control {
             Control::put_blocks(&mut draft, &blocks, &[]);
             self.remove_emptied_namespaces(&mut draft, emptied).await?;
             self.remove_emptied_nodes(&mut draft, &going, speaker).await?;
-            match draft.commit().await {
-                Ok(_) => return Ok(()),
-                Err(CommitError::Conflict { .. }) => continue,
-                Err(error) => return Err(commit_failed(error)),
+            if draft.commit_unless_overtaken().await?.is_some() {
+                return Ok(());
             }
         }
         Err(too_busy())

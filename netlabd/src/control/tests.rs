@@ -116,7 +116,7 @@ impl Lab {
     async fn finalize(&self, pods: &[&Pod]) {
         for pod in pods {
             let node = pod.spec.node_name.as_deref().unwrap_or_default();
-            self.control.finalize_pods(node, vec![identity(pod)]).await.unwrap();
+            self.control.finalize_pods(node, vec![PodIdentity::of(pod)]).await.unwrap();
         }
     }
 
@@ -189,14 +189,6 @@ fn key(kind: Kind, name: &str) -> ObjectKey {
 
 fn scope(kind: Kind) -> Scope {
     Scope { kind, namespace: None }
-}
-
-fn identity(pod: &Pod) -> PodIdentity {
-    PodIdentity {
-        namespace: pod.metadata.namespace.clone().unwrap(),
-        name: pod.metadata.name.clone(),
-        uid: pod.metadata.uid.clone(),
-    }
 }
 
 /// Runs a test on several threads, so that what may race does.

@@ -56,14 +56,6 @@ impl NodeAccess {
     pub fn new(machine: Arc<Machine>) -> NodeAccess {
         NodeAccess { machine }
     }
-
-    fn identity(pod: &Pod) -> PodIdentity {
-        PodIdentity {
-            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
-            name: pod.metadata.name.clone(),
-            uid: pod.metadata.uid.clone(),
-        }
-    }
 }
 
 #[async_trait]
@@ -143,7 +135,7 @@ impl PodAccess for NodeAccess {
         pod: &Pod,
         request: LogRequest,
     ) -> Result<mpsc::Receiver<Bytes>, ApiError> {
-        let dir = self.machine.log_dir(&NodeAccess::identity(pod));
+        let dir = self.machine.log_dir(&PodIdentity::of(pod));
         let name = pod.metadata.name.clone();
         let query = LogQuery {
             previous: request.previous,

@@ -10,7 +10,11 @@
 //! the network namespace. It is written before the pod gets its addresses and removed after they
 //! are gone, so whoever starts next knows what to adopt and what to remove.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+
+use netlab_api::Pod;
+use netlab_link::PodAddresses;
 
 pub mod apply;
 pub mod fabric;
@@ -28,4 +32,16 @@ pub fn pin_dir(run_dir: &Path) -> PathBuf {
 /// Where pods' network namespaces have names.
 pub fn netns_dir(run_dir: &Path) -> PathBuf {
     run_dir.join("netns")
+}
+
+/// Which addresses the link of a pod must have: the pod's own, one of a family.
+pub fn addresses_of(pod: &Pod) -> PodAddresses {
+    let mut addresses = PodAddresses::default();
+    for ip in pod.ips() {
+        match ip {
+            IpAddr::V4(ip) => addresses.v4 = Some(ip),
+            IpAddr::V6(ip) => addresses.v6 = Some(ip),
+        }
+    }
+    addresses
 }

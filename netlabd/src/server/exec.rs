@@ -10,10 +10,9 @@
 //! command: whichever of the two it waits for, it hears of it.
 
 use aide::transform::TransformOperation;
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use bytes::BytesMut;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -26,10 +25,10 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
 
 use super::answer::{Failure, bad_request, defect};
-use super::nodes::wants;
 use super::query::{FromQuery, Params, Query};
 use super::router::App;
 use super::target::Single;
+use super::upgrade::{switch_to, upgrade_of, wants};
 use crate::control::access::{ExecRequest, ExecSession};
 use crate::control::cluster::ObjectKey;
 
@@ -56,10 +55,7 @@ pub(super) async fn exec(
             .with_hint("`?command=ls&command=-l` runs `ls -l`")
             .into());
     }
-    let upgrade = request
-        .extensions_mut()
-        .remove::<OnUpgrade>()
-        .ok_or_else(|| defect("an exec arrived on a connection that cannot be upgraded"))?;
+    let upgrade = upgrade_of(&mut request, "exec")?;
     let pod = pod(&app, &key).await?;
     let size = (params.columns.unwrap_or(COLUMNS), params.rows.unwrap_or(ROWS));
     let wanted = ExecRequest {
@@ -69,11 +65,7 @@ pub(super) async fn exec(
     };
     let session = app.state.pods.exec(&pod, wanted).await?;
     tokio::spawn(run(app, upgrade, session));
-    let headers = [
-        (header::CONNECTION, HeaderValue::from_static("upgrade")),
-        (header::UPGRADE, HeaderValue::from_static(EXEC_PROTOCOL)),
-    ];
-    Ok((StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response())
+    Ok(switch_to(EXEC_PROTOCOL))
 }
 
 /// Documents the answer, which has no JSON body.

@@ -4,10 +4,8 @@
 //! The pod is connected to before the answer, so whoever asks hears of a refusal as an error.
 
 use aide::transform::TransformOperation;
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use netlab_api::forward::FORWARD_PROTOCOL;
@@ -15,12 +13,12 @@ use netlab_api::{ApiError, Pod};
 use schemars::JsonSchema;
 use tokio::io::copy_bidirectional;
 
-use super::answer::{Failure, bad_request, defect};
+use super::answer::{Failure, bad_request};
 use super::exec::{pod, time_is_up};
-use super::nodes::wants;
 use super::query::{FromQuery, Params, Query};
 use super::router::App;
 use super::target::Single;
+use super::upgrade::{switch_to, upgrade_of, wants};
 use crate::control::access::PodStream;
 
 /// `POST …/portforward`.
@@ -40,18 +38,11 @@ pub(super) async fn forward(
     let port = params.port.filter(|port| *port != 0).ok_or_else(|| {
         bad_request("query parameter `port` is missing").with_hint("`?port=8080`")
     })?;
-    let upgrade = request
-        .extensions_mut()
-        .remove::<OnUpgrade>()
-        .ok_or_else(|| defect("a connection to forward cannot be upgraded"))?;
+    let upgrade = upgrade_of(&mut request, "port forwarding")?;
     let pod = pod(&app, &key).await?;
     let stream = app.state.pods.forward(&pod, port).await?;
     tokio::spawn(run(app, upgrade, stream));
-    let headers = [
-        (header::CONNECTION, HeaderValue::from_static("upgrade")),
-        (header::UPGRADE, HeaderValue::from_static(FORWARD_PROTOCOL)),
-    ];
-    Ok((StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response())
+    Ok(switch_to(FORWARD_PROTOCOL))
 }
 
 /// Documents the answer, which has no JSON body.

@@ -10,11 +10,10 @@ use std::time::Duration;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream;
-use hyper::upgrade::OnUpgrade;
 use netlab_api::view::{NetworkSettings, NodeReport, ReportAnswer, TUNNEL_PROTOCOL, ViewEvent};
 use netlab_api::{ApiError, Reason};
 use schemars::JsonSchema;
@@ -24,6 +23,7 @@ use super::body::JsonBody;
 use super::caller::Caller;
 use super::query::{FromQuery, NoParams, Params, Query};
 use super::router::App;
+use super::upgrade::{switch_to, upgrade_of, wants};
 use crate::control::plane::{ControlPlane, NodeView};
 use crate::store::Revision;
 
@@ -73,10 +73,7 @@ pub(super) async fn tunnel(
     if !wants(request.headers(), TUNNEL_PROTOCOL) {
         return Err(bad_request("a tunnel needs an upgraded connection").into());
     }
-    let upgrade = request
-        .extensions_mut()
-        .remove::<OnUpgrade>()
-        .ok_or_else(|| defect("a tunnel arrived on a connection that cannot be upgraded"))?;
+    let upgrade = upgrade_of(&mut request, "a tunnel")?;
     let tunnels = app.state.tunnels.clone();
     if !tunnels.is_awaited(&node, tunnel) {
         return Err(bad_request("nobody waits for this tunnel any more").into());
@@ -86,11 +83,7 @@ pub(super) async fn tunnel(
             tunnels.arrived(&node, tunnel, upgraded);
         }
     });
-    let headers = [
-        (header::CONNECTION, HeaderValue::from_static("upgrade")),
-        (header::UPGRADE, HeaderValue::from_static(TUNNEL_PROTOCOL)),
-    ];
-    Ok((StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response())
+    Ok(switch_to(TUNNEL_PROTOCOL))
 }
 
 /// `GET /v1/network`.
@@ -109,18 +102,6 @@ pub(super) async fn set_network(
 ) -> Result<Answer<NetworkSettings>, Failure> {
     let (revision, settings) = app.state.cluster.set_network(settings).await?;
     Ok(Answer::new(&settings).at(revision))
-}
-
-/// Whether the client asks for this protocol.
-pub(super) fn wants(headers: &HeaderMap, protocol: &str) -> bool {
-    let names = |name: header::HeaderName, wanted: &str| {
-        headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.split(',').any(|word| word.trim().eq_ignore_ascii_case(wanted)))
-    };
-    names(header::CONNECTION, "upgrade") && names(header::UPGRADE, protocol)
 }
 
 /// The cluster, for a node that speaks for itself.

@@ -3,7 +3,6 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -17,6 +16,9 @@ use netlabd::dns::upstream::{Uncounted, Upstreams};
 use netlabd::dns::zone::{Zone, ZoneSettings};
 use serde_json::json;
 use tokio::runtime::Runtime;
+
+pub(crate) use crate::netns::sh;
+use crate::netns::{connect, namespace};
 
 /// Generous, because it only bounds a failure.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -251,43 +253,4 @@ pub(crate) fn udp(from: &Netns, to: &str) -> UdpSocket {
     socket.connect(to).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     socket
-}
-
-/// Runs a shell script inside a namespace; it must succeed. What it prints.
-pub(crate) fn sh(netns: &Netns, script: &str) -> String {
-    let mut shell = Command::new("sh");
-    shell.args(["-euc", script]).stdin(Stdio::null());
-    let Output { status, stdout, stderr } = netns.run(|| shell.output().unwrap()).unwrap();
-    let stderr = String::from_utf8_lossy(&stderr);
-    let stdout = String::from_utf8_lossy(&stdout).into_owned();
-    assert!(status.success(), "{script}\n{stdout}\n{stderr}");
-    stdout
-}
-
-fn namespace() -> Netns {
-    let netns = Netns::create().unwrap();
-    sh(
-        &netns,
-        "for c in all default; do echo 0 >/proc/sys/net/ipv6/conf/$c/accept_dad; done
-         ip link set lo up",
-    );
-    netns
-}
-
-/// A veth pair: `name` here, `eth0` there, both up.
-fn connect(here: &Netns, name: &str, there: &Netns) {
-    // A process that is inside, for as long as the command runs.
-    let inside =
-        there.run(|| Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap());
-    let mut inside = inside.unwrap();
-    sh(
-        here,
-        &format!(
-            "ip link add {name} type veth peer name eth0 netns {}; ip link set {name} up",
-            inside.id()
-        ),
-    );
-    inside.kill().unwrap();
-    inside.wait().unwrap();
-    sh(there, "ip link set eth0 up");
 }

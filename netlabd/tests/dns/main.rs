@@ -7,5 +7,7 @@ mod bounds;
 mod clients;
 mod flood;
 mod lab;
+#[path = "../fixture/netns.rs"]
+mod netns;
 mod questions;
 mod transfer;

@@ -12,7 +12,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -26,6 +25,9 @@ use netlabd::node::rules::Rules;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
+
+use crate::netns::{connect, namespace};
+pub(crate) use crate::netns::{sh, try_sh};
 
 pub(crate) struct Lab {
     pub(crate) nodes: Vec<Node>,
@@ -72,7 +74,7 @@ impl Lab {
         unshare(CloneFlags::CLONE_NEWNS).expect("tests need root");
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
-        let (router, outside) = (Netns::create().unwrap(), Netns::create().unwrap());
+        let (router, outside) = (namespace(), namespace());
         sh(
             &router,
             "ip link set lo up
@@ -100,7 +102,7 @@ impl Lab {
             .iter()
             .zip(1..)
             .map(|(&rack, number)| {
-                let netns = Netns::create().unwrap();
+                let netns = namespace();
                 connect(&router, &format!("n{number}"), &netns);
                 sh(&router, &format!("ip link set n{number} master rack{rack}"));
                 sh(
@@ -267,43 +269,4 @@ impl Drop for Node {
         }
         while umount2(&pins, MntFlags::MNT_DETACH).is_ok() {}
     }
-}
-
-/// A veth pair: `name` here, `eth0` there.
-fn connect(router: &Netns, name: &str, there: &Netns) {
-    // A thread that is inside, for as long as the command runs.
-    let inside =
-        there.run(|| Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap());
-    let mut inside = inside.unwrap();
-    sh(
-        router,
-        &format!(
-            "ip link add {name} type veth peer name eth0 netns {}; ip link set {name} up",
-            inside.id()
-        ),
-    );
-    inside.kill().unwrap();
-    inside.wait().unwrap();
-    // Without a wait for duplicates a link-local address is there at once, or `tentative` would
-    // come and go in what tests compare.
-    sh(
-        there,
-        "for c in all default eth0; do echo 0 >/proc/sys/net/ipv6/conf/$c/accept_dad; done
-         ip link set lo up; ip link set eth0 up",
-    );
-}
-
-/// Runs a shell script inside a namespace; it must succeed. What it prints.
-pub(crate) fn sh(netns: &Netns, script: &str) -> String {
-    let Output { status, stdout, stderr } = try_sh(netns, script);
-    let stderr = String::from_utf8_lossy(&stderr);
-    let stdout = String::from_utf8(stdout).unwrap();
-    assert!(status.success(), "{script}\n{stdout}\n{stderr}");
-    stdout
-}
-
-pub(crate) fn try_sh(netns: &Netns, script: &str) -> Output {
-    let mut shell = Command::new("sh");
-    shell.args(["-euc", script]).stdin(Stdio::null());
-    netns.run(|| shell.output().unwrap()).unwrap()
 }

@@ -5,6 +5,8 @@
 
 mod checksums;
 mod lab;
+#[path = "../fixture/netns.rs"]
+mod netns;
 mod reach;
 mod repair;
 mod scale;

@@ -8,18 +8,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use netlab_api::proxy::{Flows, ProxyRules, ProxyRuleset};
+use netlab_api::Time;
 use netlab_api::token::TokenRequest;
-use netlab_api::wire::{DoctorCheck, Version};
-use netlab_api::{ApiError, Pod, ProxyMode, Reason, Time};
+use netlab_api::wire::Version;
 use netlabd::control::Control;
-use netlabd::control::access::{
-    ExecRequest, ExecSession, FlowsRequest, LogRequest, PodAccess, PodStream, RulesRequest,
-};
-use netlabd::control::config::ClusterConfig;
-use netlabd::server::{Limits, Metrics, NodePort, Readiness, ServerState, bind_port, serve_remote};
+use netlabd::server::{NodePort, ServerState, bind_port, serve_remote};
 use netlabd::store::{OpenError, Options, SledStore};
 use netlabd::trust::authority::{DEFAULT_LIFETIME, ServerNames};
 use netlabd::trust::client::CallError;
@@ -30,10 +23,12 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::ServerName;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::server;
 
 /// How long anything in a test may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -60,43 +55,6 @@ pub(crate) fn in_netns<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send +
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.expect("in time")
-}
-
-struct NoPods;
-
-#[async_trait]
-impl PodAccess for NoPods {
-    async fn exec(&self, _: &Pod, _: ExecRequest) -> Result<ExecSession, ApiError> {
-        Err(ApiError::new(Reason::Conflict, "there are no pods"))
-    }
-
-    async fn logs(&self, _: &Pod, _: LogRequest) -> Result<mpsc::Receiver<Bytes>, ApiError> {
-        Err(ApiError::new(Reason::NotFound, "there are no pods"))
-    }
-
-    async fn forward(&self, _: &Pod, _: u16) -> Result<Box<dyn PodStream>, ApiError> {
-        Err(ApiError::new(Reason::Conflict, "there are no pods"))
-    }
-
-    async fn doctor(&self) -> Vec<DoctorCheck> {
-        Vec::new()
-    }
-
-    async fn proxy_rules(&self, _: RulesRequest) -> Result<ProxyRules, ApiError> {
-        Err(ApiError::new(Reason::NotFound, "there is no kernel here"))
-    }
-
-    async fn ruleset(&self, _: Option<ProxyMode>) -> Result<ProxyRuleset, ApiError> {
-        Err(ApiError::new(Reason::NotFound, "there is no kernel here"))
-    }
-
-    async fn flows(&self, _: FlowsRequest) -> Result<Flows, ApiError> {
-        Err(ApiError::new(Reason::NotFound, "there is no kernel here"))
-    }
-
-    fn ailment(&self) -> Option<String> {
-        None
-    }
 }
 
 /// The store in `folder`. A server that stopped gives it up when the last of its tasks is gone,
@@ -137,32 +95,13 @@ impl Server {
     /// A server with the state in `folder`.
     pub(crate) async fn at(address: SocketAddr, folder: TempDir, lifetime: Duration) -> Server {
         let store = open_store(&folder).await;
-        let config = ClusterConfig {
-            pod_networks: vec!["10.42.0.0/16".parse().expect("a network")],
-            cluster_dns: Vec::new(),
-            domain: "cluster.local".to_owned(),
-            services: Default::default(),
-        };
-        let control = Control::open(Arc::new(store), config).await;
-        let control = Arc::new(control.expect("control"));
+        let control = server::control(store).await;
         let names: ServerNames = NodePort::names("n1");
         let authority = Authority::open(folder.path(), lifetime, &names, Time::now());
         let authority = Arc::new(authority.expect("an authority"));
         let membership = Arc::new(Membership::new(control.clone(), authority, "n1".to_owned()));
         let bound = bind_port(address, membership.clone()).await.expect("a port");
-        let state = ServerState {
-            cluster: control.clone(),
-            control_plane: None,
-            tunnels: netlabd::server::Tunnels::none(),
-            pods: Arc::new(NoPods),
-            readiness: Readiness::new(),
-            metrics: Arc::new(Metrics::new("1.2.3")),
-            group: None,
-            limits: Limits::default(),
-            nodes: Some(bound.port.clone()),
-            node: "n1".to_owned(),
-            version: "1.2.3".to_owned(),
-        };
+        let state = ServerState { nodes: Some(bound.port.clone()), ..server::state(&control) };
         let address = bound.port.listen;
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve_remote(bound, state, async {

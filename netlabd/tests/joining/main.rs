@@ -5,4 +5,6 @@
 mod lab;
 mod members;
 mod refusals;
+#[path = "../fixture/server.rs"]
+mod server;
 mod strangers;

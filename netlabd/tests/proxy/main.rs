@@ -7,3 +7,5 @@ mod anchor;
 mod announce;
 mod health;
 mod lab;
+#[path = "../fixture/netns.rs"]
+mod netns;

@@ -24,9 +24,22 @@ pub(crate) fn sources() -> Vec<Source> {
 
 /// All files that are written in a language with comments.
 pub(crate) fn all() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace has a root");
+    found(|name| name.ends_with(".rs") || name.ends_with(".sh") || name == "Cargo.toml")
+}
+
+/// All documents.
+pub(crate) fn documents() -> Vec<Source> {
+    found(|name| name.ends_with(".md"))
+}
+
+/// The workspace's root.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace has a root")
+}
+
+fn found(is_wanted: impl Fn(&str) -> bool) -> Vec<Source> {
     let mut found = Vec::new();
-    let mut folders = vec![root.to_owned()];
+    let mut folders = vec![root().to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder can be read").flatten() {
             let (path, name) = (entry.path(), entry.file_name());
@@ -35,9 +48,9 @@ pub(crate) fn all() -> Vec<Source> {
             let skip = ["target", ".git", "manifests"].contains(&&*name);
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !skip {
                 folders.push(path);
-            } else if name.ends_with(".rs") || name.ends_with(".sh") || name == "Cargo.toml" {
+            } else if is_wanted(&name) {
                 let text = fs::read_to_string(&path).expect("a source can be read");
-                let path = path.strip_prefix(root).expect("it was found below the root");
+                let path = path.strip_prefix(root()).expect("it was found below the root");
                 found.push(Source { path: path.display().to_string(), text });
             }
         }

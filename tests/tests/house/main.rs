@@ -2,9 +2,11 @@
 //! The house: which part may know which other, and what every file has. Reads sources, needs no
 //! root.
 
+mod documents;
 mod files;
 mod paths;
 
+use documents::Document;
 use files::{Source, sources};
 
 /// A rule: files, and paths that they must not name.
@@ -235,4 +237,54 @@ fn modules_are_named_after_their_noun() {
     let is_bad = |source: &&Source| bad.iter().any(|name| source.path.ends_with(name));
     let found: Vec<_> = sources().iter().filter(is_bad).map(|it| it.path.clone()).collect();
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Code spans of ARCHITECTURE.md that look like paths and are none: a key of the store, and the form
+/// of a name.
+const NO_FILES: [&str; 2] = ["settings/network", "namespace/name"];
+
+/// Nouns in its code map that have no file: the name of a device.
+const NO_MODULES: [&str; 1] = ["nlsvc"];
+
+/// Whether there is a file, a folder or a module of this path.
+fn exists(path: &str) -> bool {
+    let path = files::root().join(path.trim_end_matches('/'));
+    path.exists() || path.with_extension("rs").exists()
+}
+
+#[test]
+fn every_path_in_the_architecture_is_one() {
+    let documents = Document::all();
+    let document = documents.iter().find(|document| document.path == "ARCHITECTURE.md");
+    let document = document.expect("there is an ARCHITECTURE.md");
+    let mut missing = Vec::new();
+    // In the text, what is inside the daemon is named from its sources or those of the node on.
+    let bases = ["", "netlabd/src/", "netlabd/src/node/"];
+    for path in document.paths().iter().filter(|path| !NO_FILES.contains(&path.as_str())) {
+        if !bases.iter().any(|base| exists(&format!("{base}{path}"))) {
+            missing.push(path.clone());
+        }
+    }
+    let rows = document.code_map("## Code map");
+    assert!(rows.len() > 40, "only {} rows: is this the code map?", rows.len());
+    for row in rows {
+        missing.extend(row.modules.iter().filter(|module| !exists(module)).cloned());
+        for noun in row.nouns.iter().filter(|noun| !NO_MODULES.contains(&noun.as_str())) {
+            if !row.modules.iter().any(|module| exists(&format!("{module}/{noun}"))) {
+                missing.push(format!("{noun} of {}", row.modules.join(", ")));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not there: {missing:#?}");
+}
+
+#[test]
+fn every_link_of_a_document_leads_to_a_file() {
+    let mut dead = Vec::new();
+    for document in Document::all() {
+        for link in document.links().iter().filter(|link| !files::root().join(link).exists()) {
+            dead.push(format!("{}: {}", document.path, link.display()));
+        }
+    }
+    assert!(dead.is_empty(), "{dead:#?}");
 }

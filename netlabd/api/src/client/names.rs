@@ -3,8 +3,9 @@
 
 use hyper::Method;
 
+use super::exchange::empty;
 use super::stream::DnsLogStream;
-use super::{Client, ClientError, ObjectRef, Query, empty};
+use super::{Client, ClientError, ObjectRef, Query};
 use crate::dns::{DnsRecords, DnsTrace};
 use crate::resource::Kind;
 

@@ -8,6 +8,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::*;
 use crate::exec::Frame;
+use crate::resource::Kind;
 use crate::wire::WatchEvent;
 
 /// Answers requests on a socket by the bytes a test gives, so that a test can say exactly what a

@@ -54,7 +54,7 @@ impl Lab {
         conditions[0].kind = READY.to_owned();
         conditions[0].status = status;
         let status = PodStatus { phase: PodPhase::Running, conditions, ..PodStatus::default() };
-        let update = PodStatusUpdate { pod: identity(pod), status };
+        let update = PodStatusUpdate { pod: PodIdentity::of(pod), status };
         let node = pod.spec.node_name.as_deref().unwrap();
         self.control.update_pod_statuses(node, vec![update]).await.unwrap();
     }
@@ -209,7 +209,7 @@ fn many_changes_at_once_cost_few_writes() {
             let Object::Pod(pod) = item.object else { panic!("a pod") };
             let conditions = node_status(true).conditions;
             let status = PodStatus { phase: PodPhase::Running, conditions, ..PodStatus::default() };
-            PodStatusUpdate { pod: identity(&pod), status }
+            PodStatusUpdate { pod: PodIdentity::of(&pod), status }
         });
         lab.control.update_pod_statuses("n1", updates.collect()).await.unwrap();
         let after = lab.settled().await;

@@ -41,7 +41,7 @@ fn an_evicted_pod_is_made_anew_on_another_node_once_its_own_has_let_go_of_it() {
         assert!(going.is_moving() && going.metadata.deletion_timestamp.is_some());
         // What the node says of its end does not make the cluster forget that it moves.
         let status = PodStatus { phase: PodPhase::Failed, ..PodStatus::default() };
-        let report = PodReport { pod: identity(&going), status };
+        let report = PodReport { pod: PodIdentity::of(&going), status };
         lab.control.update_pod_statuses("n1", vec![report]).await.unwrap();
         lab.finalize(&[&going]).await;
         let anew = lab.pod("web").await;
@@ -122,7 +122,7 @@ fn a_daemon_that_ends_between_the_two_writes_goes_on_when_it_is_back() {
     run(async {
         let (lab, web) = Lab::with_web_on_n1().await;
         lab.evict("web").await.unwrap();
-        lab.control.remove_pods("n1", &[identity(&web)]).await.unwrap();
+        lab.control.remove_pods("n1", &[PodIdentity::of(&web)]).await.unwrap();
         assert!(lab.is_gone(&pod_key("web")).await);
         assert_eq!(lab.moves().await, 1);
         let config = lab.control.config().clone();
@@ -149,7 +149,7 @@ fn a_command_that_has_ended_does_not_run_again_elsewhere() {
     run(async {
         let (lab, web) = Lab::with_web_on_n1().await;
         let status = PodStatus { phase: PodPhase::Succeeded, ..PodStatus::default() };
-        let report = PodReport { pod: identity(&web), status };
+        let report = PodReport { pod: PodIdentity::of(&web), status };
         lab.control.update_pod_statuses("n1", vec![report]).await.unwrap();
         assert!(!lab.evict("web").await.unwrap().is_moving());
         lab.finalize(&[&web]).await;
@@ -199,7 +199,7 @@ fn a_name_that_is_taken_meanwhile_stays_with_who_took_it() {
     run(async {
         let (lab, web) = Lab::with_web_on_n1().await;
         lab.evict("web").await.unwrap();
-        lab.control.remove_pods("n1", &[identity(&web)]).await.unwrap();
+        lab.control.remove_pods("n1", &[PodIdentity::of(&web)]).await.unwrap();
         let taken = lab.run("web").await;
         lab.control.finalize_pods("n1", Vec::new()).await.unwrap();
         assert_eq!(lab.pod("web").await.metadata.uid, taken.metadata.uid);

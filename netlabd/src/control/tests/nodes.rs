@@ -33,7 +33,7 @@ impl Lab {
             container_statuses: vec![container],
             ..PodStatus::default()
         };
-        let pods = vec![PodReport { pod: identity(&made), status }];
+        let pods = vec![PodReport { pod: PodIdentity::of(&made), status }];
         let report = NodeReport { pods, ..NodeReport::default() };
         self.control.report(node, report).await.unwrap();
         made
@@ -126,8 +126,8 @@ fn a_node_speaks_for_its_own_pods_only() {
         let made = lab.run_on("web", "n1").await;
         let failed = PodStatus { phase: PodPhase::Failed, ..PodStatus::default() };
         let report = NodeReport {
-            pods: vec![PodReport { pod: identity(&made), status: failed }],
-            finalized: vec![identity(&made)],
+            pods: vec![PodReport { pod: PodIdentity::of(&made), status: failed }],
+            finalized: vec![PodIdentity::of(&made)],
             ..NodeReport::default()
         };
         lab.control.report("n2", report).await.unwrap();

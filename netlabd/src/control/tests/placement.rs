@@ -143,7 +143,7 @@ fn rival_writers_of_one_daemon_never_share_an_address() {
                         let gone = control.delete(&key, &DeleteOptions::default()).await.unwrap();
                         let Object::Pod(gone) = gone else { panic!() };
                         let node = gone.spec.node_name.clone().unwrap();
-                        control.finalize_pods(&node, vec![identity(&gone)]).await.unwrap();
+                        control.finalize_pods(&node, vec![PodIdentity::of(&gone)]).await.unwrap();
                     }
                 }
             })

@@ -37,7 +37,7 @@ fn only_what_nodes_program_is_waited_for() {
         lab.report("n1", made.metadata.resource_version.parse().unwrap()).await;
         // A status is news from the kernel, not for it.
         let status = netlab_api::pod::PodStatus::default();
-        let update = PodStatusUpdate { pod: identity(&made), status };
+        let update = PodStatusUpdate { pod: PodIdentity::of(&made), status };
         lab.control.update_pod_statuses("n1", vec![update]).await.unwrap();
         lab.programmed(AT_ONCE).await.unwrap();
         lab.delete(&pod_key("web")).await.unwrap();

@@ -21,7 +21,7 @@ fn running(conditions: Vec<Condition>) -> PodStatus {
 }
 
 async fn report(lab: &Lab, pod: &Pod, status: PodStatus) {
-    let update = PodStatusUpdate { pod: identity(pod), status };
+    let update = PodStatusUpdate { pod: PodIdentity::of(pod), status };
     lab.control.update_pod_statuses("n1", vec![update]).await.unwrap();
 }
 

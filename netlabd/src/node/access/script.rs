@@ -18,12 +18,12 @@ use super::proxy::{internal, list, plan, ruleset, scene, services, slices};
 use crate::control::access::ScriptRequest;
 use crate::error::chain;
 use crate::node::machine::Machine;
+use crate::node::network::addresses_of;
 use crate::node::network::apply::host_links;
 use crate::node::network::fabric::{self, Fabric, FabricWish, State as FabricState};
 use crate::node::network::{NetworkError, fabric::diff::diff as fabric_diff};
 use crate::node::proxy::anchor::{self, AnchorWish, anchored_networks};
 use crate::node::proxy::script::{Lines, fed_to_nft, script as service_script};
-use crate::node::reconciler::addresses_of;
 
 /// The lines for something.
 pub(super) async fn script(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Taking over what is there: after a start, or after the watch was lost.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use netlab_api::Pod;
 use netlab_api::event::EventKind;
@@ -11,14 +11,17 @@ use netlab_link::{IfIndex, NodeLinks, PodLink, PodLinkId};
 use super::drift::LISTEN_AFTER;
 use super::entry::Process;
 use super::start::is_finished;
-use super::{MachineError, Reconciler, Records};
+use super::{MachineError, Reconciler};
 use crate::control::cluster::PodIdentity;
 use crate::error::chain;
 use crate::node::network::apply::{HostLinks, Wanted, host_links};
-use crate::node::network::{Network, NetworkError};
+use crate::node::network::{Network, NetworkError, addresses_of};
 use crate::node::pod::Observed;
 use crate::node::removal::Removal;
 use crate::store::Revision;
+
+/// The links that records name, by the full names of their pods.
+type Records = BTreeMap<String, PodLinkId>;
 
 /// A link, and what of it was missing.
 type Mended = Result<(PodLink, Vec<String>), NetworkError>;
@@ -88,14 +91,6 @@ impl Reconciler {
         self.keep_pod_namespaces(|namespace| told.contains(namespace));
         self.machine.names.tell(|zone| zone.set_synced());
         Ok(())
-    }
-
-    /// Rebuilds who is in which hosts file from nothing.
-    fn forget_hosts(&mut self, pods: &[Pod]) {
-        self.stale_hosts.extend(self.hosts.keys().cloned());
-        self.stale_hosts.extend(self.machine.hosts.list().unwrap_or_default());
-        self.hosts.clear();
-        self.stale_hosts.extend(pods.iter().filter_map(|pod| pod.metadata.namespace.clone()));
     }
 
     async fn adopt(&mut self, pods: Vec<Pod>) -> Result<(), MachineError> {
@@ -223,14 +218,14 @@ fn find_link(
             return Some((id, Err(error)));
         }
     }
-    let wanted = Wanted { pod: name, addresses: super::addresses_of(pod) };
+    let wanted = Wanted { pod: name, addresses: addresses_of(pod) };
     Some((id, network.mend(&wanted, id, node, hosts, true)))
 }
 
 /// Removes logs of pods that are gone: their removal was cut short when nothing else was left.
 fn remove_lost_logs(machine: &crate::node::Machine, pods: &[Pod]) {
     let known: BTreeSet<_> =
-        pods.iter().map(|pod| machine.log_dir(&super::identity(pod))).collect();
+        pods.iter().map(|pod| machine.log_dir(&PodIdentity::of(pod))).collect();
     let Ok(entries) = std::fs::read_dir(machine.options.state_dir.join("logs")) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         if !known.contains(&path)

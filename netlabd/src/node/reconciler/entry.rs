@@ -11,8 +11,8 @@ use netlab_link::PodLink;
 use tokio::task::AbortHandle;
 
 use super::probes::ProbeKind;
-use super::{addresses_of, identity};
 use crate::control::cluster::PodIdentity;
+use crate::node::network::addresses_of;
 use crate::node::network::apply::Wanted;
 use crate::node::pod::report::Facts;
 
@@ -112,7 +112,7 @@ impl Entry {
     }
 
     pub(super) fn identity(&self) -> PodIdentity {
-        identity(&self.pod)
+        PodIdentity::of(&self.pod)
     }
 
     /// `namespace/name`.

@@ -11,6 +11,7 @@ use netlab_api::{Pod, Time};
 
 use super::entry::Process;
 use super::{Input, Reconciler};
+use crate::control::cluster::PodIdentity;
 use crate::error::chain;
 use crate::node::hosts::HOSTS_FILE;
 use crate::node::machine::Machine;
@@ -246,7 +247,7 @@ fn init_config(
             .termination_grace_period_seconds
             .unwrap_or(netlab_api::pod::DEFAULT_GRACE_PERIOD_SECONDS),
         log: LogConfig {
-            dir: machine.log_dir(&super::identity(pod)),
+            dir: machine.log_dir(&PodIdentity::of(pod)),
             max_bytes: machine.options.log_max_bytes,
             max_files: machine.options.log_max_files,
         },
