@@ -384,6 +384,13 @@ pub enum PodPhase {
     Unknown,
 }
 
+impl PodPhase {
+    /// Whether its command has ended for good.
+    pub fn is_finished(self) -> bool {
+        matches!(self, PodPhase::Succeeded | PodPhase::Failed)
+    }
+}
+
 /// One statement about an object, with its history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -525,7 +532,7 @@ impl Pod {
 
     /// Whether its command has ended for good.
     pub fn is_finished(&self) -> bool {
-        matches!(self.status.phase, PodPhase::Succeeded | PodPhase::Failed)
+        self.status.phase.is_finished()
     }
 
     /// Whether it is being deleted in order to be made anew on another node.
