@@ -78,6 +78,8 @@ const STORE_DIR: &str = "store";
 /// When it cannot start; the message says what to do.
 pub fn run(config: Config) -> anyhow::Result<()> {
     require_root()?;
+    // Before anything is made, and before a server to join is waited for.
+    names::check(&config)?;
     // Whoever started us may have blocked SIGTERM, and a mask is inherited.
     SigSet::empty().thread_set_mask().context("failed to unblock signals")?;
     raise_descriptor_limit();

@@ -20,7 +20,6 @@
 pub mod answered;
 pub mod autopath;
 pub mod chain;
-pub mod config;
 pub mod errors;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -32,9 +31,11 @@ pub mod log;
 pub mod message;
 pub mod metrics;
 pub mod mnemonic;
-pub mod name;
 pub mod record;
 pub mod rewrite;
 pub mod server;
 pub mod upstream;
 pub mod zone;
+
+// What is said of names, and names themselves: the command line checks them as well.
+pub use netlab_api::dns::{config, name};

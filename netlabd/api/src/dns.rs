@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::schema::IpText;
 use crate::time::Time;
 
+pub mod config;
+pub mod name;
+pub mod rcode;
+
 /// One record, as zone files and `dig` write it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

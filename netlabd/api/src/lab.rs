@@ -19,6 +19,7 @@ pub use probe::{Expectation, ProbeTarget, TestSource};
 pub use quantity::{Percent, Rate, Span};
 pub(crate) use validate::validate;
 
+use crate::dns::config::DnsConfig;
 use crate::{ProxyMode, RouteMode};
 
 /// Network of machines that name none, in a file that describes none.
@@ -80,6 +81,7 @@ pub struct LabSettings {
         skip_serializing_if = "serde_json::Map::is_empty",
         deserialize_with = "without_nulls"
     )]
+    #[schemars(with = "DnsConfig")]
     pub dns: serde_json::Map<String, serde_json::Value>,
 }
 

@@ -36,6 +36,7 @@ use crate::resource::{Kind, Object};
 pub(crate) use container::CONTAINER_FIELDS;
 use diagnostic::Report;
 pub(crate) use lab::MOST_REPLICAS;
+use path::Path;
 
 /// Annotation that says where an object was written: `web.toml:12`.
 pub const SOURCE_ANNOTATION: &str = "netlab.io/source";
@@ -177,6 +178,22 @@ pub fn parse(source: &Source, options: &Options) -> Result<Manifest, Diagnostics
     }
     objects.sort_by_key(|object| object.value.kind() != Kind::Namespace);
     Ok(Manifest { lab, objects, warnings: report.into_warnings() })
+}
+
+/// What is wrong with a TOML file by somebody's own rules: each with the path of a value, words, and
+/// what to do about it.
+pub(crate) fn diagnose(
+    source: &Source,
+    faults: impl IntoIterator<Item = (String, String, String)>,
+) -> Diagnostics {
+    let mut report = Report::new(source);
+    let tree = toml::read(source, &mut report);
+    for (field, message, cure) in faults {
+        let path = Path::parse(&field);
+        let place = tree.first().map_or(0..0, |node| node.place(&path));
+        report.error(place, message).field(field).label(cure);
+    }
+    report.into_diagnostics()
 }
 
 /// The first line of each object of one kind, namespace and name.

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -51,14 +50,13 @@ impl NamesKeeping {
     /// before the machine is followed.
     ///
     /// # Errors
-    /// When the section `[dns]` of the file, or the cluster's domain, cannot be followed.
+    /// When the cluster's domain cannot be followed.
     pub(super) fn new(
         config: &Config,
         machine: Arc<Machine>,
         control: Option<Arc<Control>>,
         notes: Arc<Notes>,
     ) -> anyhow::Result<NamesKeeping> {
-        check(config)?;
         let server = Box::new(Answering::new(machine.clone(), notes.clone())?);
         let keeping = NamesKeeping {
             started: config.source.clone(),
@@ -206,13 +204,16 @@ impl NamesKeeping {
     }
 }
 
-/// Whether what a file says of names can be followed.
-fn check(config: &Config) -> anyhow::Result<()> {
+/// Whether what a file says of names can be followed; the error shows the place.
+pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     config.cluster()?;
-    if let Some(dns) = &config.dns {
-        dns.check().with_context(|| config.source.path.display().to_string())?;
-    }
-    Ok(())
+    let Some(dns) = &config.dns else { return Ok(()) };
+    dns.check().map_err(|errors| {
+        let Source { path, text } = &config.source;
+        let file =
+            netlab_api::manifest::Source { name: path.display().to_string(), text: text.clone() };
+        errors.in_file(&file).into()
+    })
 }
 
 /// When to look at the file again: never when that is switched off.

@@ -8,20 +8,18 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use regex::Regex;
 use thiserror::Error;
 
-use super::config::{Rewrite, RewriteKind};
+use super::config::{self, Rewrite, RewriteKind};
 use super::name::Name;
 use super::record::{Answer, Owner};
 
 /// A rewrite that cannot be done.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{problem}")]
+#[error("rewrite {index}: {error}")]
 pub struct RewriteError {
     /// Which of them, from 0.
     pub index: usize,
-    /// The key in it: `from` or `to`.
-    pub key: &'static str,
-    /// What is wrong with its value.
-    pub problem: String,
+    /// What is wrong with it.
+    pub error: config::RewriteError,
 }
 
 #[derive(Debug, Clone)]
@@ -48,33 +46,17 @@ impl Rewriter {
     pub fn new(rewrites: &[Rewrite]) -> Result<Rewriter, RewriteError> {
         let mut rules = Vec::with_capacity(rewrites.len());
         for (index, rewrite) in rewrites.iter().enumerate() {
-            let error = |key, problem: String| RewriteError { index, key, problem };
-            if rewrite.from.is_empty() {
-                return Err(error("from", "is empty".to_owned()));
-            }
+            let regex = rewrite.check().map_err(|error| RewriteError { index, error })?;
             let from = rewrite.from.to_ascii_lowercase();
             // Names are compared with the dot at their end.
-            let (from, to) = match rewrite.kind {
-                RewriteKind::Exact => {
-                    for (key, text) in [("from", &rewrite.from), ("to", &rewrite.to)] {
-                        text.parse::<Name>().map_err(|e| error(key, e.to_string()))?;
-                    }
-                    (From::Exact(dotted(from)), dotted(rewrite.to.clone()))
-                }
-                RewriteKind::Suffix => (From::Suffix(dotted(from)), dotted(rewrite.to.clone())),
-                RewriteKind::Prefix => (From::Prefix(from), rewrite.to.clone()),
-                RewriteKind::Substring => (From::Substring(from), rewrite.to.clone()),
-                RewriteKind::Regex => {
-                    let regex =
-                        Regex::new(&rewrite.from).map_err(|e| error("from", e.to_string()))?;
-                    for group in groups(&rewrite.to) {
-                        if group >= regex.captures_len() {
-                            let problem =
-                                format!("`{{{group}}}` is no group of `{}`", rewrite.from);
-                            return Err(error("to", problem));
-                        }
-                    }
-                    (From::Regex(regex), rewrite.to.clone())
+            let dots = |from, to: &String| (from, dotted(to.clone()));
+            let (from, to) = match (regex, rewrite.kind) {
+                (Some(regex), _) => (From::Regex(regex), rewrite.to.clone()),
+                (None, RewriteKind::Exact) => dots(From::Exact(dotted(from)), &rewrite.to),
+                (None, RewriteKind::Suffix) => dots(From::Suffix(dotted(from)), &rewrite.to),
+                (None, RewriteKind::Prefix) => (From::Prefix(from), rewrite.to.clone()),
+                (None, RewriteKind::Substring | RewriteKind::Regex) => {
+                    (From::Substring(from), rewrite.to.clone())
                 }
             };
             rules.push((from, to));
@@ -121,11 +103,6 @@ fn dotted(mut text: String) -> String {
         text.push('.');
     }
     text
-}
-
-/// Numbers in braces.
-fn groups(to: &str) -> impl Iterator<Item = usize> {
-    to.split('{').skip(1).filter_map(|rest| rest.split_once('}')?.0.parse().ok())
 }
 
 /// Turns `rewritten` back in an answer, which is then one to the name that was asked.

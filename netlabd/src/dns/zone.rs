@@ -12,6 +12,7 @@
 //!   └port┘└pr┘ └s┘ └─ns──┘     └─ domain ──┘
 //! ```
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -98,10 +99,44 @@ pub struct Zone {
     /// Which service a slice is of, by the slice's own key.
     slices: HashMap<Key, Key>,
     /// Services that have an address, as a cluster IP or as an endpoint's.
-    holders: HashMap<IpAddr, Vec<Key>>,
+    holders: HashMap<IpAddr, Holders>,
     /// Pods by namespace, and their addresses; and how many pods of a namespace have an address.
     pods: HashMap<Key, Box<[IpAddr]>>,
     pod_addresses: HashMap<(Box<[u8]>, IpAddr), usize>,
+}
+
+/// Services that have an address. Most often that is one.
+#[derive(Debug)]
+enum Holders {
+    One(Key),
+    Several(Vec<Key>),
+}
+
+impl Holders {
+    fn as_slice(&self) -> &[Key] {
+        match self {
+            Holders::One(key) => std::slice::from_ref(key),
+            Holders::Several(keys) => keys,
+        }
+    }
+
+    fn add(&mut self, key: &Key) {
+        if self.as_slice().contains(key) {
+            return;
+        }
+        match self {
+            Holders::One(first) => *self = Holders::Several(vec![first.clone(), key.clone()]),
+            Holders::Several(keys) => keys.push(key.clone()),
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        match self {
+            Holders::One(one) if one == key => *self = Holders::Several(Vec::new()),
+            Holders::One(_) => {}
+            Holders::Several(keys) => keys.retain(|holder| holder != key),
+        }
+    }
 }
 
 /// What came of a question that was to be answered at once.
@@ -200,8 +235,8 @@ impl Zone {
         if before.is_none() {
             *self.used.entry(lower(namespace)).or_default() += 1;
         }
-        for address in &facts.cluster_ips {
-            self.hold(*address, &key);
+        for address in facts.cluster_ips.iter() {
+            self.hold(address, &key);
         }
         self.entries.entry(key).or_default().service = Some(facts);
         self.changed();
@@ -303,9 +338,11 @@ impl Zone {
     }
 
     fn hold(&mut self, address: IpAddr, service: &Key) {
-        let holders = self.holders.entry(address).or_default();
-        if !holders.contains(service) {
-            holders.push(service.clone());
+        match self.holders.entry(address) {
+            Slot::Vacant(slot) => {
+                slot.insert(Holders::One(service.clone()));
+            }
+            Slot::Occupied(mut slot) => slot.get_mut().add(service),
         }
     }
 
@@ -314,17 +351,18 @@ impl Zone {
         if self.entries.get(service).is_some_and(|entry| entry.has(address)) {
             return;
         }
-        let Some(holders) = self.holders.get_mut(&address) else { return };
-        holders.retain(|holder| holder != service);
-        if holders.is_empty() {
-            self.holders.remove(&address);
+        if let Slot::Occupied(mut slot) = self.holders.entry(address) {
+            slot.get_mut().remove(service);
+            if slot.get().as_slice().is_empty() {
+                slot.remove();
+            }
         }
     }
 
     fn take_service(&mut self, key: &Key) -> Option<ServiceFacts> {
         let facts = self.entries.get_mut(key)?.service.take()?;
-        for address in &facts.cluster_ips {
-            self.let_go(*address, key);
+        for address in facts.cluster_ips.iter() {
+            self.let_go(address, key);
         }
         Some(facts)
     }

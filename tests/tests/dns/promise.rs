@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use netlab_tests::Cluster;
+use netlab_tests::{Cluster, wait_until};
 
 use crate::stage::Stage;
 use crate::wire::{self, ask, kind};
@@ -13,7 +13,7 @@ const NAME: &str = "shop.default.svc.cluster.local.";
 #[test]
 fn names_come_and_go_with_the_command_on_every_node() {
     let dns = "[dns]\npods = 'verified'\n[dns.forward]\nto = ['192.0.2.9']\n";
-    let cluster = Cluster::builder("dns-now").config(dns).start();
+    let mut cluster = Cluster::builder("dns-now").config(dns).start();
     let nodes = ["n1", "n2", "n3"];
     for node in nodes {
         cluster.run_on(node, &format!("c-{node}"), &[]);
@@ -54,6 +54,19 @@ fn names_come_and_go_with_the_command_on_every_node() {
     assert_eq!(everywhere(&pod, kind::A), all("NOERROR", &[ip.parse().unwrap()]));
     cluster.ctl(&["delete", "pod", "web", "--now"]).ok();
     assert_eq!(everywhere(&pod, kind::A), all("NXDOMAIN", &[]));
+    // Whoever has finished keeps its address and is found no more, as in CoreDNS.
+    let listens = ["--restart=Never", "--", "socat", "-u", "TCP-LISTEN:7", "STDOUT"];
+    cluster.run_on("n2", "job", &listens);
+    let ip = cluster.server().pod_ips("job")[0].clone();
+    let job = format!("{}.default.pod.cluster.local.", ip.replace('.', "-"));
+    assert_eq!(everywhere(&job, kind::A), all("NOERROR", &[ip.parse().unwrap()]));
+    let end = ["socat", "-u", "/dev/null", &format!("TCP:{ip}:7")];
+    wait_until("it is told to end", || cluster.pod_exec("c-n2", &end).is_ok());
+    let done = cluster.server().wait_for_pod("job", |pod| pod["status"]["phase"] == "Succeeded");
+    assert_eq!(done["status"]["podIPs"][0]["ip"], ip);
+    wait_until("no node has its name", || everywhere(&job, kind::A) == all("NXDOMAIN", &[]));
+    cluster.node_mut("n2").restart();
+    assert_eq!(everywhere(&job, kind::A), all("NXDOMAIN", &[]), "after a restart");
     // Namespaces.
     let between = "shop.svc.cluster.local.";
     assert_eq!(everywhere(between, kind::A), all("NXDOMAIN", &[]));
@@ -90,9 +103,9 @@ fn names_outlive_the_daemon() {
         let link = device(address).unwrap_or_else(|| panic!("no link has {address}"));
         let length = if family == 0 { 32 } else { 128 };
         stage.lab.node.ip(&format!("addr del {address}/{length} dev {link}"));
-        netlab_tests::wait_until("the address is back", || device(address).is_some());
+        wait_until("the address is back", || device(address).is_some());
         let socket = wire::udp(&stage.pod(), Stage::server(family));
-        netlab_tests::wait_until("it is answered at again", || {
+        wait_until("it is answered at again", || {
             wire::exchange(&socket, &version().bytes(), wire::SILENCE).is_some()
         });
     }
@@ -113,7 +126,7 @@ fn somebody_else_has_the_port() {
         let other = lab.node.spawn(&[&words[..], &more, flags].concat());
         let dig = ["dig", "@127.0.0.1", "+time=1", "+tries=1", "+short", "other.test"];
         let answers = |lab: &netlab_tests::Lab| lab.netns_exec(&dig).stdout.contains("192.0.2.123");
-        netlab_tests::wait_until("dnsmasq listens", || answers(&lab));
+        wait_until("dnsmasq listens", || answers(&lab));
         lab.spawn();
         let version = ask("dns-version.cluster.local.", kind::TXT);
         let is_answered = |lab: &netlab_tests::Lab| {
@@ -123,11 +136,11 @@ fn somebody_else_has_the_port() {
             told.is_some_and(|bytes| bytes[3] & 15 == 0 && bytes[7] == 1)
         };
         // Either it works, or the one who is in the way is named.
-        netlab_tests::wait_until("names are answered, or it is said who is in the way", || {
+        wait_until("names are answered, or it is said who is in the way", || {
             is_answered(&lab) || name == "dns-under" && lab.log().contains("dnsmasq")
         });
         assert!(answers(&lab), "dnsmasq still answers");
         drop(other);
-        netlab_tests::wait_until("names are answered", || is_answered(&lab));
+        wait_until("names are answered", || is_answered(&lab));
     }
 }

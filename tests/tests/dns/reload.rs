@@ -68,8 +68,15 @@ fn a_reload_loses_no_query_and_a_bad_file_changes_nothing() {
             ("[dns]\nttl = 'long'\n", &["line 3"][..]),
             ("[dns]\nttl = 10\n[dns\n", &["line 4"]),
             ("[dns]\nttl = 10\ntttl = 1\n", &["tttl"]),
-            ("[dns]\nttl = 4000\n", &["ttl", "4000"]),
-            ("[dns.forward]\nto = ['nowhere:x']\n", &["nowhere:x"]),
+            ("[dns]\nttl = 4000\n", &["ttl", "toml:3:7\n", " ttl = 4000\n", " ^^^^ choose"]),
+            (
+                "[dns.forward]\nto = ['192.0.2.9', 'nowhere:x']\n",
+                &["toml:3:20\n", "  ^^^^^^^^^^^ write an address"],
+            ),
+            (
+                "[dns.stub.'corp.example']\nto = ['192.0.2.9']\nread_timeout = '2h'\n",
+                &["toml:4:16\n", "  ^^^^ choose 1ms to 1m0s"],
+            ),
         ] {
             let after = stage.lab.log().len();
             stage.reload(bad);

@@ -72,6 +72,37 @@ fn a_test_that_fails_ends_with_1_and_says_why() {
     assert!(none.contains("has no tests"), "{none}");
 }
 
+/// What a daemon would refuse to start with is told with its place, and nothing is started.
+#[test]
+fn what_is_wrong_with_names_is_told_before_anything_is_made() {
+    let lab = VirtualLab::new("misnamed", "");
+    for (dns, words) in [
+        (
+            "[lab.dns]\nttl = 99999\n",
+            &["lab.toml:4:7", "ttl = 99999", "      ^^^^^ choose 0 to 3600"],
+        ),
+        (
+            "[lab.dns.forward]\npolicy = 'sequentiel'\n",
+            &["lab.toml:4:10", "'sequentiel'", "^^^^^^^^^^^^ did you mean `sequential`?"],
+        ),
+        (
+            "[lab.dns.hosts]\n'web.example' = ['192.0.2.7']\n",
+            &["lab.toml:4:1", "'web.example' =", "^^^^^^^^^^^^^ write `\"192.0.2.7\""],
+        ),
+        (
+            "[lab.dns.cache]\nserv-stale = true\n",
+            &["lab.toml:4:1", "unknown field", "^^^^^^^^^^ did you mean `serve-stale`?"],
+        ),
+    ] {
+        lab.write(&format!("[lab]\n{dns}"));
+        for verb in [&["lab", "up", "lab.toml"][..], &["lab", "up", "--dry-run", "lab.toml"]] {
+            let told = run(&mut lab.netlabctl(verb)).fails(1);
+            assert!(words.iter().all(|word| told.contains(word)), "{told}");
+        }
+        assert!(!lab.labs().exists(), "something was made of {dns}");
+    }
+}
+
 #[test]
 fn a_lab_is_drawn_with_its_pods_and_without_being_up() {
     let lab = VirtualLab::new("drawn", SMALL);

@@ -2,10 +2,14 @@
 //! What must hold between the sections of a lab file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde_json::Value as Json;
+use serde_path_to_error::Segment;
 
 use super::{Expectation, Lab, LabLink, LabTest, ProbeTarget, TestSource};
+use crate::dns::config::DnsConfig;
 use crate::names;
 
 /// Most machines of one lab: a bridge has 1023 ports, and the router takes some.
@@ -24,6 +28,8 @@ pub(crate) struct Fault {
     pub(crate) message: String,
     /// What to do.
     pub(crate) hint: Option<String>,
+    /// Whether the key is at fault, not what stands there.
+    pub(crate) in_key: bool,
     /// Names that could have been meant instead of this one.
     pub(crate) meant: Option<(String, Vec<String>)>,
 }
@@ -43,6 +49,20 @@ pub(crate) fn validate(lab: &Lab) -> Vec<Fault> {
     faults.found
 }
 
+/// A way into `[lab.dns]` as TOML writes it, where keys may have dots.
+fn field_of(path: &serde_path_to_error::Path) -> String {
+    let mut field = "dns".to_owned();
+    for segment in path.iter() {
+        match segment {
+            Segment::Seq { index } => field += &format!("[{index}]"),
+            Segment::Map { key } if key.contains(['.', ':']) => field += &format!(".\"{key}\""),
+            Segment::Map { key } => field += &format!(".{key}"),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    field
+}
+
 struct Faults<'a> {
     lab: &'a Lab,
     found: Vec<Fault>,
@@ -50,8 +70,9 @@ struct Faults<'a> {
 
 impl Faults<'_> {
     fn add(&mut self, section: &'static str, index: usize, field: &str, message: String) {
-        let (hint, meant) = (None, None);
-        self.found.push(Fault { section, index, field: field.to_owned(), message, hint, meant });
+        let field = field.to_owned();
+        let (hint, in_key, meant) = (None, false, None);
+        self.found.push(Fault { section, index, field, message, hint, in_key, meant });
     }
 
     fn hint(&mut self, hint: impl Into<String>) {
@@ -77,6 +98,39 @@ impl Faults<'_> {
             }
         }
         self.pools();
+        self.dns();
+    }
+
+    /// What the daemon would refuse to start with.
+    fn dns(&mut self) {
+        let said = &self.lab.settings.dns;
+        let hosts = said.get("hosts").and_then(Json::as_object);
+        let bad = hosts.into_iter().flatten().map(|(address, _)| address);
+        let bad: Vec<&String> = bad.filter(|address| address.parse::<IpAddr>().is_err()).collect();
+        for address in &bad {
+            let field = format!("dns.hosts.\"{address}\"");
+            self.add("lab", 0, &field, "stands where an address belongs".to_owned());
+            self.hint("write `\"192.0.2.7\" = [\"db.example.com\"]`");
+            self.found.last_mut().expect("one was just added").in_key = true;
+        }
+        if !bad.is_empty() {
+            return;
+        }
+        let config: Result<DnsConfig, _> =
+            serde_path_to_error::deserialize(Json::Object(said.clone()));
+        match config {
+            Ok(config) => {
+                for error in config.check().err().map(|errors| errors.0).unwrap_or_default() {
+                    let message = format!("cannot be {}: it {}", error.value, error.problem);
+                    self.add("lab", 0, &error.key, message);
+                    self.hint(error.cure);
+                }
+            }
+            Err(error) => {
+                let field = field_of(error.path());
+                self.add("lab", 0, &field, format!("cannot be read: {}", error.inner()));
+            }
+        }
     }
 
     /// Pools of load balancer addresses: any number, apart from each other and from pods.

@@ -205,7 +205,8 @@ impl Found<'_, '_> {
                     None => format!("there is {}", either(known.into_iter().take(10))),
                 }
             });
-            let diagnostic = self.report.error(node.place(&path), message);
+            let place = if fault.in_key { node.key_place(&path) } else { node.place(&path) };
+            let diagnostic = self.report.error(place, message);
             diagnostic.field(format!("{}.{}", fault.section, fault.field));
             diagnostic.label = fault.hint.or(meant);
         }

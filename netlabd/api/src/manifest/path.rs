@@ -14,13 +14,17 @@ pub(crate) enum Segment {
 }
 
 impl Path {
-    /// Reads what [`Path`]'s `Display` writes.
+    /// Reads what [`Path`]'s `Display` writes, and keys as TOML quotes them: `stub."corp.example"`.
     pub(crate) fn parse(text: &str) -> Path {
         let mut segments = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
             if let Some(inner) = rest.strip_prefix("[\"") {
                 let (key, after) = inner.split_once("\"]").unwrap_or((inner, ""));
+                segments.push(Segment::Key(key.to_owned()));
+                rest = after;
+            } else if let Some(inner) = rest.strip_prefix(".\"") {
+                let (key, after) = inner.split_once('"').unwrap_or((inner, ""));
                 segments.push(Segment::Key(key.to_owned()));
                 rest = after;
             } else if let Some(inner) = rest.strip_prefix('[') {
@@ -97,6 +101,8 @@ mod tests {
         for text in ["spec", "spec.env[2].name", "metadata.labels[\"a.b/c\"]", "", "a[\"\"].b"] {
             assert_eq!(Path::parse(text).to_string(), text);
         }
+        let quoted = "dns.stub.\"corp.example\".to[1]";
+        assert_eq!(Path::parse(quoted).to_string(), "dns.stub[\"corp.example\"].to[1]");
         assert_eq!(Path::default().key("a").index(1).key("b.c").to_string(), "a[1][\"b.c\"]");
     }
 }

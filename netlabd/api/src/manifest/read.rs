@@ -90,7 +90,10 @@ impl Reader<'_, '_> {
         let additional = additional.filter(|schema| schema.is_object()).or(free);
         for Entry { key, key_span, value } in entries {
             let inner = path.key(key);
-            let known = properties.and_then(|properties| properties.get(key)).or(additional);
+            // `max_fails` in `[lab.dns]` is CoreDNS's word for `max-fails`.
+            let known = properties
+                .and_then(|known| known.get(key).or_else(|| known.get(&key.replace('_', "-"))))
+                .or(additional);
             let Some(schema) = known else {
                 match expected.name.and_then(|name| unsupported::field(name, key)) {
                     Some(field) => self.unsupported(key, key_span.clone(), &field, &inner),

@@ -59,6 +59,11 @@ impl Node {
         self.entries()?.iter().find(|entry| entry.key == key && entry.value.value != Value::Null)
     }
 
+    /// The entry of `max-fails`, which may be written `max_fails`.
+    fn entry_of(&self, key: &str) -> Option<&Entry> {
+        self.entry(key).or_else(|| self.entry(&key.replace('-', "_")))
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.value)
     }
@@ -79,7 +84,7 @@ impl Node {
         let mut place = self.span.clone();
         for segment in path.segments() {
             let next = match (segment, &node.value) {
-                (Segment::Key(key), Value::Mapping(_)) => node.entry(key).map(|entry| {
+                (Segment::Key(key), Value::Mapping(_)) => node.entry_of(key).map(|entry| {
                     let holds_entries = matches!(entry.value.value, Value::Mapping(_));
                     let span = if holds_entries { &entry.key_span } else { &entry.value.span };
                     (&entry.value, span.clone())

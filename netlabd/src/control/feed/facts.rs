@@ -4,6 +4,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
+use netlab_api::pod::PodPhase;
 use netlab_api::resource::Kind;
 use netlab_api::view::{PodName, Routing, ViewNode};
 use netlab_api::{ClusterSettings, DnsSettings, Node, ProxyMode};
@@ -20,6 +21,7 @@ use crate::store::Entry;
 pub(super) struct PodFacts {
     pub(super) uid: String,
     pub(super) node: Option<String>,
+    /// Those under which it is found: none once it has finished.
     pub(super) addresses: Vec<IpAddr>,
     pub(super) hostname: Option<String>,
     pub(super) subdomain: Option<String>,
@@ -78,6 +80,8 @@ impl PodFacts {
         }
         #[derive(Deserialize, Default)]
         struct Status {
+            #[serde(default)]
+            phase: PodPhase,
             #[serde(default, rename = "podIPs")]
             pod_ips: Vec<PodIp>,
         }
@@ -102,7 +106,10 @@ impl PodFacts {
         let spec: Spec = serde_json::from_str(record.spec.get()).ok()?;
         let mut hasher = DefaultHasher::new();
         (record.metadata.get(), record.spec.get()).hash(&mut hasher);
-        let addresses = record.status.pod_ips.iter().map(|pod_ip| pod_ip.ip).collect();
+        let Status { phase, pod_ips } = record.status;
+        // As CoreDNS and hosts files have it: whoever has finished is not to be found.
+        let found = pod_ips.iter().map(|pod_ip| pod_ip.ip).filter(|_| !phase.is_finished());
+        let addresses = found.collect();
         Some(PodFacts {
             uid: metadata.uid,
             node: spec.node_name,
@@ -114,7 +121,8 @@ impl PodFacts {
         })
     }
 
-    /// Whether only the status is another, which the pod's own node said itself.
+    /// Whether only the status is another, which the pod's own node said itself, and the pod has
+    /// not finished with it.
     pub(super) fn concerns_nobody_after(&self, after: &PodFacts) -> bool {
         self.wish == after.wish && self.uid == after.uid && self.addresses == after.addresses
     }

@@ -241,11 +241,15 @@ impl State {
             let names = self.names(namespace, &node);
             told.entry(node.clone()).or_default().push(Told::Plain(ViewChange::Names(names)));
         }
-        if has_other_name && !after.addresses.is_empty() {
-            let change =
-                ViewChange::Name { namespace: namespace.to_owned(), pod: after.name(name) };
-            self.tell_neighbours(namespace, &node, &change, told);
-        }
+        let had_name = before.is_some_and(|before| !before.addresses.is_empty());
+        let within = namespace.to_owned();
+        let change = match after.addresses.is_empty() {
+            _ if !has_other_name => return,
+            false => ViewChange::Name { namespace: within, pod: after.name(name) },
+            true if had_name => ViewChange::NameGone { namespace: within, name: name.to_owned() },
+            true => return,
+        };
+        self.tell_neighbours(namespace, &node, &change, told);
     }
 
     pub(super) fn lose_pod(

@@ -58,7 +58,7 @@ fn the_first_that_fits_counts() {
 fn what_cannot_be_is_told() {
     let error = |kind, from, to| {
         let error = rewriter(&[(RewriteKind::Prefix, "a", "b"), (kind, from, to)]).unwrap_err();
-        (error.index, error.key)
+        (error.index, error.error.key)
     };
     assert_eq!(error(RewriteKind::Regex, "(", "a"), (1, "from"));
     assert_eq!(error(RewriteKind::Regex, "(a)", "{2}"), (1, "to"));

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::entry::{EndpointFacts, Entry, Kind, PortFacts, ServiceFacts, undashed};
+use super::entry::{EndpointFacts, Entry, Kind, Label, PortFacts, ServiceFacts, undashed};
 use super::place::{Part, Place};
 use super::reverse::{Apex, Reverse};
 use super::{Key, Outcome, Zone};
@@ -47,7 +47,8 @@ impl Zone {
             return self.lead_back(name, *kind, sink);
         };
         let place = Place::of(before, self.settings.zonal);
-        if let Some(target) = self.alias_at(place) {
+        let service = self.service_at(place);
+        if let Some(target) = alias_at(place, service) {
             // CoreDNS says nothing of other types, although those of the target would do (RFC 1034
             // section 3.6.2).
             let follows = [RecordType::A, RecordType::AAAA, RecordType::CNAME, RecordType::TXT];
@@ -57,7 +58,7 @@ impl Zone {
             };
         }
         let records = &mut Records { sink, owner: Owner::Asked, count: 0 };
-        let exists = self.records_at(place, name, *kind, records);
+        let exists = self.records_at(place, service, name, *kind, records);
         let count = records.count;
         self.conclude(name, exists, count, sink)
     }
@@ -77,10 +78,11 @@ impl Zone {
         Outcome::Done
     }
 
-    /// Where the alias leads that is at a place.
-    fn alias_at(&self, place: Place<'_>) -> Option<&Name> {
-        let Place::Service { namespace, service, part: Part::Whole } = place else { return None };
-        self.entry(namespace, service)?.1.service.as_ref()?.alias.as_ref()
+    /// The service that a place is of.
+    fn service_at(&self, place: Place<'_>) -> Option<Found<'_>> {
+        let Place::Service { namespace, service, .. } = place else { return None };
+        let (key, entry) = self.entry(namespace, service)?;
+        Some(Found { key, entry, facts: entry.service.as_ref()? })
     }
 
     /// An alias, and what the name says that it leads to.
@@ -102,7 +104,8 @@ impl Zone {
                 return Outcome::Alias(target);
             };
             let place = Place::of(before, self.settings.zonal);
-            match self.alias_at(place) {
+            let service = self.service_at(place);
+            match alias_at(place, service) {
                 Some(next) if seen.contains(next) || *next == target => return Outcome::Done,
                 Some(next) => {
                     let next = next.clone();
@@ -113,7 +116,7 @@ impl Zone {
                 None => {
                     let owner = Owner::Name(target.clone());
                     let records = &mut Records { sink, owner, count: 0 };
-                    let exists = self.records_at(place, &target, question.kind, records);
+                    let exists = self.records_at(place, service, &target, question.kind, records);
                     let count = records.count;
                     return self.conclude(&target, exists, count, sink);
                 }
@@ -126,6 +129,7 @@ impl Zone {
     fn records_at<S: Sink>(
         &self,
         place: Place<'_>,
+        service: Option<Found<'_>>,
         name: &Name,
         kind: RecordType,
         records: &mut Records<'_, S>,
@@ -175,11 +179,10 @@ impl Zone {
                 }
                 None => Exists::No,
             },
-            Place::Service { namespace, service, part } => {
-                let Some((key, entry)) = self.entry(namespace, service) else { return Exists::No };
-                let Some(facts) = &entry.service else { return Exists::No };
-                self.of_service(Found { key, entry, facts }, part, name, kind, records)
-            }
+            Place::Service { part, .. } => match service {
+                Some(found) => self.of_service(found, part, name, kind, records),
+                None => Exists::No,
+            },
             Place::Nothing => Exists::No,
         }
     }
@@ -247,13 +250,13 @@ impl Zone {
                 records,
             );
         }
-        let address = match part {
-            Part::Endpoint(label) => undashed(label),
+        let label = match part {
+            Part::Endpoint(label) => Some(Label::of(label)),
             _ => None,
         };
         let pod_names = self.settings.endpoint_pod_names;
         let in_zone = |endpoint: &EndpointFacts, zone: &[u8]| {
-            endpoint.zone.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(zone))
+            endpoint.zone().is_some_and(|own| own.eq_ignore_ascii_case(zone))
         };
         let zone = match part {
             // Without endpoints there, those of all zones are preferred.
@@ -263,9 +266,9 @@ impl Zone {
             }
             _ => None,
         };
-        let wanted = |endpoint: &EndpointFacts| match part {
-            Part::Endpoint(label) => endpoint.is_called(label, address, pod_names),
-            _ => zone.is_none_or(|zone| in_zone(endpoint, zone)),
+        let wanted = |endpoint: &EndpointFacts| match label {
+            Some(label) => endpoint.is_called(label, pod_names),
+            None => zone.is_none_or(|zone| in_zone(endpoint, zone)),
         };
         let by_port = matches!(part, Part::Port { .. });
         self.of_endpoints(found, wanted, ports, by_port, name, kind, records)
@@ -283,18 +286,18 @@ impl Zone {
     ) -> Exists {
         let Found { facts, .. } = found;
         let ports = || facts.ports.iter().filter(|port| wanted(port));
-        let count = ports().count();
-        if count == 0 && by_port {
+        if by_port && ports().next().is_none() {
             return Exists::No;
         }
         let ttl = self.settings.ttl;
         match kind {
             RecordType::A | RecordType::AAAA => {
-                facts.cluster_ips.iter().for_each(|ip| records.address(kind, ttl, *ip));
+                facts.cluster_ips.iter().for_each(|ip| records.address(kind, ttl, ip));
             }
             RecordType::SRV => {
                 let target = self.name_below(name, found.key, None);
-                let weight = weight(count * facts.cluster_ips.len());
+                let count = ports().count();
+                let weight = weight(count * facts.cluster_ips.iter().count());
                 for (place, port) in ports().enumerate() {
                     // One record says it for all protocols of a port.
                     if ports().take(place).all(|before| before.port != port.port) {
@@ -302,8 +305,8 @@ impl Zone {
                     }
                 }
                 if count > 0 {
-                    for address in &facts.cluster_ips {
-                        records.additional(ttl, target.clone(), *address);
+                    for address in facts.cluster_ips.iter() {
+                        records.additional(ttl, target.clone(), address);
                     }
                 }
             }
@@ -434,11 +437,11 @@ impl Zone {
     /// The names of an address: of the service whose own it is, or else of each endpoint that has
     /// it.
     fn names_of(&self, address: IpAddr) -> Option<Vec<Name>> {
-        let holders = self.holders.get(&address)?;
+        let holders = self.holders.get(&address)?.as_slice();
         let domain = &self.settings.domain;
         let entries = || holders.iter().filter_map(|key| Some((key, self.entries.get(key)?)));
         let own = entries().find(|(_, entry)| {
-            entry.service.as_ref().is_some_and(|facts| facts.cluster_ips.contains(&address))
+            entry.service.as_ref().is_some_and(|facts| facts.cluster_ips.contains(address))
         });
         if let Some((key, _)) = own {
             return Some(vec![service_name(domain, key, None)]);
@@ -496,6 +499,14 @@ impl Zone {
         };
         let ttl = self.settings.ttl.min(MOST_SOA_TTL);
         Record { owner: Owner::Name(zone), ttl, data }
+    }
+}
+
+/// Where the alias leads that is at a place of a service.
+fn alias_at<'a>(place: Place<'_>, service: Option<Found<'a>>) -> Option<&'a Name> {
+    match place {
+        Place::Service { part: Part::Whole, .. } => service?.facts.alias.as_ref(),
+        _ => None,
     }
 }
 

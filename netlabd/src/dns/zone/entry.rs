@@ -20,7 +20,7 @@ pub(super) struct Entry {
 impl Entry {
     /// Whether an address is this service's own or an endpoint's.
     pub(super) fn has(&self, address: IpAddr) -> bool {
-        self.service.iter().any(|service| service.cluster_ips.contains(&address))
+        self.service.iter().any(|service| service.cluster_ips.contains(address))
             || self.endpoints().any(|(_, endpoint)| endpoint.address == address)
     }
 
@@ -45,10 +45,32 @@ pub(super) enum Kind {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ServiceFacts {
     pub(super) kind: Kind,
-    pub(super) cluster_ips: Box<[IpAddr]>,
+    pub(super) cluster_ips: ClusterIps,
     pub(super) ports: Box<[PortFacts]>,
     /// Of kind [`Kind::External`]; none when it is no name, but an address perhaps.
     pub(super) alias: Option<Name>,
+}
+
+/// The addresses of a service itself: at most one of each family, in its own order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct ClusterIps([Option<IpAddr>; 2]);
+
+impl ClusterIps {
+    fn of(addresses: impl Iterator<Item = IpAddr>) -> ClusterIps {
+        let mut ips = ClusterIps::default();
+        ips.0.iter_mut().zip(addresses).for_each(|(place, address)| *place = Some(address));
+        ips
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = IpAddr> + Clone {
+        self.0.into_iter().flatten()
+    }
+
+    /// Whether an address is one of them.
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&Some(address))
+    }
 }
 
 /// A port of a service, or of the endpoints of a slice.
@@ -75,16 +97,17 @@ pub(super) struct SliceFacts {
     pub(super) endpoints: Box<[EndpointFacts]>,
 }
 
-/// One address of an endpoint.
+/// One address of an endpoint. There are many, so what each is called lies in one piece, and most
+/// of those that are not asked for are told by their marks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct EndpointFacts {
     pub(super) address: IpAddr,
-    /// Its host name, in the case in which it was written.
-    pub(super) hostname: Option<Box<[u8]>>,
-    /// The pod that it is.
-    pub(super) pod: Option<Box<[u8]>>,
-    /// The zone of nodes that it is in.
-    pub(super) zone: Option<Box<[u8]>>,
+    /// Of the host name.
+    mark: u32,
+    /// How long each part of the text is.
+    lengths: [u8; 3],
+    /// The host name, the pod that it is, and the zone of nodes that it is in, as written.
+    text: Box<[u8]>,
 }
 
 impl ServiceFacts {
@@ -107,7 +130,7 @@ impl ServiceFacts {
         };
         ServiceFacts {
             kind,
-            cluster_ips: service.cluster_ips().collect(),
+            cluster_ips: ClusterIps::of(service.cluster_ips()),
             ports: spec.ports.iter().map(port).collect(),
             alias,
         }
@@ -118,17 +141,12 @@ impl SliceFacts {
     pub(super) fn of(slice: &EndpointSlice, name: Key) -> SliceFacts {
         let ready = slice.endpoints.iter().filter(|it| it.conditions.ready != Some(false));
         let endpoints = ready.flat_map(|endpoint| {
-            let bytes = |text: &String| Box::from(text.as_bytes());
-            let hostname = endpoint.hostname.as_ref().filter(|name| !name.is_empty());
+            let hostname = endpoint.hostname.as_deref().unwrap_or_default();
             let pod = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod");
-            let zone = endpoint.zone.as_ref();
+            let pod = pod.map_or("", |pod| &pod.name);
+            let zone = endpoint.zone.as_deref().unwrap_or_default();
             endpoint.addresses.iter().filter_map(move |address| {
-                Some(EndpointFacts {
-                    address: address.parse().ok()?,
-                    hostname: hostname.map(bytes),
-                    pod: pod.map(|pod| bytes(&pod.name)),
-                    zone: zone.map(bytes),
-                })
+                Some(EndpointFacts::new(address.parse().ok()?, [hostname, pod, zone]))
             })
         });
         let ports = slice.ports.iter().filter_map(|port| {
@@ -169,25 +187,81 @@ pub(super) fn undashed(label: &[u8]) -> Option<IpAddr> {
     label.replace('-', separator).parse().ok()
 }
 
+/// A label that may be an endpoint's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Label<'a> {
+    text: &'a [u8],
+    mark: u32,
+    /// What it means as an address, if it does.
+    address: Option<IpAddr>,
+}
+
+impl<'a> Label<'a> {
+    pub(super) fn of(text: &'a [u8]) -> Label<'a> {
+        Label { text, mark: mark(text), address: undashed(text) }
+    }
+}
+
+/// The same for labels that are the same but for case, and rarely for others: FNV-1a.
+fn mark(label: &[u8]) -> u32 {
+    label.iter().fold(0x811c_9dc5, |mark, byte| {
+        (mark ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+    })
+}
+
 impl EndpointFacts {
+    /// An address with its host name, pod and zone; each may be empty.
+    fn new(address: IpAddr, parts: [&str; 3]) -> EndpointFacts {
+        // What is longer is no label, and no name of an object either.
+        let parts = parts.map(|part| if part.len() > usize::from(u8::MAX) { "" } else { part });
+        let lengths = parts.map(|part| u8::try_from(part.len()).expect("compared above"));
+        let text = parts.concat().into_bytes().into();
+        EndpointFacts { address, mark: mark(parts[0].as_bytes()), lengths, text }
+    }
+
+    /// A part of the text, if it is there.
+    fn part(&self, part: usize) -> Option<&[u8]> {
+        let length = |part: usize| usize::from(self.lengths[part]);
+        let start: usize = (0..part).map(length).sum();
+        Some(&self.text[start..start + length(part)]).filter(|text| !text.is_empty())
+    }
+
+    /// Its host name, in the case in which it was written.
+    fn hostname(&self) -> Option<&[u8]> {
+        self.part(0)
+    }
+
+    /// The pod that it is.
+    fn pod(&self) -> Option<&[u8]> {
+        self.part(1)
+    }
+
+    /// The zone of nodes that it is in.
+    pub(super) fn zone(&self) -> Option<&[u8]> {
+        self.part(2)
+    }
+
     /// Its label in the service's domain.
     pub(super) fn label(&self, pod_names: bool) -> Vec<u8> {
-        match (&self.hostname, &self.pod) {
+        match (self.hostname(), self.pod()) {
             (Some(hostname), _) => hostname.to_vec(),
             (None, Some(pod)) if pod_names => pod.to_vec(),
             _ => dashed(self.address).into_bytes(),
         }
     }
 
-    /// Whether a label is its; `address` is what the label means as an address, if it does.
-    pub(super) fn is_called(&self, label: &[u8], address: Option<IpAddr>, pod_names: bool) -> bool {
-        match (&self.hostname, &self.pod) {
-            (Some(hostname), _) => hostname.eq_ignore_ascii_case(label),
-            (None, Some(pod)) if pod_names => pod.eq_ignore_ascii_case(label),
+    /// Whether a label is its.
+    pub(super) fn is_called(&self, label: Label<'_>, pod_names: bool) -> bool {
+        if self.lengths[0] > 0 {
+            return self.mark == label.mark
+                && self.hostname().is_some_and(|name| name.eq_ignore_ascii_case(label.text));
+        }
+        match self.pod() {
+            Some(pod) if pod_names => pod.eq_ignore_ascii_case(label.text),
+            // One address can be written in several ways, and has one name.
             _ => {
-                // One address can be written in several ways, and has one name.
-                address == Some(self.address)
-                    && dashed(self.address).as_bytes().eq_ignore_ascii_case(label)
+                label.address == Some(self.address)
+                    && dashed(self.address).as_bytes().eq_ignore_ascii_case(label.text)
             }
         }
     }

@@ -137,8 +137,8 @@ impl Zone {
                 self.ask(&name, &[RecordType::SRV], source, listed);
             }
         }
-        for address in &facts.cluster_ips {
-            self.ask(&name_of(*address), &[RecordType::PTR], source, back);
+        for address in facts.cluster_ips.iter() {
+            self.ask(&name_of(address), &[RecordType::PTR], source, back);
         }
         if facts.kind != Kind::Headless {
             return;

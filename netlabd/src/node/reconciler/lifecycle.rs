@@ -28,15 +28,19 @@ impl Reconciler {
         let name = pod.metadata.name.clone();
         let addresses: Vec<IpAddr> = pod.ips().collect();
         self.machine.names.place(&namespace, &name, &addresses);
-        self.note_hosts(
-            &namespace,
-            PodName {
-                addresses,
-                hostname: hostname.filter(|hostname| *hostname != name),
-                subdomain: pod.spec.subdomain.clone(),
-                name,
-            },
-        );
+        if pod.is_finished() {
+            self.forget_name(&namespace, &name);
+        } else {
+            self.note_hosts(
+                &namespace,
+                PodName {
+                    addresses,
+                    hostname: hostname.filter(|hostname| *hostname != name),
+                    subdomain: pod.spec.subdomain.clone(),
+                    name,
+                },
+            );
+        }
         let uid = pod.metadata.uid.clone();
         self.touched.insert(uid.clone());
         match self.entries.get_mut(&uid) {

@@ -8,7 +8,8 @@
 //!   load       dnsperf for queries a second; a paced client of our own for waiting times
 //! ```
 //!
-//! All listen in the sandbox's namespace, one after the other, and netlabd with its rules in place.
+//! All listen in one namespace at the same time, netlabd's rules in the way of each, and are asked in
+//! turns.
 
 use std::path::Path;
 use std::time::Duration;
@@ -61,51 +62,142 @@ pub(crate) fn measure(bin_dir: &Path, sizes: &Sizes, report: &mut Report) -> any
     let headless = Catalogue::headless(sizes.records);
     for catalogue in [services, headless] {
         eprintln!("{catalogue}");
-        let mut figures = Vec::new();
-        figures.push(of_netlab(bin_dir, &catalogue, sizes, report)?);
-        for program in [Program::Knot, Program::Unbound, Program::Dnsmasq] {
-            let server = Server::start(program, &catalogue, server::PEER)
-                .with_context(|| format!("{program} with {catalogue}"))?;
-            figures.push(of_server(&server, &catalogue, sizes, report)?);
-            let memory = process::resident(server.pid()?)?;
-            let what = format!("{catalogue}: memory");
-            report.add(Row::sizes(&what, &program.to_string(), &[memory]));
-        }
-        compare(&catalogue, &figures, report);
+        with_daemon(bin_dir, |cluster| of_catalogue(cluster, &catalogue, sizes, report))?;
     }
     forwarded(bin_dir, outside, sizes, report)?;
     drop(upstream);
     Ok(())
 }
 
-/// Medians of one server.
-#[derive(Debug, Clone, Copy)]
-struct Figures {
-    udp: f64,
-    cpu: f64,
-}
-
-fn of_netlab(
-    bin_dir: &Path,
+/// What all servers do with questions for the names of a catalogue.
+fn of_catalogue(
+    cluster: &Cluster,
     catalogue: &Catalogue,
     sizes: &Sizes,
     report: &mut Report,
-) -> anyhow::Result<Figures> {
-    with_daemon(bin_dir, |cluster| {
-        let idle = process::resident(cluster.pid()?)?;
-        daemon::apply(catalogue)?;
-        std::thread::sleep(daemon::REST);
-        let resident = process::resident(cluster.pid()?)?;
-        let server = Server::daemon(cluster.pid()?);
-        let figures = of_server(&server, catalogue, sizes, report)?;
-        let memory = format!("{catalogue}: memory");
-        report.add(Row::sizes(&memory, "netlabd", &[resident]));
-        let more = format!("{catalogue}: memory over the idle daemon");
-        let row = Row::sizes(&more, "netlabd", &[resident.saturating_sub(idle)]);
-        let is_headless = matches!(catalogue, Catalogue::Headless { .. });
-        report.add(if is_headless { row.target(targets::RECORDS_MB) } else { row });
-        Ok(figures)
-    })
+) -> anyhow::Result<()> {
+    let idle = process::resident(cluster.pid()?)?;
+    daemon::apply(catalogue)?;
+    std::thread::sleep(daemon::REST);
+    let resident = process::resident(cluster.pid()?)?;
+    let memory = format!("{catalogue}: memory");
+    report.add(Row::sizes(&memory, "netlabd", &[resident]));
+    let more = format!("{catalogue}: memory over the idle daemon");
+    let row = Row::sizes(&more, "netlabd", &[resident.saturating_sub(idle)]);
+    let is_headless = matches!(catalogue, Catalogue::Headless { .. });
+    report.add(if is_headless { row.target(targets::RECORDS_MB) } else { row });
+
+    let mut servers = vec![Server::daemon(cluster.pid()?)];
+    for (program, address) in server::PEERS {
+        let peer = Server::start(program, catalogue, address)
+            .with_context(|| format!("{program} with {catalogue}"))?;
+        let resident = process::resident(peer.pid()?)?;
+        report.add(Row::sizes(&memory, &program.to_string(), &[resident]));
+        servers.push(peer);
+    }
+    server::untrack_peers()?;
+    let questions = catalogue.questions()?;
+    let mut turns = Turns { servers: &servers, questions: questions.path(), sizes, report };
+
+    let what = format!("{catalogue}: queries a second over {}", Transport::Udp);
+    let udp = turns.take(&what, Row::rates, |load| load.most(Transport::Udp))?;
+    let what = format!("{catalogue}: queries a second over {}", Transport::Tcp);
+    turns.take(&what, Row::rates, |load| load.most(Transport::Tcp))?;
+    let what = format!("{catalogue}: CPU per query at {STEADY_LOAD} a second");
+    let cpu = turns.take(&what, Row::microseconds, |load| {
+        let before = process::cpu(load.server.pid()?)?;
+        let answered = load.at(STEADY_LOAD)?;
+        let spent = process::cpu(load.server.pid()?)?.saturating_sub(before);
+        Ok(spent.as_secs_f64() * 1e6 / answered as f64)
+    })?;
+    turns.waits(catalogue)?;
+
+    // The first is netlab, the second knot.
+    if let ([Some(ours), Some(knot), ..], [Some(our_cpu), Some(knots_cpu), ..]) = (&*udp, &*cpu) {
+        let what = format!("{catalogue}: knot's queries a second over UDP, of netlab's");
+        let row = Row::factors(&what, "netlabd", &[knot / ours]);
+        report.add(row.target(targets::KNOT_OF_NETLAB));
+        let what = format!("{catalogue}: CPU per query, of knot's");
+        let row = Row::factors(&what, "netlabd", &[our_cpu / knots_cpu]);
+        report.add(row.target(targets::CPU_OF_KNOT));
+    }
+    Ok(())
+}
+
+/// Servers that are measured in turns, so that what else the machine does meets all of them.
+struct Turns<'a> {
+    servers: &'a [Server],
+    questions: &'a Path,
+    sizes: &'a Sizes,
+    report: &'a mut Report,
+}
+
+impl Turns<'_> {
+    /// Takes a figure of each server in each round, reports them, and returns their medians.
+    ///
+    /// A peer that cannot be measured so, as it loses questions perhaps, has none.
+    fn take(
+        &mut self,
+        what: &str,
+        row: impl Fn(&str, &str, &[f64]) -> Row,
+        figure: impl Fn(&Load<'_>) -> anyhow::Result<f64>,
+    ) -> anyhow::Result<Vec<Option<f64>>> {
+        let mut samples = vec![Vec::new(); self.servers.len()];
+        let Turns { questions, sizes, .. } = *self;
+        for _ in 0..sizes.rounds {
+            for (server, samples) in self.servers.iter().zip(&mut samples) {
+                match figure(&Load { server, questions, seconds: sizes.seconds }) {
+                    Ok(sample) => samples.push(sample),
+                    Err(error) if server.is_netlab() => return Err(error),
+                    Err(error) => no_figure(server, what, &error),
+                }
+            }
+        }
+        let mut medians = Vec::new();
+        for (server, samples) in self.servers.iter().zip(&samples) {
+            let row = Some(row(what, &server.to_string(), samples));
+            let row = row.filter(|_| !samples.is_empty());
+            medians.push(row.as_ref().map(Row::median));
+            row.into_iter().for_each(|row| self.report.add(row));
+        }
+        Ok(medians)
+    }
+
+    /// Waiting times of each server.
+    fn waits(&mut self, catalogue: &Catalogue) -> anyhow::Result<()> {
+        let what = format!("{catalogue}: waiting at {HALF_LOAD} queries a second");
+        let mut times = vec![(Vec::new(), Vec::new()); self.servers.len()];
+        for _ in 0..self.sizes.rounds {
+            for (server, (middle, late)) in self.servers.iter().zip(&mut times) {
+                match load::waits(server, catalogue, HALF_LOAD, Duration::from_secs(2)) {
+                    Ok(waits) => {
+                        middle.push(waits.at(0.5));
+                        late.push(waits.at(0.99));
+                    }
+                    Err(error) if server.is_netlab() => return Err(error),
+                    Err(error) => no_figure(server, &what, &error),
+                }
+            }
+        }
+        for (server, (middle, late)) in self.servers.iter().zip(&times) {
+            if middle.is_empty() {
+                continue;
+            }
+            self.report.add(Row::milliseconds(&what, &format!("{server}: p50"), middle));
+            let row = Row::milliseconds(&what, &format!("{server}: p99"), late);
+            self.report.add(if server.is_netlab() {
+                row.target(targets::WAIT_P99_MS)
+            } else {
+                row
+            });
+        }
+        Ok(())
+    }
+}
+
+fn no_figure(server: &Server, what: &str, error: &anyhow::Error) {
+    let error = format!("{error:#}");
+    eprintln!("  {what}: {server}: no figure: {}", error.lines().next().unwrap_or_default());
 }
 
 /// Starts a daemon, does something with it, and removes it again.
@@ -126,61 +218,6 @@ fn with_daemon<T>(
     Ok(done)
 }
 
-/// What one server does with questions for the names of a catalogue.
-fn of_server(
-    server: &Server,
-    catalogue: &Catalogue,
-    sizes: &Sizes,
-    report: &mut Report,
-) -> anyhow::Result<Figures> {
-    let who = server.to_string();
-    let questions = catalogue.questions()?;
-    let load = Load { server, questions: questions.path(), seconds: sizes.seconds };
-    let mut rates = Vec::new();
-    for transport in [Transport::Udp, Transport::Tcp] {
-        let mut samples = Vec::new();
-        for _ in 0..sizes.rounds {
-            samples.push(load.most(transport).with_context(|| who.clone())?);
-        }
-        let what = format!("{catalogue}: queries a second over {transport}");
-        let row = Row::rates(&what, &who, &samples);
-        rates.push(row.median());
-        report.add(row);
-    }
-    let mut costs = Vec::new();
-    for _ in 0..sizes.rounds {
-        let before = process::cpu(server.pid()?)?;
-        let answered = load.at(STEADY_LOAD)?;
-        let spent = process::cpu(server.pid()?)?.saturating_sub(before);
-        costs.push(spent.as_secs_f64() * 1e6 / answered as f64);
-    }
-    let what = format!("{catalogue}: CPU per query at {STEADY_LOAD} a second");
-    let row = Row::microseconds(&what, &who, &costs);
-    let cpu = row.median();
-    report.add(row);
-    let (mut middle, mut late) = (Vec::new(), Vec::new());
-    for _ in 0..sizes.rounds {
-        let waits = load::waits(server, catalogue, HALF_LOAD, Duration::from_secs(2))?;
-        middle.push(waits.at(0.5));
-        late.push(waits.at(0.99));
-    }
-    let what = format!("{catalogue}: waiting at {HALF_LOAD} queries a second");
-    report.add(Row::milliseconds(&what, &format!("{who}: p50"), &middle));
-    let row = Row::milliseconds(&what, &format!("{who}: p99"), &late);
-    report.add(if server.is_netlab() { row.target(targets::WAIT_P99_MS) } else { row });
-    Ok(Figures { udp: rates[0], cpu })
-}
-
-/// Netlab's figures against knot's: the first and the second.
-fn compare(catalogue: &Catalogue, figures: &[Figures], report: &mut Report) {
-    let [ours, knot, ..] = figures else { return };
-    let what = format!("{catalogue}: knot's queries a second over UDP, of netlab's");
-    let row = Row::factors(&what, "netlabd", &[knot.udp / ours.udp]);
-    report.add(row.target(targets::KNOT_OF_NETLAB));
-    let what = format!("{catalogue}: CPU per query, of knot's");
-    report.add(Row::factors(&what, "netlabd", &[ours.cpu / knot.cpu]).target(targets::CPU_OF_KNOT));
-}
-
 /// Names outside: the first time, when upstream is asked, and again, out of the cache.
 fn forwarded(
     bin_dir: &Path,
@@ -193,10 +230,16 @@ fn forwarded(
     with_daemon(bin_dir, |cluster| {
         both_passes(&Server::daemon(cluster.pid()?), &catalogue, sizes, report)
     })?;
-    for program in [Program::Unbound, Program::Dnsmasq] {
-        let server = Server::start(program, &Catalogue::Forwarded, server::PEER)
+    for (program, address) in server::PEERS {
+        // It asks nobody.
+        if program == Program::Knot {
+            continue;
+        }
+        let server = Server::start(program, &Catalogue::Forwarded, address)
             .with_context(|| format!("{program} as a forwarder"))?;
-        both_passes(&server, &catalogue, sizes, report)?;
+        if let Err(error) = both_passes(&server, &catalogue, sizes, report) {
+            no_figure(&server, &catalogue.to_string(), &error);
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What nodes hear that answer for the cluster's names.
 
+use netlab_api::pod::PodPhase;
 use netlab_api::{DnsSettings, Namespace};
 
 use super::*;
@@ -67,4 +68,30 @@ async fn nodes_know_the_pods_of_all_namespaces_only_when_names_need_it() {
     assert_eq!(heard(&mut anew).await, ["dns, all pods false"]);
     lab.remove(&web).await;
     assert_eq!(heard(&mut anew).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn whoever_has_finished_is_no_longer_found() {
+    let lab = Lab::new().await;
+    let mut job = pod("shop", "job", "n1", 1);
+    lab.put(&job).await;
+    let from = lab.set_all_pods(true).await;
+    let mut n2 = lab.feed.view("n2", None);
+    assert_eq!(heard(&mut n2).await, ["snapshot", "name job"]);
+    let mut n1 = lab.feed.view("n1", None);
+    assert_eq!(heard(&mut n1).await, ["snapshot", "pod job"]);
+    job.status.phase = PodPhase::Running;
+    lab.put(&job).await;
+    assert_eq!(heard(&mut n2).await, Vec::<String>::new());
+    job.status.phase = PodPhase::Succeeded;
+    lab.put(&job).await;
+    assert_eq!(heard(&mut n2).await, ["name job gone"]);
+    // Its own node hears it as well: it said so, and the name is there until all know.
+    assert_eq!(heard(&mut n1).await, ["pod job"]);
+    let mut back = lab.feed.view("n2", Some(from));
+    assert_eq!(heard(&mut back).await, ["names "]);
+    let mut anew = lab.feed.view("n3", None);
+    assert_eq!(heard(&mut anew).await, ["snapshot"]);
+    lab.remove(&job).await;
+    assert_eq!(heard(&mut n1).await, ["pod job (uid-of-job-1) gone"]);
 }

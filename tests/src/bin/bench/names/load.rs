@@ -2,14 +2,19 @@
 //! Questions: as many as a server answers, at a pace, and each by itself with its time.
 
 use std::fmt;
+use std::io::IoSliceMut;
 use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::prctl::set_timerslack;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 
 use super::catalogue::Catalogue;
 use super::server::Server;
@@ -131,7 +136,9 @@ impl Waits {
     }
 }
 
-/// Asks at a pace for a while: one thread sends, another reads, and each question has its time.
+/// Asks at a pace for a while: one thread sends, another reads, and each question has its time,
+/// from before it is sent until the kernel has its answer. Whether the reader is awake just then is
+/// not the server's.
 ///
 /// # Errors
 /// When answers are missing.
@@ -147,6 +154,7 @@ pub(super) fn waits(
     socket.set_read_timeout(Some(Duration::from_millis(500)))?;
     // Answers that the reader is not awake for must not be lost.
     setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20)).context("SO_RCVBUFFORCE")?;
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true).context("SO_TIMESTAMPNS")?;
     let asked = catalogue.asked();
     // The number of a question is 16 bits wide; one that comes again has been answered by then.
     let queries: Vec<Vec<u8>> = (0..asked.len().min(usize::from(u16::MAX)))
@@ -154,38 +162,22 @@ pub(super) fn waits(
         .collect::<anyhow::Result<_>>()?;
     let count = usize::try_from(u64::from(rate) * length.as_millis() as u64 / 1000)?;
     let reading = socket.try_clone()?;
-    let reader = thread::spawn(move || {
-        let mut seen = Vec::with_capacity(count);
-        let mut answer = [0; 1500];
-        while seen.len() < count {
-            // Silence means that the rest is lost.
-            let Ok(length) = reading.recv(&mut answer) else { break };
-            if length >= 2 {
-                seen.push((u16::from_be_bytes([answer[0], answer[1]]), Instant::now()));
-            }
-        }
-        seen
-    });
+    let reader = thread::spawn(move || read_answers(&reading, count));
+    // The kernel wakes a sleeper when it is due, and not when that is convenient.
+    set_timerslack(1).context("PR_SET_TIMERSLACK")?;
     let gap = Duration::from_secs(1) / rate;
-    let began = Instant::now();
+    let began = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
     let mut sent = Vec::with_capacity(count);
     for turn in 0..count {
-        let due = began + gap * u32::try_from(turn)?;
-        while Instant::now() < due {
-            let left = due.saturating_duration_since(Instant::now());
-            // A sleep is no shorter than this; what is left is waited for awake.
-            if left > Duration::from_micros(150) {
-                thread::sleep(left - Duration::from_micros(100));
-            } else {
-                std::hint::spin_loop();
-            }
-        }
-        sent.push(Instant::now());
+        let due = began + TimeSpec::from(gap * u32::try_from(turn)?);
+        // Asleep, and not awake in a loop, which would take a processor from who is measured.
+        clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &due)?;
+        sent.push(now()?);
         socket.send(&queries[turn % queries.len()]).context("failed to send a question")?;
     }
     let Ok(seen) = reader.join() else { bail!("BUG: the reader of answers panicked") };
     let mut waits = Vec::with_capacity(count);
-    for (number, at) in seen {
+    for (number, at) in seen? {
         // The same question is sent again long after it is answered: the last one before counts.
         let turns = (usize::from(number)..sent.len()).step_by(queries.len());
         let began = turns.map(|turn| sent[turn]).take_while(|began| *began <= at).last();
@@ -196,6 +188,33 @@ pub(super) fn waits(
     ensure!(lost <= MOST_LOST, "{server}: {count} questions, {} answers", waits.len());
     waits.sort_by(f64::total_cmp);
     Ok(Waits(waits))
+}
+
+/// The numbers of answers, and when the kernel had each (`SO_TIMESTAMPNS` of socket(7)).
+fn read_answers(socket: &UdpSocket, count: usize) -> anyhow::Result<Vec<(u16, Duration)>> {
+    let mut seen = Vec::with_capacity(count);
+    let mut answer = [0; 1500];
+    let mut control = nix::cmsg_space!(nix::libc::timespec);
+    while seen.len() < count {
+        let mut parts = [IoSliceMut::new(&mut answer)];
+        let (fd, flags) = (socket.as_raw_fd(), MsgFlags::empty());
+        // Silence means that the rest is lost.
+        let Ok(message) = recvmsg::<()>(fd, &mut parts, Some(&mut control), flags) else { break };
+        let stamp = message.cmsgs()?.find_map(|part| match part {
+            ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
+            _ => None,
+        });
+        let stamp = stamp.context("the kernel says not when an answer came")?;
+        if message.bytes >= 2 {
+            seen.push((u16::from_be_bytes([answer[0], answer[1]]), Duration::from(stamp)));
+        }
+    }
+    Ok(seen)
+}
+
+/// The time by the clock that stamps datagrams.
+fn now() -> anyhow::Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_REALTIME)?.into())
 }
 
 /// A question for the IPv4 address of a name.

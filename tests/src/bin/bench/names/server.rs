@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::catalogue::Catalogue;
 use super::load;
+use crate::command;
 
 /// Where netlabd answers.
 const CLUSTER_DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 43, 0, 10)), 53);
@@ -22,8 +23,32 @@ const CLUSTER_DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 43,
 /// Where the one listens that all ask for names outside.
 pub(super) const UPSTREAM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5301);
 
-/// Where the one listens that netlab is compared with.
-pub(super) const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5302);
+/// Whom netlab is compared with, and where they listen.
+pub(super) const PEERS: [(Program, SocketAddr); 3] = [
+    (Program::Knot, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5302)),
+    (Program::Unbound, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5303)),
+    (Program::Dnsmasq, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5304)),
+];
+
+/// Questions to peers are not tracked, as those to netlabd are not: all pay the same on the way.
+const UNTRACKED: &str = "table ip bench {
+  chain out { type filter hook output priority raw; policy accept;
+    udp dport 5302-5304 notrack
+    tcp dport 5302-5304 notrack
+    udp sport 5302-5304 notrack
+    tcp sport 5302-5304 notrack
+  }
+  chain in { type filter hook prerouting priority raw; policy accept;
+    udp dport 5302-5304 notrack
+    tcp dport 5302-5304 notrack
+    udp sport 5302-5304 notrack
+    tcp sport 5302-5304 notrack
+  }
+}
+";
+
+/// Its table.
+const TABLE: &str = "bench";
 
 /// How long one may take to read its names.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -142,6 +167,17 @@ impl Drop for Server {
             let _ = child.wait();
         }
     }
+}
+
+/// Spares questions to peers what questions to netlabd are spared.
+///
+/// # Errors
+/// When `nft` fails.
+pub(super) fn untrack_peers() -> anyhow::Result<()> {
+    // A table may be there from a catalogue before.
+    let rules = format!("table ip {TABLE}\ndelete table ip {TABLE}\n{UNTRACKED}");
+    command::run_with(Command::new("nft").args(["-f", "-"]), &rules)?;
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -106,7 +106,7 @@ fn each_problem_names_its_key_and_value() {
         ("reload.interval = 1", "dns.reload.interval", "`1s`"),
         ("reload.jitter = '500ms'", "dns.reload.jitter", "`500ms`"),
         ("autopath.enabled = true", "dns.autopath.enabled", "`true`"),
-        ("hosts.'192.0.2.7' = ['a', 'a..b']", "dns.hosts.\"192.0.2.7\"", "`a..b`"),
+        ("hosts.'192.0.2.7' = ['a', 'a..b']", "dns.hosts.\"192.0.2.7\"[1]", "`a..b`"),
         ("rewrite = [{ kind = 'regex', from = '(', to = 'a' }]", "dns.rewrite[0].from", "`(`"),
         ("rewrite = [{ kind = 'regex', from = '(a)', to = '{2}' }]", "dns.rewrite[0].to", "`{2}`"),
         ("rewrite = [{ from = 'a..b', to = 'a' }]", "dns.rewrite[0].from", "`a..b`"),

@@ -1,22 +1,30 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The section `[dns]` of the configuration. Each table in it is one of CoreDNS's plugins, with its
+//! The section `[dns]` of netlabd's configuration, and `[lab.dns]` of a lab file. Each table in it is one of CoreDNS's plugins, with its
 //! options and its defaults; an option may be written with `-` or, as in a Corefile, with `_`.
 //!
 //! Joined nodes are sent their server's, unless they have a section of their own.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 pub mod check;
+mod listen;
 pub mod period;
+mod rewrite;
+
+pub use listen::listen_addresses;
+pub use rewrite::RewriteError;
 
 /// Everything that can be said of names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDns")]
 pub struct DnsConfig {
     /// Whether this node answers at all. Without, pods ask the servers of the node.
     pub enabled: bool,
@@ -38,10 +46,13 @@ pub struct DnsConfig {
     /// Accepted as CoreDNS has it, and without effect: until all names are known, unknown ones are
     /// SERVFAIL at once.
     #[serde(alias = "startup_timeout", with = "period")]
+    #[schemars(with = "period::Written")]
     pub startup_timeout: Duration,
     /// Networks whose machines are answered, besides pods and nodes.
+    #[schemars(with = "Vec<String>")]
     pub allow: Vec<IpNet>,
     /// More addresses to listen at, besides the cluster's: `192.0.2.1:53`.
+    #[schemars(with = "Vec<String>")]
     pub listen: Vec<SocketAddr>,
     /// Who may have whole zones.
     pub transfer: Transfer,
@@ -71,6 +82,7 @@ pub struct DnsConfig {
     /// One query instead of five for names outside.
     pub autopath: Autopath,
     /// Names with addresses of their own: `"192.0.2.7" = ["db.example.com"]`.
+    #[schemars(with = "BTreeMap<String, OneOrMany>")]
     pub hosts: BTreeMap<IpAddr, OneOrMany>,
     /// Names that are asked for as others, in order; the first that fits counts.
     pub rewrite: Vec<Rewrite>,
@@ -109,8 +121,9 @@ impl Default for DnsConfig {
 }
 
 /// One string, or a list of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(rename = "LabDnsOneOrMany")]
 pub enum OneOrMany {
     /// One.
     One(String),
@@ -119,8 +132,9 @@ pub enum OneOrMany {
 }
 
 /// Which names of pods there are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "LabDnsPodNames")]
 pub enum PodNames {
     /// None.
     #[default]
@@ -132,8 +146,9 @@ pub enum PodNames {
 }
 
 /// Who may have whole zones (AXFR, IXFR).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsTransfer")]
 pub struct Transfer {
     /// Networks, or `*` for whoever may ask at all.
     pub to: Vec<String>,
@@ -153,9 +168,20 @@ pub enum Policy {
     Sequential,
 }
 
+impl JsonSchema for Policy {
+    fn schema_name() -> Cow<'static, str> {
+        "LabDnsPolicy".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": ["random", "round_robin", "round-robin", "sequential"] })
+    }
+}
+
 /// Who is asked for names that are not ours.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsForward")]
 pub struct Forward {
     /// Up to 15 addresses, with a port if it is not 53, or files like `/etc/resolv.conf`.
     pub to: Vec<String>,
@@ -168,9 +194,11 @@ pub struct Forward {
     pub max_fails: u32,
     /// How often an upstream that failed is checked.
     #[serde(alias = "health_check", with = "period")]
+    #[schemars(with = "period::Written")]
     pub health_check: Duration,
     /// How long a connection is kept for the next query.
     #[serde(with = "period")]
+    #[schemars(with = "period::Written")]
     pub expire: Duration,
     /// Queries at a time; more are refused. 0: no bound.
     #[serde(alias = "max_concurrent")]
@@ -190,12 +218,15 @@ pub struct Forward {
     pub failfast_all_unhealthy_upstreams: bool,
     /// How long one upstream may take.
     #[serde(alias = "read_timeout", with = "period")]
+    #[schemars(with = "period::Written")]
     pub read_timeout: Duration,
     /// How long all of them together may take.
     #[serde(with = "period")]
+    #[schemars(with = "period::Written")]
     pub timeout: Duration,
     /// After how long without an answer a second upstream is asked as well; 0: never.
     #[serde(alias = "race_after", with = "period")]
+    #[schemars(with = "period::Written")]
     pub race_after: Duration,
 }
 
@@ -222,8 +253,9 @@ impl Default for Forward {
 }
 
 /// What is remembered of others' answers. Names of the cluster never are: they are at hand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsCache")]
 pub struct Cache {
     /// Whether anything is.
     pub enabled: bool,
@@ -240,6 +272,7 @@ pub struct Cache {
     pub serve_stale: ServeStale,
     /// How long SERVFAIL is remembered; up to 5 minutes, 0 not at all.
     #[serde(with = "period")]
+    #[schemars(with = "period::Written")]
     pub servfail: Duration,
     /// Answers with the time that an answer had at first.
     pub keepttl: bool,
@@ -261,8 +294,9 @@ impl Default for Cache {
 }
 
 /// One half of the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsCacheShare")]
 pub struct CacheShare {
     /// Answers at most.
     pub capacity: usize,
@@ -280,13 +314,15 @@ impl Default for CacheShare {
 }
 
 /// When something is asked anew before it is forgotten.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsPrefetch")]
 pub struct Prefetch {
     /// After so many queries; 0: never.
     pub amount: u32,
     /// … without a longer pause than this between them.
     #[serde(with = "period")]
+    #[schemars(with = "period::Written")]
     pub duration: Duration,
     /// When less than this part of its time is left, in percent.
     pub percentage: u8,
@@ -299,13 +335,15 @@ impl Default for Prefetch {
 }
 
 /// When an answer that is too old is better than none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsServeStale")]
 pub struct ServeStale {
     /// Whether at all.
     pub enabled: bool,
     /// How much too old.
     #[serde(with = "period")]
+    #[schemars(with = "period::Written")]
     pub duration: Duration,
     /// Whether upstreams are asked first.
     pub refresh: RefreshMode,
@@ -322,8 +360,9 @@ impl Default for ServeStale {
 }
 
 /// What is done before an old answer is given.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "LabDnsRefreshMode")]
 pub enum RefreshMode {
     /// It is given at once, and asked anew behind it.
     #[default]
@@ -333,19 +372,22 @@ pub enum RefreshMode {
 }
 
 /// How failures are logged.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsErrors")]
 pub struct Errors {
     /// Failures that are counted instead; the first that fits counts.
     pub consolidate: Vec<Consolidate>,
 }
 
 /// Failures that are counted and told from time to time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "LabDnsConsolidate")]
 pub struct Consolidate {
     /// How often.
     #[serde(with = "period")]
+    #[schemars(with = "period::Written")]
     pub duration: Duration,
     /// A regular expression for the failure's text.
     pub pattern: String,
@@ -362,8 +404,9 @@ fn error_level() -> String {
 }
 
 /// Queries in the daemon's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsLog")]
 pub struct Log {
     /// Whether there are any.
     pub enabled: bool,
@@ -380,19 +423,22 @@ impl Default for Log {
 }
 
 /// HTTP at `/health`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsHealth")]
 pub struct Health {
     /// Where, `:8080` in CoreDNS; nowhere unless given.
     pub listen: Option<String>,
     /// How long names are still answered after the daemon is told to stop.
     #[serde(with = "period")]
+    #[schemars(with = "period::Written")]
     pub lameduck: Duration,
 }
 
 /// HTTP at `/ready`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsReady")]
 pub struct Ready {
     /// Where, `:8181` in CoreDNS; nowhere unless given.
     pub listen: Option<String>,
@@ -401,8 +447,9 @@ pub struct Ready {
 }
 
 /// What `/ready` says once everything was ready.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "LabDnsMonitor")]
 pub enum Monitor {
     /// It stays ready.
     #[default]
@@ -412,16 +459,18 @@ pub enum Monitor {
 }
 
 /// HTTP at `/metrics`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsPrometheus")]
 pub struct Prometheus {
     /// Where, `localhost:9153` in CoreDNS; unless given, only at the daemon's own `/metrics`.
     pub listen: Option<String>,
 }
 
 /// Looks for queries that come back from an upstream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsLoopDetection")]
 pub struct LoopDetection {
     /// Whether it does.
     pub enabled: bool,
@@ -434,14 +483,17 @@ impl Default for LoopDetection {
 }
 
 /// Looks for changes of the configuration's file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsReload")]
 pub struct Reload {
     /// How often, at least 2 s; 0: only at SIGHUP.
     #[serde(with = "period")]
+    #[schemars(with = "period::Written")]
     pub interval: Duration,
     /// By how much that is varied, at least 1 s.
     #[serde(with = "period")]
+    #[schemars(with = "period::Written")]
     pub jitter: Duration,
 }
 
@@ -452,12 +504,14 @@ impl Default for Reload {
 }
 
 /// The order of addresses in answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsLoadBalance")]
 pub struct LoadBalance {
     /// Shuffles them.
     pub enabled: bool,
     /// Networks whose addresses come first.
+    #[schemars(with = "Vec<String>")]
     pub prefer: Vec<IpNet>,
 }
 
@@ -468,16 +522,18 @@ impl Default for LoadBalance {
 }
 
 /// One query instead of five for names outside.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(rename = "LabDnsAutopath")]
 pub struct Autopath {
     /// Whether it is done.
     pub enabled: bool,
 }
 
 /// A name that is asked for as another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "LabDnsRewrite")]
 pub struct Rewrite {
     /// How `from` is meant.
     #[serde(default)]
@@ -489,8 +545,9 @@ pub struct Rewrite {
 }
 
 /// How the names of a rewrite are meant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "LabDnsRewriteKind")]
 pub enum RewriteKind {
     /// Exactly this one.
     #[default]

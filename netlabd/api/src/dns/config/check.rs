@@ -7,17 +7,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use regex::Regex;
 use thiserror::Error;
 
-use super::{DnsConfig, Forward, PodNames};
-use crate::dns::errors::Consolidation;
-use crate::dns::hosts::Hosts;
-use crate::dns::http::listen_addresses;
-use crate::dns::log::{LogLines, LogLinesError};
-use crate::dns::mnemonic::rcode_of;
+use super::{DnsConfig, Forward, OneOrMany, PodNames, listen_addresses};
 use crate::dns::name::Name;
-use crate::dns::rewrite::Rewriter;
+use crate::dns::rcode;
+use crate::manifest::{self, Diagnostics, Source};
 
+/// What may be logged.
+const CLASSES: [&str; 4] = ["all", "success", "denial", "error"];
+/// How bad a failure may be.
+const LEVELS: [&str; 4] = ["error", "warning", "info", "debug"];
 /// Longest time that records of the cluster may be remembered.
 const MAX_TTL: u32 = 3600;
 /// Upstreams of a group.
@@ -53,6 +54,17 @@ impl fmt::Display for ConfigErrors {
             write!(f, "{error}")?;
         }
         Ok(())
+    }
+}
+
+impl ConfigErrors {
+    /// The same with their places in the file, which has this as its section `[dns]`.
+    pub fn in_file(&self, source: &Source) -> Diagnostics {
+        let fault = |error: &ConfigError| {
+            let ConfigError { key, value, problem, cure } = error;
+            (key.clone(), format!("`{key}` cannot be {value}: it {problem}"), cure.clone())
+        };
+        manifest::diagnose(source, self.0.iter().map(fault))
     }
 }
 
@@ -97,7 +109,15 @@ impl Check {
 
     fn name(&mut self, key: &str, text: &str) {
         if let Err(error) = text.parse::<Name>() {
-            self.error(key, text, error, "write a domain name such as `example.com`");
+            let problem = format!("is no domain name: {error}");
+            self.error(key, text, problem, "write a domain name such as `example.com`");
+        }
+    }
+
+    fn word(&mut self, key: &str, text: &str, known: &[&str]) {
+        if !known.contains(&text) {
+            let problem = format!("is not one of {}", known.join(", "));
+            self.error(key, text, problem, "choose one of them");
         }
     }
 
@@ -162,7 +182,7 @@ impl Check {
         }
         for (list, codes) in [("next", &forward.next), ("failover", &forward.failover)] {
             for (at, code) in codes.iter().enumerate() {
-                if rcode_of(code).is_none() {
+                if rcode::of(code).is_none() {
                     let cure = "write one such as `SERVFAIL`, `NXDOMAIN` or `REFUSED`";
                     self.error(format!("{key}.{list}[{at}]"), code, "is no code", cure);
                 }
@@ -176,7 +196,7 @@ impl Check {
         self.period(&format!("{key}.timeout"), forward.timeout, least, minute);
         self.period(&format!("{key}.race-after"), forward.race_after, Duration::ZERO, minute);
         if forward.force_tcp && forward.prefer_udp {
-            let problem = "and `force-tcp` cannot both be";
+            let problem = "and `force-tcp` exclude each other";
             self.error(format!("{key}.prefer-udp"), true, problem, "leave one of them out");
         }
     }
@@ -208,28 +228,21 @@ impl Check {
     }
 
     fn plugins(&mut self, config: &DnsConfig) {
-        if let Err(error) = Consolidation::new(&config.errors) {
-            let rule = &config.errors.consolidate[error.index];
-            let (value, cure) = match error.key {
-                "level" => (&rule.level, "choose one of them"),
-                _ => (&rule.pattern, "write a regular expression such as `^read udp .*`"),
-            };
-            let key = format!("dns.errors.consolidate[{}].{}", error.index, error.key);
-            self.error(key, value, &error.problem, cure);
-        }
         for (at, rule) in config.errors.consolidate.iter().enumerate() {
             let key = format!("dns.errors.consolidate[{at}].duration");
             self.period(&key, rule.duration, Duration::from_millis(1), DAY);
+            if let Err(problem) = regular_expression(&rule.pattern) {
+                let key = format!("dns.errors.consolidate[{at}].pattern");
+                self.error(key, &rule.pattern, problem, "write one such as `^read udp .*`");
+            }
+            let key = format!("dns.errors.consolidate[{at}].level");
+            self.word(&key, &rule.level, &LEVELS);
         }
-        match LogLines::new(&config.log) {
-            Ok(_) => {}
-            Err(error @ LogLinesError::Class { index }) => {
-                let key = format!("dns.log.class[{index}]");
-                self.error(key, &config.log.class[index], error, "choose one of them");
-            }
-            Err(LogLinesError::Name { index, .. }) => {
-                self.name(&format!("dns.log.names[{index}]"), &config.log.names[index]);
-            }
+        for (at, class) in config.log.class.iter().enumerate() {
+            self.word(&format!("dns.log.class[{at}]"), class, &CLASSES);
+        }
+        for (at, name) in config.log.names.iter().enumerate() {
+            self.name(&format!("dns.log.names[{at}]"), name);
         }
         let listens = [
             ("dns.health.listen", &config.health.listen),
@@ -263,24 +276,43 @@ impl Check {
     }
 
     fn names(&mut self, config: &DnsConfig) {
-        if let Err(error) = Hosts::new(&config.hosts) {
-            let key = format!("dns.hosts.\"{}\"", error.address);
-            self.error(key, &error.name, &error.error, "write a name such as `db.example.com`");
+        for (address, names) in &config.hosts {
+            let key = format!("dns.hosts.\"{address}\"");
+            match names {
+                OneOrMany::One(name) => self.name(&key, name),
+                OneOrMany::Many(names) => {
+                    for (at, name) in names.iter().enumerate() {
+                        self.name(&format!("{key}[{at}]"), name);
+                    }
+                }
+            }
         }
-        if let Err(error) = Rewriter::new(&config.rewrite) {
-            let rule = &config.rewrite[error.index];
+        for (at, rule) in config.rewrite.iter().enumerate() {
+            let Err(error) = rule.check() else { continue };
             let value = if error.key == "to" { &rule.to } else { &rule.from };
             let cure =
                 "correct it, or choose another `kind`: exact, prefix, suffix, substring, regex";
-            let key = format!("dns.rewrite[{}].{}", error.index, error.key);
-            self.error(key, value, &error.problem, cure);
+            self.error(format!("dns.rewrite[{at}].{}", error.key), value, error.problem, cure);
         }
     }
 }
 
+/// Reads a regular expression.
+///
+/// # Errors
+/// Why it is none, in one line.
+pub(super) fn regular_expression(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| {
+        // The parser's own message shows the place in lines of their own; its last says what it is.
+        let error = error.to_string();
+        let reason = error.lines().last().unwrap_or_default();
+        format!("is no regular expression: {}", reason.trim_start_matches("error: "))
+    })
+}
+
 /// `5s`, `500ms`.
 fn short(duration: Duration) -> String {
-    crate::dns::mnemonic::go_duration(duration)
+    super::period::go_duration(duration)
 }
 
 /// An address with or without a port, perhaps after `dns://`, or the path of a file.
