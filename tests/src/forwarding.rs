@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A `netlabctl port-forward` beside the test, and the ports that it listens on.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::process::Command;
+use std::thread;
 
 use crate::background::Background;
 use crate::wait::poll;
@@ -34,4 +37,23 @@ impl Forwarding {
             line.strip_prefix("Forwarding from 127.0.0.1:")?.strip_suffix(&end)?.parse().ok()
         })
     }
+}
+
+/// Sends much to a port of 127.0.0.1 behind which somebody sends it back, and then that this is all;
+/// all of it must come back unchanged.
+#[track_caller]
+pub fn assert_echoes(port: u16, length: u32) {
+    let sent: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the port is open");
+    let mut writer = stream.try_clone().expect("a descriptor is left");
+    let copy = sent.clone();
+    // Beside the reading: else both directions fill up, and nobody goes on.
+    let writing = thread::spawn(move || {
+        writer.write_all(&copy).expect("it is taken");
+        writer.shutdown(Shutdown::Write).expect("the connection is open");
+    });
+    let mut came = Vec::new();
+    stream.read_to_end(&mut came).expect("it is answered");
+    writing.join().expect("all was sent");
+    assert!(came == sent, "{} bytes of {length} came, or others", came.len());
 }

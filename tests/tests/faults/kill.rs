@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use netlab_tests::Background;
 use netlab_tests::ping::end_ping;
+use netlab_tests::{Background, Dice};
 use serde_json::{Value, json};
 
 use crate::audit::{ips, uid};
@@ -31,24 +31,9 @@ enum Known {
     Unknown,
 }
 
-/// Marsaglia's xorshift64: repeatable from its printed seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
-
 #[test]
 fn two_hundred_kills_lose_nothing_and_leave_nothing() {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    let seed = std::env::var("FAULTS_SEED").ok().map_or(now | 1, |seed| seed.parse().unwrap());
-    println!("FAULTS_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::seeded("FAULTS_SEED");
     let mut lab = Lab::started("kill");
     lab.run_pods(&["stays-a", "stays-b"]);
     let pings = ping(&lab, "stays-a", "stays-b");
@@ -61,7 +46,7 @@ fn two_hundred_kills_lose_nothing_and_leave_nothing() {
         thread::scope(|scope| {
             for (number, known) in known.iter_mut().enumerate() {
                 let (client, stop) = (&client, &stop);
-                let mut dice = Dice(dice.roll(u64::MAX) | 1);
+                let mut dice = dice.split();
                 scope.spawn(move || work(client, number, known, &mut dice, stop));
             }
             // The instant is the test, so this is no wait for anything.
@@ -113,7 +98,7 @@ fn work(
             .collect();
         let fresh = |dice: &mut Dice| format!("c{number}-{}", dice.roll(4 * PODS as u64));
         let picks = |dice: &mut Dice, count: u64| -> Vec<String> {
-            (0..count).map(|_| made[dice.roll(made.len() as u64) as usize].clone()).collect()
+            (0..count).map(|_| dice.pick(&made).clone()).collect()
         };
         let went_well = if made.len() < PODS / 2 || (made.len() < PODS && dice.roll(2) == 0) {
             let count = if dice.roll(3) == 0 { 4 } else { 1 };

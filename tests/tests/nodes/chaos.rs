@@ -4,32 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use netlab_tests::cluster::MTU;
-use netlab_tests::{Cluster, Lab, observe, poll};
+use netlab_tests::{Cluster, Dice, Lab, observe, poll};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::routes::{VXLAN_HEADER, assert_all_pairs, run_servers};
 
 const ROUNDS: u64 = 20;
-
-/// Marsaglia's xorshift64: repeatable from its printed seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[usize::try_from(self.roll(of.len() as u64)).unwrap()]
-    }
-}
 
 /// What is done to a node for a while.
 #[derive(Debug, Clone, Copy)]
@@ -45,10 +29,7 @@ type Promises = BTreeMap<String, bool>;
 
 #[test]
 fn after_twenty_partitions_and_kills_every_pair_talks_and_nothing_is_left() {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    let seed = std::env::var("CHAOS_SEED").ok().map_or(now | 1, |seed| seed.parse().unwrap());
-    println!("CHAOS_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::seeded("CHAOS_SEED");
     let config = "route-mode = 'auto'\nnode-grace = '2s'";
     let mut cluster = Cluster::builder("chaos").racks(&[2, 1]).config(config).start();
     let servers = run_servers(&cluster);
@@ -61,7 +42,7 @@ fn after_twenty_partitions_and_kills_every_pair_talks_and_nothing_is_left() {
         let others: Vec<&Lab> =
             cluster.nodes().iter().filter(|node| node.node_name != victim).collect();
         let asked = *dice.pick(&others);
-        let wishes = Dice(dice.roll(u64::MAX) | 1);
+        let wishes = dice.split();
         let rest = Duration::from_millis(dice.roll(2500));
         thread::scope(|scope| {
             let promises = &mut promises;

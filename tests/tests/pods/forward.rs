@@ -2,12 +2,12 @@
 //! Ports of this machine that lead into pods by `netlabctl port-forward`.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use netlab_tests::forwarding::Forwarding;
+use netlab_tests::forwarding::{Forwarding, assert_echoes};
 use netlab_tests::{Lab, command, wait_until};
 use nix::sys::signal::Signal;
 
@@ -70,25 +70,8 @@ fn much_data_and_the_end_of_it_pass_through_unchanged() {
     lab.run("cat", &["--ready=tcp:7", "--", "socat", "TCP6-LISTEN:7,ipv6only=0,fork", "EXEC:cat"]);
     let forwarding = Forwarding::start(&mut lab.netlabctl(&["port-forward", "cat", ":7"]));
     let port = forwarding.port(7);
-    let sent: Vec<u8> = (0..4_000_000_u32).map(|i| (i % 251) as u8).collect();
-    let talks: Vec<_> = (0..4)
-        .map(|_| {
-            let sent = sent.clone();
-            std::thread::spawn(move || {
-                let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-                let mut writer = stream.try_clone().unwrap();
-                let copy = sent.clone();
-                let writing = std::thread::spawn(move || {
-                    writer.write_all(&copy).unwrap();
-                    writer.shutdown(Shutdown::Write).unwrap();
-                });
-                let mut came = Vec::new();
-                stream.read_to_end(&mut came).unwrap();
-                writing.join().unwrap();
-                assert!(came == sent, "{} bytes of {} came", came.len(), sent.len());
-            })
-        })
-        .collect();
+    let talk = || std::thread::spawn(move || assert_echoes(port, 4_000_000));
+    let talks: Vec<_> = (0..4).map(|_| talk()).collect();
     for talk in talks {
         talk.join().unwrap();
     }

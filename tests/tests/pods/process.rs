@@ -119,22 +119,16 @@ fn restart_policies_start_what_they_should_and_nothing_else() {
     let lab = Lab::builder("restart").config("restart-delay-ms = 10").start();
     let restarts =
         |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or(0);
+    let run = |name: &str, policy: &str, command: &str| {
+        let restart = format!("--restart={policy}");
+        lab.ctl(&["run", name, &restart, "--no-wait", "--", "sh", "-c", command]).ok();
+    };
     for (name, policy, command) in [
         ("always-ok", "Always", "exit 0"),
         ("always-bad", "Always", "exit 1"),
         ("onfailure-bad", "OnFailure", "exit 1"),
     ] {
-        lab.ctl(&[
-            "run",
-            name,
-            &format!("--restart={policy}"),
-            "--no-wait",
-            "--",
-            "sh",
-            "-c",
-            command,
-        ])
-        .ok();
+        run(name, policy, command);
         lab.wait_for_pod(name, |pod| restarts(pod) >= 2);
     }
     for (name, policy, command, phase) in [
@@ -142,17 +136,7 @@ fn restart_policies_start_what_they_should_and_nothing_else() {
         ("never-ok", "Never", "exit 0", "Succeeded"),
         ("never-bad", "Never", "exit 1", "Failed"),
     ] {
-        lab.ctl(&[
-            "run",
-            name,
-            &format!("--restart={policy}"),
-            "--no-wait",
-            "--",
-            "sh",
-            "-c",
-            command,
-        ])
-        .ok();
+        run(name, policy, command);
         let pod = lab.wait_for_pod(name, |pod| pod["status"]["phase"] == phase);
         assert_eq!(restarts(&pod), 0, "{pod:#}");
     }
