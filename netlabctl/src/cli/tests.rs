@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use super::*;
 
+mod documents;
+
 #[test]
 fn the_command_line_is_consistent() {
     command().debug_assert();
