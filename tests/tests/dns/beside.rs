@@ -80,10 +80,14 @@ fn dnsmasq_at_all_addresses_leaves_udp_and_is_named() {
         let told = events();
         told.contains("NamesNotServed") && told.contains("dnsmasq (pid ")
     });
+    let doctor = lab.ctl(&["doctor"]);
+    let finding = "no answer from 10.43.0.10 over TCP: it says ";
+    assert!(doctor.code == 1 && doctor.stdout.contains(finding), "{doctor}");
     assert!(dnsmasq_answers(&lab), "and it still answers");
     drop(other);
     wait_until("names are answered over TCP", || answered(&lab) == all_ways());
     lab.wait_ready();
+    lab.ctl(&["doctor"]).ok();
 }
 
 /// Who comes second is told by his own server, and netlabd goes on.
