@@ -111,6 +111,30 @@ if ((${#missing[@]} > 0)); then
     fi
 fi
 
+# The package of systemd-resolved makes it the machine's own resolver: it is unpacked, not installed.
+unpacked=/usr/local/lib/netlab-tests/systemd-resolved
+resolved=lib/systemd/systemd-resolved
+if ! [[ -x /usr/$resolved || -x /$resolved || -x $unpacked/$resolved ]]; then
+    if ! command -v apt-get >/dev/null || ((EUID != 0)); then
+        echo "setup: systemd-resolved is missing, and a test is skipped: as root, with apt-get," \
+            "this unpacks it in $unpacked" >&2
+    else
+        echo "setup: systemd-resolved is missing: tests run it beside netlabd" >&2
+        work=$(mktemp -d)
+        # The downloader has a user of its own.
+        ! getent passwd _apt >/dev/null || chown _apt "$work"
+        (
+            cd "$work"
+            # Lists of packages may be missing where nothing was installed yet.
+            apt-get download -q systemd-resolved ||
+                { apt-get update -q && apt-get download -q systemd-resolved; }
+        )
+        mkdir -p "$unpacked"
+        dpkg-deb -x "$work"/systemd-resolved_*.deb "$unpacked"
+        rm -r "$work"
+    fi
+fi
+
 # Minimal Rust toolchains come without these two. Asking for the version tells more than looking
 # for the program: rustup leaves a stand-in for each.
 for component in fmt:rustfmt clippy:clippy; do

@@ -183,9 +183,17 @@ fn slash_name(word: &str) -> Result<(Kind, String), Failure> {
 
 /// Reads the name of a pod where only a pod can stand: `web`, `pod/web`, `pods/web`.
 pub(crate) fn pod_name(word: &str) -> Result<String, Failure> {
-    let (kind, name) = match word.contains('/') {
-        true => slash_name(word)?,
-        false => (Kind::Pod, word.to_owned()),
+    let (kind, name) = match word.split_once('/') {
+        Some((namespace, pod))
+            if Kind::from_word(namespace).is_none() && near(namespace).is_none() =>
+        {
+            let message = format!("`{namespace}` in `{word}` is no type of objects");
+            return Err(Failure::usage(message).with_hint(format!(
+                "a pod of another namespace is named by `-n {namespace}`, and then `{pod}`"
+            )));
+        }
+        Some(_) => slash_name(word)?,
+        None => (Kind::Pod, word.to_owned()),
     };
     match kind {
         Kind::Pod => Ok(name),
@@ -301,7 +309,7 @@ async fn elsewhere(client: &Client, object: &ObjectRef) -> Option<String> {
 }
 
 /// That there is no such namespace, and what to do.
-async fn homeless(client: &Client, namespace: &str) -> Option<String> {
+pub(crate) async fn homeless(client: &Client, namespace: &str) -> Option<String> {
     let home = ObjectRef::new(Kind::Namespace, None, namespace);
     match client.get(&home).await {
         Err(error) if error.is_not_found() => Some(format!(

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `dns query`: a name, and all that is tried to find it.
 
+use std::net::IpAddr;
+
 use clap::Args;
 use netlab_api::client::NameQuery;
+use netlab_api::dns::name::Name;
 use netlab_api::dns::{DnsAttempt, DnsTrace};
 
 use super::{said, took};
@@ -30,6 +33,7 @@ pub(crate) struct QueryArgs {
 }
 
 pub(super) async fn query(context: &Context, args: QueryArgs) -> Result<(), Failure> {
+    check(&args.name)?;
     let pod = args.from.as_deref().map(target::pod_name).transpose()?;
     let query = NameQuery {
         name: &args.name,
@@ -51,6 +55,29 @@ pub(super) async fn query(context: &Context, args: QueryArgs) -> Result<(), Fail
     };
     output::text(&text);
     verdict(&trace)
+}
+
+/// Refuses what is given for a name by mistake: nobody has the answer that was meant.
+fn check(name: &str) -> Result<(), Failure> {
+    let bare = |name: &str| {
+        let name = name.split('/').next().unwrap_or_default();
+        let host = match name.strip_prefix('[') {
+            Some(inner) => inner.split(']').next(),
+            None => name.split(':').next(),
+        };
+        format!("`netlabctl dns query {}`", host.unwrap_or_default())
+    };
+    if name.is_empty() {
+        return Err(Failure::usage("a name is missing").with_hint("`netlabctl dns query web`"));
+    }
+    if let Some((_, rest)) = name.split_once("://") {
+        return Err(Failure::usage(format!("`{name}` is a URL")).with_hint(bare(rest)));
+    }
+    if name.contains([':', '/']) && name.parse::<IpAddr>().is_err() {
+        return Err(Failure::usage(format!("`{name}` is no name")).with_hint(bare(name)));
+    }
+    let read: Result<Name, _> = name.parse();
+    read.map(drop).map_err(|error| Failure::usage(error.to_string()))
 }
 
 /// What the asker gets in the end, for scripts: an error unless some type has records.
@@ -188,6 +215,25 @@ mod tests {
                                                AAAA   NOERROR    zone           9µs     -     <none>
         "#]]
         .assert_eq(&render(&trace(), false, false));
+    }
+
+    #[test]
+    fn what_is_no_name_is_told_with_the_name_that_was_meant() {
+        for name in ["web", "web.shop.", "_http._tcp.web", "10.43.0.10", "fd43::a", "."] {
+            assert!(check(name).is_ok(), "{name}");
+        }
+        for (name, meant) in [
+            ("", "query web`"),
+            ("http://web:8080/a", "query web`"),
+            ("web:80", "query web`"),
+            ("10.43.0.10:53", "query 10.43.0.10`"),
+            ("[fd43::a]:53", "query fd43::a`"),
+            ("10.43.0.0/16", "query 10.43.0.0`"),
+        ] {
+            let failure = check(name).unwrap_err();
+            assert!(failure.hints[0].ends_with(meant), "{name}: {}", failure.hints[0]);
+        }
+        assert!(check("a..b").unwrap_err().message.contains("`a..b` has an empty label"));
     }
 
     #[test]

@@ -6,10 +6,10 @@ use netlab_api::dns::DnsRecords;
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output;
 use crate::output::columns::or_none;
 use crate::output::format::{self, Format};
 use crate::output::table::{Look, Table};
+use crate::{output, target};
 
 #[derive(Debug, Args)]
 pub(crate) struct RecordsArgs {
@@ -40,6 +40,11 @@ pub(super) async fn records(context: &Context, args: RecordsArgs) -> Result<(), 
     if records.records.is_empty() {
         let place = namespace.map(|it| format!(" of namespace {it}")).unwrap_or_default();
         output::note(&format!("No records{place} found"));
+        if let Some(namespace) = namespace
+            && let Some(hint) = target::homeless(&context.client, namespace).await
+        {
+            output::note(&format!("hint: {hint}"));
+        }
         return Ok(());
     }
     output::text(&text);

@@ -175,6 +175,9 @@ impl NamesKeeping {
 
     fn fail(&self, error: &anyhow::Error) {
         self.notes.metrics.reload_failed();
+        let path = self.config.source.path.display();
+        let message = format!("{path} is not taken over, netlabd's log says why");
+        self.machine.node_event(netlab_api::event::EventKind::Warning, "ReloadFailed", message);
         tracing::error!(
             "the configuration is not taken over, the one before still holds: {error:#}"
         );

@@ -64,13 +64,17 @@ struct Open {
 struct Place {
     /// One per thread.
     udp: Vec<Arc<Udp>>,
-    tcp: JoinHandle<()>,
+    /// None while somebody else keeps it from us, as a server that listens at all addresses does:
+    /// the kernel gives our datagrams to the more specific socket, and refuses a listener.
+    tcp: Option<JoinHandle<()>>,
     address: SocketAddr,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.tcp.abort();
+        if let Some(tcp) = &self.tcp {
+            tcp.abort();
+        }
     }
 }
 
@@ -111,7 +115,8 @@ impl DnsServer {
     /// Listens at these addresses and at no others. Sockets of addresses that stay are left alone;
     /// an address that the machine does not have yet counts from when it is there.
     ///
-    /// What cannot be listened at is returned, and the others are. Asking again tries again.
+    /// What cannot be listened at is returned, and the others are; an address may be had for UDP
+    /// alone. Asking again tries again.
     pub fn set_addresses(&self, wanted: &[SocketAddr]) -> Vec<ListenError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let mut errors = Vec::new();
@@ -119,14 +124,23 @@ impl DnsServer {
         open.places.retain(|address, _| wanted.contains(address));
         let mut changed = open.places.len() != before;
         for &address in wanted {
-            if open.places.contains_key(&address) {
-                continue;
+            if !open.places.contains_key(&address) {
+                match self.open_udp(address, open.workers.len()) {
+                    Ok(place) => drop(open.places.insert(address, place)),
+                    Err(error) => {
+                        errors.push(error);
+                        continue;
+                    }
+                }
+                changed = true;
             }
-            match self.listen(address, open.workers.len()) {
-                Ok(place) => {
+            let Some(place) = open.places.get_mut(&address).filter(|it| it.tcp.is_none()) else {
+                continue;
+            };
+            match self.listen(place.address) {
+                Ok(tcp) => {
+                    place.tcp = Some(tcp);
                     tracing::info!(address = %place.address, "names are answered");
-                    open.places.insert(address, place);
-                    changed = true;
                 }
                 Err(error) => errors.push(error),
             }
@@ -140,7 +154,7 @@ impl DnsServer {
         errors
     }
 
-    fn listen(&self, address: SocketAddr, threads: usize) -> Result<Place, ListenError> {
+    fn open_udp(&self, address: SocketAddr, threads: usize) -> Result<Place, ListenError> {
         inside(self.netns.as_ref(), || {
             let mut udp = vec![Arc::new(Udp::open(address)?)];
             // Port 0 is chosen once.
@@ -148,12 +162,17 @@ impl DnsServer {
             for _ in 1..threads {
                 udp.push(Arc::new(Udp::open(address)?));
             }
+            Ok(Place { udp, tcp: None, address })
+        })?
+    }
+
+    fn listen(&self, address: SocketAddr) -> Result<JoinHandle<()>, ListenError> {
+        inside(self.netns.as_ref(), || {
             let listener = socket::open_tcp(address)?;
             let _inside = self.shared.runtime.enter();
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|source| ListenError::Thread { source })?;
-            let tcp = self.shared.runtime.spawn(tcp::accept(listener, Arc::clone(&self.shared)));
-            Ok(Place { udp, tcp, address })
+            Ok(self.shared.runtime.spawn(tcp::accept(listener, Arc::clone(&self.shared))))
         })?
     }
 

@@ -43,6 +43,7 @@ mod source;
 
 pub use meter::{CacheHalf, Meter, Uncounted};
 pub use source::Origin;
+pub(crate) use source::{BEHIND_STUB, STUBS};
 
 use asked::{Asked, SMALLEST_PAYLOAD};
 use cache::{Cache, Hit, Kept};

@@ -23,6 +23,7 @@ pub mod paths;
 pub mod probe;
 pub mod report;
 pub mod resolv;
+pub mod resolv_file;
 pub mod runtime;
 pub mod status;
 pub mod watcher;

@@ -110,37 +110,3 @@ fn names_outlive_the_daemon() {
         });
     }
 }
-
-/// A machine on which somebody else has the port, at an address of the machine's or at all.
-#[test]
-fn somebody_else_has_the_port() {
-    for (name, flags) in [
-        ("dns-beside", &["--listen-address=127.0.0.1", "--bind-interfaces"][..]),
-        ("dns-under", &[]),
-    ] {
-        let config = "[dns.forward]\nto = ['192.0.2.9']\n";
-        let mut lab = netlab_tests::Lab::builder(name).config(config).build();
-        let pid = format!("--pid-file={}", lab.dir().join("pid").display());
-        let words = ["dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--user=root"];
-        let more = [&pid, "--address=/other.test/192.0.2.123", "--conf-file=/dev/null"];
-        let other = lab.node.spawn(&[&words[..], &more, flags].concat());
-        let dig = ["dig", "@127.0.0.1", "+time=1", "+tries=1", "+short", "other.test"];
-        let answers = |lab: &netlab_tests::Lab| lab.netns_exec(&dig).stdout.contains("192.0.2.123");
-        wait_until("dnsmasq listens", || answers(&lab));
-        lab.spawn();
-        let version = ask("dns-version.cluster.local.", kind::TXT);
-        let is_answered = |lab: &netlab_tests::Lab| {
-            let place = lab.node.path();
-            let socket = wire::udp(&place, Stage::server(0));
-            let told = wire::exchange(&socket, &version.bytes(), wire::SILENCE);
-            told.is_some_and(|bytes| bytes[3] & 15 == 0 && bytes[7] == 1)
-        };
-        // Either it works, or the one who is in the way is named.
-        wait_until("names are answered, or it is said who is in the way", || {
-            is_answered(&lab) || name == "dns-under" && lab.log().contains("dnsmasq")
-        });
-        assert!(answers(&lab), "dnsmasq still answers");
-        drop(other);
-        wait_until("names are answered", || is_answered(&lab));
-    }
-}

@@ -89,6 +89,9 @@ fn a_reload_loses_no_query_and_a_bad_file_changes_nothing() {
             });
             assert_eq!(ttl(), 9, "after {bad}");
         }
+        wait_until("an event says so", || {
+            stage.lab.events_of("n1").iter().any(|event| event.starts_with("ReloadFailed: "))
+        });
         stage.reload("[dns]\nttl = 12\n");
         wait_until("a good file counts again", || ttl() == 12);
     });

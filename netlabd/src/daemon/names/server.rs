@@ -22,7 +22,7 @@ use crate::dns::zone::{Zone, ZoneSettings};
 use crate::error::chain;
 use crate::node::Machine;
 use crate::node::names::{Answers, NameServer, NamesPlan, Zone as Told};
-use crate::node::pod::resolv::ResolvConf;
+use crate::node::pod::resolv_file;
 
 /// The port of DNS.
 const PORT: u16 = 53;
@@ -109,8 +109,7 @@ impl Answering {
     }
 
     fn make_chain(&self, plan: &NamesPlan) -> anyhow::Result<Arc<Chain>> {
-        let node = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        let searches = ResolvConf::parse(&node).searches;
+        let searches = resolv_file::of_node().searches;
         let upstreams = Upstreams::new(&plan.config, &plan.addresses, self.notes.metrics.clone());
         let made = Chain::new(Parts {
             config: Arc::new(plan.config.clone()),

@@ -18,11 +18,11 @@ pub(super) const PORT: u16 = 53;
 pub(super) const MAX_UPSTREAMS: usize = 15;
 
 /// Where systemd-resolved answers the machine's programs.
-const STUBS: [IpAddr; 2] =
+pub(crate) const STUBS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54))];
 
 /// Whom systemd-resolved asks.
-const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
+pub(crate) const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
 
 /// Where an upstream is written, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -20,6 +20,7 @@ use crate::dns::record::{Owner, Question, Record, RecordData, RecordType};
 use crate::node::machine::Machine;
 use crate::node::names::Answers;
 use crate::node::pod::resolv::{ResolvConf, plan_resolv_conf};
+use crate::node::pod::resolv_file;
 
 /// Questions of the past that are told unless fewer are wanted.
 const MOST_PAST: usize = 1000;
@@ -90,8 +91,7 @@ pub(super) async fn look_up(
 
 /// What stands in a pod's file, or in that of any pod of a namespace.
 fn resolv_conf(machine: &Machine, pod: Option<&Pod>, namespace: Option<String>) -> ResolvConf {
-    let node = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let node = ResolvConf::parse(&node);
+    let node = resolv_file::of_node();
     let spec = pod.map(|pod| pod.spec.clone()).unwrap_or_default();
     let namespace = pod.and_then(|pod| pod.metadata.namespace.clone()).or(namespace);
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());

@@ -3,8 +3,8 @@
 //!
 //! It asks as any client would, over a socket of the node; the name is one that every cluster has.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ fn look(machine: &Machine, wanted: &[IpAddr]) -> Result<Vec<String>, netlab_link
             findings.push(format!("{address} is not on {}", mark::SERVICE_NAME));
         } else if let Err(error) = ask(*address, domain) {
             findings.push(format!("no answer from {address}: {error}"));
+        } else if let Err(error) = ask_over_tcp(*address, domain) {
+            findings.push(format!("no answer from {address} over TCP: {error}"));
         }
     }
     Ok(findings)
@@ -85,6 +87,23 @@ fn ask(server: IpAddr, domain: &str) -> io::Result<()> {
         }
     }
     Err(last)
+}
+
+/// The same over a connection, where another server may sit.
+fn ask_over_tcp(server: IpAddr, domain: &str) -> io::Result<()> {
+    let name: Name = format!("dns-version.{domain}").parse().map_err(io::Error::other)?;
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(server, PORT), PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let id = uuid::Uuid::new_v4().as_bytes()[..2].try_into().expect("two bytes");
+    let query = question(id, &name, RecordType::TXT);
+    // A message has its length before it (RFC 1035 section 4.2.2).
+    let length = u16::try_from(query.len()).expect("a name has 255 bytes at most");
+    stream.write_all(&[&length.to_be_bytes(), &query[..]].concat())?;
+    let mut length = [0; 2];
+    stream.read_exact(&mut length)?;
+    let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut answer)?;
+    judge(id, &answer)
 }
 
 /// A question as it is sent (RFC 1035 section 4.1).

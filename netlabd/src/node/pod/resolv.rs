@@ -33,12 +33,27 @@ impl ResolvConf {
                 "nameserver" => {
                     conf.nameservers.extend(words.next().and_then(|w| w.parse::<IpAddr>().ok()));
                 }
-                "search" | "domain" => conf.searches = words.map(str::to_owned).collect(),
+                // `search .`, as systemd-resolved writes it, is none.
+                "search" | "domain" => {
+                    conf.searches = words.filter(|it| *it != ".").map(str::to_owned).collect();
+                }
                 "options" => conf.options.extend(words.map(str::to_owned)),
                 _ => {}
             }
         }
         conf
+    }
+
+    /// The same with the servers that are asked by a stub on this machine in its place, as they
+    /// stand in its own file: a stub is nobody in a pod's network.
+    pub fn behind(mut self, stubs: &[IpAddr], file: &ResolvConf) -> ResolvConf {
+        let Some(at) = self.nameservers.iter().position(|server| stubs.contains(server)) else {
+            return self;
+        };
+        self.nameservers.retain(|server| !stubs.contains(server));
+        let asked = file.nameservers.iter().filter(|server| !stubs.contains(server));
+        self.nameservers.splice(at..at, asked.copied());
+        self
     }
 
     /// The file's text.
@@ -165,6 +180,19 @@ mod tests {
             options edns0
         "#]],
         );
+    }
+
+    #[test]
+    fn a_stub_is_looked_through_to_those_it_asks() {
+        let stubs = ["127.0.0.53".parse().unwrap(), "127.0.0.54".parse().unwrap()];
+        let file = ResolvConf::parse("nameserver 192.0.2.8\nnameserver 2001:db8::8\nsearch .\n");
+        let servers = |text: &str| {
+            let conf = ResolvConf::parse(text).behind(&stubs, &file);
+            conf.nameservers.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(servers(NODE), "192.0.2.8 2001:db8::8 192.0.2.1");
+        assert_eq!(servers("nameserver 192.0.2.1\n"), "192.0.2.1");
+        assert_eq!(file.searches, [""; 0]);
     }
 
     #[test]

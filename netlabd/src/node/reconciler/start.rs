@@ -20,7 +20,8 @@ use crate::node::pod::cgroup::Limits;
 use crate::node::pod::config::{
     EnvVar, Etc, InitConfig, LogConfig, RestartPolicy as InitRestart, Root,
 };
-use crate::node::pod::resolv::{ResolvConf, plan_resolv_conf};
+use crate::node::pod::resolv::plan_resolv_conf;
+use crate::node::pod::resolv_file;
 use crate::node::pod::status::{
     ContainerState, REASON_COMPLETED, REASON_CRASH_LOOP, RuntimeStatus,
 };
@@ -203,8 +204,7 @@ fn init_config(
 ) -> InitConfig {
     let spec = &pod.spec;
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-    let node_conf =
-        ResolvConf::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+    let node_conf = resolv_file::of_node();
     let cluster = machine.config();
     let families = |server: &IpAddr| pod.ips().any(|ip| ip.is_ipv4() == server.is_ipv4());
     let servers = &machine.names.plan().pod_servers;
