@@ -49,7 +49,7 @@ pub use notes::Notes;
 pub use trace::Traced;
 pub use transfer::{Messages, Transfer};
 
-use compose::{Join, addresses, is_nxdomain, joined};
+use compose::{Join, is_nxdomain, joined, targets};
 use notes::Asked;
 
 /// Bytes of an answer over UDP, at most, whatever the client takes: what passes every network in
@@ -441,7 +441,7 @@ impl Chain {
                 }
             }
         };
-        let (records, is_cut) = addresses(&found);
+        let (records, is_cut) = targets(&found);
         let mut answer = Answer::of(Rcode::NOERROR);
         answer.answer = chain;
         answer.answer.extend(records);

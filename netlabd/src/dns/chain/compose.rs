@@ -23,14 +23,18 @@ pub(super) enum Join {
     Alias,
 }
 
-/// Addresses and aliases in a message's answer, and whether it is cut short.
-pub(super) fn addresses(message: &[u8]) -> (Vec<Record>, bool) {
+/// What aliases lead to in a message's answer (addresses, text, other aliases), and whether it is cut
+/// short.
+pub(super) fn targets(message: &[u8]) -> (Vec<Record>, bool) {
     let Ok(message) = Message::from_vec(message) else { return (Vec::new(), false) };
     let records = message.answers.iter().filter_map(|record| {
         let data = match &record.data {
             RData::A(address) => RecordData::A(address.0),
             RData::AAAA(address) => RecordData::Aaaa(address.0),
             RData::CNAME(CNAME(name)) => RecordData::Cname(from_proto(name)?),
+            RData::TXT(text) => {
+                RecordData::Txt(text.txt_data.iter().map(|string| string.to_vec()).collect())
+            }
             _ => return None,
         };
         Some(Record { owner: Owner::Name(from_proto(&record.name)?), ttl: record.ttl, data })

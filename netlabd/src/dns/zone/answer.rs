@@ -83,43 +83,53 @@ impl Zone {
         self.entry(namespace, service)?.1.service.as_ref()?.alias.as_ref()
     }
 
-    /// An alias, and what the name says that it leads to.
+    /// An alias, and what the name says that it leads to. As in CoreDNS, one that leads to nothing in
+    /// the zone is itself left out: a service whose target has no such record has none either.
     fn follow(&self, question: &Question, first: &Name, sink: &mut impl Sink) -> Outcome {
-        let mut owner = Owner::Asked;
-        let mut target = first.clone();
-        let mut seen = vec![question.name.clone()];
-        if target == question.name {
-            // A name that is its own alias says nothing.
-            return self.conclude(&question.name, Exists::Yes, 0, sink);
+        let Question { name, kind } = question;
+        if *kind == RecordType::CNAME {
+            let data = RecordData::Cname(first.clone());
+            let record = Record { owner: Owner::Asked, ttl: self.settings.ttl, data };
+            sink.add(Section::Answer, record);
+            return Outcome::Done;
         }
-        for _ in 0..MOST_ALIASES {
+        let mut targets = vec![first.clone()];
+        let end = loop {
+            let target = targets.last().unwrap_or(first);
+            let Some(before) = target.strip_suffix(&self.settings.domain) else { break None };
+            let place = Place::of(before, self.settings.zonal);
+            let Some(next) = self.alias_at(place) else { break Some(place) };
+            let is_ring = *next == *name || targets.contains(next);
+            if is_ring || targets.len() == MOST_ALIASES {
+                return self.conclude(name, Exists::Yes, 0, sink);
+            }
+            targets.push(next.clone());
+        };
+        let last = targets.last().unwrap_or(first);
+        if let Some(place) = end {
+            let mut nothing = Nothing;
+            let counted = &mut Records { sink: &mut nothing, owner: Owner::Asked, count: 0 };
+            let exists = self.records_at(place, last, *kind, counted);
+            if counted.count == 0 {
+                if exists == Exists::No && !self.synced {
+                    sink.code(Rcode::SERVFAIL);
+                }
+                return self.conclude(name, Exists::Yes, 0, sink);
+            }
+        }
+        let mut owner = Owner::Asked;
+        for target in &targets {
             let data = RecordData::Cname(target.clone());
             sink.add(Section::Answer, Record { owner, ttl: self.settings.ttl, data });
-            if question.kind == RecordType::CNAME {
-                return Outcome::Done;
-            }
-            let Some(before) = target.strip_suffix(&self.settings.domain) else {
-                return Outcome::Alias(target);
-            };
-            let place = Place::of(before, self.settings.zonal);
-            match self.alias_at(place) {
-                Some(next) if seen.contains(next) || *next == target => return Outcome::Done,
-                Some(next) => {
-                    let next = next.clone();
-                    seen.push(target.clone());
-                    owner = Owner::Name(target);
-                    target = next;
-                }
-                None => {
-                    let owner = Owner::Name(target.clone());
-                    let records = &mut Records { sink, owner, count: 0 };
-                    let exists = self.records_at(place, &target, question.kind, records);
-                    let count = records.count;
-                    return self.conclude(&target, exists, count, sink);
-                }
-            }
+            owner = Owner::Name(target.clone());
         }
-        Outcome::Done
+        match end {
+            Some(place) => {
+                self.records_at(place, last, *kind, &mut Records { sink, owner, count: 0 });
+                Outcome::Done
+            }
+            None => Outcome::Alias(last.clone()),
+        }
     }
 
     /// The records of a type at a place, and whether there is such a name.
@@ -507,6 +517,22 @@ struct Found<'a> {
     facts: &'a ServiceFacts,
 }
 
+/// Where records go of which only the number matters.
+struct Nothing;
+
+impl Sink for Nothing {
+    fn code(&mut self, _: Rcode) {}
+
+    fn add(&mut self, _: Section, _: Record) {}
+}
+
+    fn add(&mut self, ttl: u32, data: RecordData) {
+        self.count += 1;
+        self.sink.add(Section::Answer, Record { owner: self.owner.clone(), ttl, data });
+    }
+
+    /// An address, if it is of the family that was asked for.
+    fn address(&mut self, kind: RecordType, ttl: u32, address: IpAddr) {
 /// Where the records of one name go.
 struct Records<'a, S> {
     sink: &'a mut S,
@@ -516,13 +542,6 @@ struct Records<'a, S> {
 }
 
 impl<S: Sink> Records<'_, S> {
-    fn add(&mut self, ttl: u32, data: RecordData) {
-        self.count += 1;
-        self.sink.add(Section::Answer, Record { owner: self.owner.clone(), ttl, data });
-    }
-
-    /// An address, if it is of the family that was asked for.
-    fn address(&mut self, kind: RecordType, ttl: u32, address: IpAddr) {
         match (kind, address) {
             (RecordType::A, IpAddr::V4(address)) => self.add(ttl, RecordData::A(address)),
             (RecordType::AAAA, IpAddr::V6(address)) => self.add(ttl, RecordData::Aaaa(address)),

@@ -113,6 +113,8 @@ fn check(zone: &Zone, rows: &[(&str, &str, &[&str])]) {
         assert_eq!(asked(zone, &full, kind), expected.join("\n"), "{full} {kind}");
     }
 }
+    zone.put_service(&service("default", "old", external("v4.default.svc.cluster.local")));
+    zone.put_service(&service("default", "version", external("dns-version.cluster.local")));
 
 #[test]
 fn services_with_an_address() {
@@ -328,7 +330,15 @@ fn aliases() {
             ("x.out.default.svc.~", "A", &["nxdomain"]),
             ("_http._tcp.out.default.svc.~", "SRV", &["nxdomain"]),
             ("in.default.svc.~", "A", &["NOERROR", here, "web.default.svc.~ 5 A 10.43.0.7"]),
-            ("in.default.svc.~", "TXT", &["NOERROR", here, &format!("auth {SOA}")]),
+            // What leads to nothing is left out, as in CoreDNS.
+            ("in.default.svc.~", "TXT", &["nodata"]),
+            ("old.default.svc.~", "AAAA", &["nodata"]),
+            ("old.default.svc.~", "A", &["NOERROR", old, "v4.default.svc.~ 5 A 10.43.0.8"]),
+            (
+                "version.default.svc.~",
+                "TXT",
+                &["NOERROR", version, "dns-version.~ 28800 TXT 1.1.0"],
+            ),
             (
                 "twice.default.svc.~",
                 "AAAA",
@@ -339,15 +349,14 @@ fn aliases() {
                     "web.default.svc.~ 5 AAAA fd43::7",
                 ],
             ),
-            (
-                "dangling.default.svc.~",
-                "A",
-                &["NXDOMAIN", "@ 5 CNAME nobody.default.svc.~", &format!("auth {SOA}")],
-            ),
+            ("dangling.default.svc.~", "A", &["nodata"]),
+            ("dangling.default.svc.~", "MX", &["nodata"]),
+            ("dangling.default.svc.~", "CNAME", &["NOERROR", "@ 5 CNAME nobody.default.svc.~"]),
             ("self.default.svc.~", "A", &["nodata"]),
             ("address.default.svc.~", "A", &["nxdomain"]),
             ("ring-a.default.svc.~", "CNAME", &["NOERROR", "@ 5 CNAME ring-b.default.svc.~"]),
-            ("ring-a.default.svc.~", "A", &["NOERROR", "@ 5 CNAME ring-b.default.svc.~"]),
+            ("ring-a.default.svc.~", "A", &["nodata"]),
+            ("ring-a.default.svc.~", "ANY", &["nodata"]),
         ],
     );
 }
@@ -367,6 +376,8 @@ fn pods() {
         ]
         .map(|name| asked(&zone, name, "A").lines().take(2).collect::<Vec<_>>().join(" "))
     };
+    let old = "@ 5 CNAME v4.default.svc.~";
+    let version = "@ 5 CNAME dns-version.~";
     let soa = format!(" auth {SOA}");
     let none = format!("NXDOMAIN{soa}");
     let branch = format!("NOERROR{soa}");
@@ -401,13 +412,33 @@ fn names_of_addresses() {
             ("7.0.43.10.in-addr.arpa.", "PTR", &["NOERROR", "@ 5 PTR web.default.svc.~"]),
             ("7.0.43.10.IN-ADDR.arpa.", "PTR", &["NOERROR", "@ 5 PTR web.default.svc.~"]),
             ("4.3.96.10.in-addr.arpa.", "PTR", &["NOERROR", "@ 5 PTR wide.default.svc.~"]),
+            ("self.default.svc.~", "CNAME", &["NOERROR", "@ 5 CNAME self.default.svc.~"]),
             (&seven, "PTR", &["NOERROR", "@ 5 PTR web.default.svc.~"]),
+            ("address.default.svc.~", "CNAME", &["nxdomain"]),
             (&eight, "PTR", &["NXDOMAIN", &soa_six]),
             (
                 &six,
                 "NS",
                 &[
                     "NOERROR",
+#[test]
+fn aliases_are_followed_eight_times() {
+    let mut zone = zone(settings());
+    for number in 0..9 {
+        let target = match number {
+            0 => "web".to_owned(),
+            _ => format!("hop-{}", number - 1),
+        };
+        let target = format!("{target}.default.svc.cluster.local");
+        let spec = json!({ "type": "ExternalName", "externalName": target });
+        zone.put_service(&service("default", &format!("hop-{number}"), spec));
+    }
+    let lines = |name: &str| asked(&zone, name, "A").lines().count();
+    // The code, eight aliases and an address; and the code with the zone's SOA.
+    assert_eq!(lines("hop-7.default.svc.cluster.local."), 10);
+    assert_eq!(lines("hop-8.default.svc.cluster.local."), 2);
+}
+
                     "@ 5 NS ns.dns.~",
                     "add ns.dns.~ 5 A 10.43.0.10",
                     "add ns.dns.~ 5 AAAA fd43::a",
@@ -479,3 +510,9 @@ fn services_without_endpoints_may_have_no_names() {
         ],
     );
 }
+    young.put_service(&service(
+        "default",
+        "alias",
+        json!({ "type": "ExternalName", "externalName": "db.default.svc.cluster.local" }),
+    ));
+            ("alias.default.svc.~", "A", &["SERVFAIL", &soa]),
