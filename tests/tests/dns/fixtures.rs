@@ -159,6 +159,7 @@ const SLICES: &[(&str, &str, &str, Ports, Endpoints)] = &[
             ("10.42.200.50", "", "a", true),
             ("10.42.200.51", "", "a", true),
             ("10.42.200.52", "", "b", true),
+            ("10.42.200.53", "", "rack.example.com", true),
         ],
     ),
     // Nobody's.

@@ -9,7 +9,7 @@ use super::reverse::{Apex, Reverse};
 use super::{Key, Outcome, Zone};
 use crate::dns::config::PodNames;
 use crate::dns::message::{Section, Sink};
-use crate::dns::name::Name;
+use crate::dns::name::{Labels, Name};
 use crate::dns::record::{Owner, Question, Rcode, Record, RecordData, RecordType};
 
 /// Version of the specification that names follow.
@@ -224,7 +224,11 @@ impl Zone {
             (Kind::Cluster, _) if self.settings.ignore_empty_service && is_empty() => {
                 return Exists::No;
             }
-            (Kind::Headless, Part::Whole | Part::ZoneBranch) if is_empty() => return Exists::No,
+            (Kind::Headless, Part::Whole | Part::ZoneBranch | Part::InZone { .. })
+                if is_empty() =>
+            {
+                return Exists::No;
+            }
             (Kind::Headless, Part::ZoneBranch) => return Exists::Yes,
             (Kind::Cluster, Part::InZone { .. } | Part::ZoneBranch) => return Exists::No,
             _ => {}
@@ -263,7 +267,7 @@ impl Zone {
         };
         let pod_names = self.settings.endpoint_pod_names;
         let in_zone = |endpoint: &EndpointFacts, zone: &[u8]| {
-            endpoint.zone.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(zone))
+            endpoint.zone.as_ref().is_some_and(|own| is_spelt(own, zone))
         };
         let zone = match part {
             // Without endpoints there, those of all zones are preferred.
@@ -278,7 +282,9 @@ impl Zone {
             _ => zone.is_none_or(|zone| in_zone(endpoint, zone)),
         };
         let by_port = matches!(part, Part::Port { .. });
-        self.of_endpoints(found, wanted, ports, by_port, name, kind, records)
+        let exists = self.of_endpoints(found, wanted, ports, by_port, name, kind, records);
+        // As in CoreDNS, any zone may be asked for: one without endpoints has no data.
+        if matches!(part, Part::InZone { .. }) { Exists::Yes } else { exists }
     }
 
     /// Records of a service with addresses of its own.
@@ -583,6 +589,14 @@ impl Seen {
 }
 
 /// The share of each of so many, of 100 and at least 1, as in CoreDNS.
+/// Whether labels in wire form are what a text has between its dots.
+fn is_spelt(text: &[u8], wire: &[u8]) -> bool {
+    let mut labels = Labels::of(wire);
+    text.split(|byte| *byte == b'.')
+        .all(|part| labels.next().is_some_and(|label| label.eq_ignore_ascii_case(part)))
+        && labels.next().is_none()
+}
+
 fn weight(count: usize) -> u16 {
     u16::try_from(100 / count.max(1)).unwrap_or(1).max(1)
 }

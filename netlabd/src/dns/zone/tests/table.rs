@@ -74,6 +74,31 @@ fn zone(settings: ZoneSettings) -> Zone {
     zone.put_service(&service("default", "portless", json!({ "clusterIP": "None" })));
     zone.put_slice(&slice(
         "default",
+    zone.put_slice(&slice(
+        "default",
+        "head",
+        "head-4",
+        json!([]),
+        json!([
+            { "addresses": ["10.42.0.4"], "zone": "eu.example.com",
+              "targetRef": { "kind": "Pod", "name": "p".repeat(64) } },
+        ]),
+    ));
+    zone.put_service(&service(
+        "default",
+        "early",
+        json!({ "clusterIP": "None", "publishNotReadyAddresses": true, "ports": http }),
+    ));
+    zone.put_service(&service("default", "later", json!({ "clusterIP": "None", "ports": http })));
+    for (service, address) in [("early", "10.42.0.31"), ("later", "10.42.0.32")] {
+        zone.put_slice(&slice(
+            "default",
+            service,
+            &format!("{service}-1"),
+            http.clone(),
+            json!([{ "addresses": [address], "conditions": { "ready": false } }]),
+        ));
+    }
         "portless",
         "portless-1",
         json!([]),
@@ -205,7 +230,11 @@ fn headless_services() {
     check(
         &zone(settings()),
         &[
-            ("head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.1", "@ 5 A 10.42.0.2"]),
+            (
+                "head.default.svc.~",
+                "A",
+                &["NOERROR", "@ 5 A 10.42.0.1", "@ 5 A 10.42.0.2", "@ 5 A 10.42.0.4"],
+            ),
             ("head.default.svc.~", "AAAA", &["NOERROR", "@ 5 AAAA fd42::"]),
             ("head.default.svc.~", "TXT", &["nodata"]),
             ("a.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.1"]),
@@ -247,12 +276,21 @@ fn headless_services() {
             ("192-0-2-20.portless.default.svc.~", "A", &["NOERROR", "@ 5 A 192.0.2.20"]),
             ("z1.pin._zone.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.1"]),
             ("z1.pin._zone.head.default.svc.~", "AAAA", &["NOERROR", "@ 5 AAAA fd42::"]),
-            ("z3.pin._zone.head.default.svc.~", "A", &["nxdomain"]),
+            ("z3.pin._zone.head.default.svc.~", "A", &["nodata"]),
+            ("z3.pin._zone.head.default.svc.~", "SRV", &["nodata"]),
+            ("z3.pin._zone.none.default.svc.~", "A", &["nxdomain"]),
+            ("z3.pin._zone.nobody.default.svc.~", "A", &["nxdomain"]),
+            // Names of zones may have dots.
+            ("eu.Example.com.pin._zone.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.4"]),
+            ("example.com.pin._zone.head.default.svc.~", "A", &["nodata"]),
+            ("a.eu.example.com.pin._zone.head.default.svc.~", "A", &["nodata"]),
+            ("a.b.z1.pin._zone.default.svc.~", "A", &["nxdomain"]),
+            ("a.b.c._http._tcp.head.default.svc.~", "A", &["nxdomain"]),
             ("Z2.prefer._zone.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.2"]),
             (
                 "z3.prefer._zone.head.default.svc.~",
                 "A",
-                &["NOERROR", "@ 5 A 10.42.0.1", "@ 5 A 10.42.0.2"],
+                &["NOERROR", "@ 5 A 10.42.0.1", "@ 5 A 10.42.0.2", "@ 5 A 10.42.0.4"],
             ),
             ("pin._zone.head.default.svc.~", "A", &["nodata"]),
             ("_zone.head.default.svc.~", "A", &["nodata"]),
@@ -282,6 +320,8 @@ fn the_domain_itself_and_branches() {
                 "~",
                 "NS",
                 &["NOERROR", ns, "add ns.dns.~ 5 A 10.43.0.10", "add ns.dns.~ 5 AAAA fd43::a"],
+            // A pod's name that is too long for a label.
+            ("10-42-0-4.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.4"]),
             ),
             ("~", "A", &["nodata"]),
             ("ns.dns.~", "A", &["NOERROR", "@ 5 A 10.43.0.10"]),
