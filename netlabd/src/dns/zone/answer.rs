@@ -244,9 +244,10 @@ impl Zone {
             let is_branch = |port: &PortFacts| {
                 !port.name.is_empty() && port.protocol.eq_ignore_ascii_case(protocol)
             };
-            let mut of_slices = entry.slices.iter().flat_map(|slice| &slice.ports);
             let has = match facts.kind {
-                Kind::Headless => of_slices.any(is_branch),
+                Kind::Headless => {
+                    entry.endpoints().any(|(slice, _)| slice.ports.iter().any(is_branch))
+                }
                 _ => facts.ports.iter().any(is_branch),
             };
             return if has { Exists::Yes } else { Exists::No };
@@ -532,13 +533,6 @@ impl Sink for Nothing {
     fn add(&mut self, _: Section, _: Record) {}
 }
 
-    fn add(&mut self, ttl: u32, data: RecordData) {
-        self.count += 1;
-        self.sink.add(Section::Answer, Record { owner: self.owner.clone(), ttl, data });
-    }
-
-    /// An address, if it is of the family that was asked for.
-    fn address(&mut self, kind: RecordType, ttl: u32, address: IpAddr) {
 /// Where the records of one name go.
 struct Records<'a, S> {
     sink: &'a mut S,
@@ -548,6 +542,13 @@ struct Records<'a, S> {
 }
 
 impl<S: Sink> Records<'_, S> {
+    fn add(&mut self, ttl: u32, data: RecordData) {
+        self.count += 1;
+        self.sink.add(Section::Answer, Record { owner: self.owner.clone(), ttl, data });
+    }
+
+    /// An address, if it is of the family that was asked for.
+    fn address(&mut self, kind: RecordType, ttl: u32, address: IpAddr) {
         match (kind, address) {
             (RecordType::A, IpAddr::V4(address)) => self.add(ttl, RecordData::A(address)),
             (RecordType::AAAA, IpAddr::V6(address)) => self.add(ttl, RecordData::Aaaa(address)),
@@ -588,7 +589,6 @@ impl Seen {
     }
 }
 
-/// The share of each of so many, of 100 and at least 1, as in CoreDNS.
 /// Whether labels in wire form are what a text has between its dots.
 fn is_spelt(text: &[u8], wire: &[u8]) -> bool {
     let mut labels = Labels::of(wire);
@@ -597,6 +597,7 @@ fn is_spelt(text: &[u8], wire: &[u8]) -> bool {
         && labels.next().is_none()
 }
 
+/// The share of each of so many, of 100 and at least 1, as in CoreDNS.
 fn weight(count: usize) -> u16 {
     u16::try_from(100 / count.max(1)).unwrap_or(1).max(1)
 }

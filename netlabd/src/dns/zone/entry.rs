@@ -8,7 +8,7 @@ use netlab_api::service::ServiceType;
 use netlab_api::{EndpointSlice, Service};
 
 use super::Key;
-use crate::dns::name::Name;
+use crate::dns::name::{MAX_LABEL, Name};
 
 /// A service, its slices, or both; either may come first.
 #[derive(Debug, Default)]
@@ -20,13 +20,18 @@ pub(super) struct Entry {
 impl Entry {
     /// Whether an address is this service's own or an endpoint's.
     pub(super) fn has(&self, address: IpAddr) -> bool {
+        let of_slice = |slice: &SliceFacts| slice.endpoints.iter().any(|it| it.address == address);
         self.service.iter().any(|service| service.cluster_ips.contains(&address))
-            || self.endpoints().any(|(_, endpoint)| endpoint.address == address)
+            || self.slices.iter().any(of_slice)
     }
 
-    /// All endpoints with their slices.
+    /// All endpoints that have names, with their slices: those that are ready, or all if the service
+    /// wants it so.
     pub(super) fn endpoints(&self) -> impl Iterator<Item = (&SliceFacts, &EndpointFacts)> {
-        self.slices.iter().flat_map(|slice| slice.endpoints.iter().map(move |it| (slice, it)))
+        let all = self.service.as_ref().is_some_and(|service| service.tolerates_unready);
+        let of_slices =
+            self.slices.iter().flat_map(|slice| slice.endpoints.iter().map(move |it| (slice, it)));
+        of_slices.filter(move |(_, endpoint)| all || endpoint.is_ready)
     }
 }
 
@@ -49,6 +54,8 @@ pub(super) struct ServiceFacts {
     pub(super) ports: Box<[PortFacts]>,
     /// Of kind [`Kind::External`]; none when it is no name, but an address perhaps.
     pub(super) alias: Option<Name>,
+    /// Its endpoints have names before they are ready.
+    pub(super) tolerates_unready: bool,
 }
 
 /// A port of a service, or of the endpoints of a slice.
@@ -67,7 +74,7 @@ impl PortFacts {
     }
 }
 
-/// What names need of a slice. Endpoints that are not ready have no names.
+/// What names need of a slice.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SliceFacts {
     pub(super) name: Key,
@@ -79,6 +86,7 @@ pub(super) struct SliceFacts {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct EndpointFacts {
     pub(super) address: IpAddr,
+    pub(super) is_ready: bool,
     /// Its host name, in the case in which it was written.
     pub(super) hostname: Option<Box<[u8]>>,
     /// The pod that it is.
@@ -110,21 +118,25 @@ impl ServiceFacts {
             cluster_ips: service.cluster_ips().collect(),
             ports: spec.ports.iter().map(port).collect(),
             alias,
+            tolerates_unready: spec.publish_not_ready_addresses,
         }
     }
 }
 
 impl SliceFacts {
     pub(super) fn of(slice: &EndpointSlice, name: Key) -> SliceFacts {
-        let ready = slice.endpoints.iter().filter(|it| it.conditions.ready != Some(false));
-        let endpoints = ready.flat_map(|endpoint| {
+        let endpoints = slice.endpoints.iter().flat_map(|endpoint| {
+            let is_ready = endpoint.conditions.ready != Some(false);
             let bytes = |text: &String| Box::from(text.as_bytes());
             let hostname = endpoint.hostname.as_ref().filter(|name| !name.is_empty());
             let pod = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod");
+            // Too long for a label, it names nothing.
+            let pod = pod.filter(|target| target.name.len() <= MAX_LABEL);
             let zone = endpoint.zone.as_ref();
             endpoint.addresses.iter().filter_map(move |address| {
                 Some(EndpointFacts {
                     address: address.parse().ok()?,
+                    is_ready,
                     hostname: hostname.map(bytes),
                     pod: pod.map(|pod| bytes(&pod.name)),
                     zone: zone.map(bytes),

@@ -10,6 +10,9 @@ use crate::dns::zone::{Zone, ZoneSettings};
 const SOA: &str =
     "cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. 7200 1800 86400 5";
 
+const PODS: &str = "auth 42.10.in-addr.arpa. 5 SOA ns.dns.42.10.in-addr.arpa. \
+                    hostmaster.42.10.in-addr.arpa. 7200 1800 86400 5";
+
 fn zone(settings: ZoneSettings) -> Zone {
     let mut zone = Zone::new(settings);
     for namespace in ["default", "empty"] {
@@ -71,9 +74,6 @@ fn zone(settings: ZoneSettings) -> Zone {
             { "addresses": ["fd42::"], "zone": "z1" },
         ]),
     ));
-    zone.put_service(&service("default", "portless", json!({ "clusterIP": "None" })));
-    zone.put_slice(&slice(
-        "default",
     zone.put_slice(&slice(
         "default",
         "head",
@@ -99,6 +99,9 @@ fn zone(settings: ZoneSettings) -> Zone {
             json!([{ "addresses": [address], "conditions": { "ready": false } }]),
         ));
     }
+    zone.put_service(&service("default", "portless", json!({ "clusterIP": "None" })));
+    zone.put_slice(&slice(
+        "default",
         "portless",
         "portless-1",
         json!([]),
@@ -110,6 +113,8 @@ fn zone(settings: ZoneSettings) -> Zone {
     zone.put_service(&service("default", "in", external("web.default.svc.cluster.local")));
     zone.put_service(&service("default", "twice", external("in.default.svc.cluster.local.")));
     zone.put_service(&service("default", "dangling", external("nobody.default.svc.cluster.local")));
+    zone.put_service(&service("default", "old", external("v4.default.svc.cluster.local")));
+    zone.put_service(&service("default", "version", external("dns-version.cluster.local")));
     zone.put_service(&service("default", "self", external("self.default.svc.cluster.local")));
     zone.put_service(&service("default", "ring-a", external("ring-b.default.svc.cluster.local")));
     zone.put_service(&service("default", "ring-b", external("ring-a.default.svc.cluster.local")));
@@ -138,8 +143,6 @@ fn check(zone: &Zone, rows: &[(&str, &str, &[&str])]) {
         assert_eq!(asked(zone, &full, kind), expected.join("\n"), "{full} {kind}");
     }
 }
-    zone.put_service(&service("default", "old", external("v4.default.svc.cluster.local")));
-    zone.put_service(&service("default", "version", external("dns-version.cluster.local")));
 
 #[test]
 fn services_with_an_address() {
@@ -271,6 +274,19 @@ fn headless_services() {
             ("_http._udp.head.default.svc.~", "SRV", &["nxdomain"]),
             ("_tcp.head.default.svc.~", "A", &["nodata"]),
             ("none.default.svc.~", "A", &["nxdomain"]),
+            // Endpoints that are not ready have names where the service says so.
+            ("later.default.svc.~", "A", &["nxdomain"]),
+            ("_tcp.later.default.svc.~", "A", &["nxdomain"]),
+            ("10-42-0-32.later.default.svc.~", "A", &["nxdomain"]),
+            ("32.0.42.10.in-addr.arpa.", "PTR", &["NXDOMAIN", PODS]),
+            ("early.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.31"]),
+            ("_tcp.early.default.svc.~", "A", &["nodata"]),
+            ("10-42-0-31.early.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.31"]),
+            (
+                "31.0.42.10.in-addr.arpa.",
+                "PTR",
+                &["NOERROR", "@ 5 PTR 10-42-0-31.early.default.svc.~"],
+            ),
             ("portless.default.svc.~", "A", &["NOERROR", "@ 5 A 192.0.2.20"]),
             ("portless.default.svc.~", "SRV", &["nodata"]),
             ("192-0-2-20.portless.default.svc.~", "A", &["NOERROR", "@ 5 A 192.0.2.20"]),
@@ -304,6 +320,8 @@ fn headless_services() {
         &[
             ("head-b.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.2"]),
             ("10-42-0-2.head.default.svc.~", "A", &["nxdomain"]),
+            // A pod's name that is too long for a label.
+            ("10-42-0-4.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.4"]),
             ("z1.pin._zone.head.default.svc.~", "A", &["nxdomain"]),
         ],
     );
@@ -320,8 +338,6 @@ fn the_domain_itself_and_branches() {
                 "~",
                 "NS",
                 &["NOERROR", ns, "add ns.dns.~ 5 A 10.43.0.10", "add ns.dns.~ 5 AAAA fd43::a"],
-            // A pod's name that is too long for a label.
-            ("10-42-0-4.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.4"]),
             ),
             ("~", "A", &["nodata"]),
             ("ns.dns.~", "A", &["NOERROR", "@ 5 A 10.43.0.10"]),
@@ -353,6 +369,8 @@ fn the_domain_itself_and_branches() {
 #[test]
 fn aliases() {
     let here = "@ 5 CNAME web.default.svc.~";
+    let old = "@ 5 CNAME v4.default.svc.~";
+    let version = "@ 5 CNAME dns-version.~";
     check(
         &zone(settings()),
         &[
@@ -393,12 +411,32 @@ fn aliases() {
             ("dangling.default.svc.~", "MX", &["nodata"]),
             ("dangling.default.svc.~", "CNAME", &["NOERROR", "@ 5 CNAME nobody.default.svc.~"]),
             ("self.default.svc.~", "A", &["nodata"]),
+            ("self.default.svc.~", "CNAME", &["NOERROR", "@ 5 CNAME self.default.svc.~"]),
             ("address.default.svc.~", "A", &["nxdomain"]),
+            ("address.default.svc.~", "CNAME", &["nxdomain"]),
             ("ring-a.default.svc.~", "CNAME", &["NOERROR", "@ 5 CNAME ring-b.default.svc.~"]),
             ("ring-a.default.svc.~", "A", &["nodata"]),
             ("ring-a.default.svc.~", "ANY", &["nodata"]),
         ],
     );
+}
+
+#[test]
+fn aliases_are_followed_eight_times() {
+    let mut zone = zone(settings());
+    for number in 0..9 {
+        let target = match number {
+            0 => "web".to_owned(),
+            _ => format!("hop-{}", number - 1),
+        };
+        let target = format!("{target}.default.svc.cluster.local");
+        let spec = json!({ "type": "ExternalName", "externalName": target });
+        zone.put_service(&service("default", &format!("hop-{number}"), spec));
+    }
+    let lines = |name: &str| asked(&zone, name, "A").lines().count();
+    // The code, eight aliases and an address; and the code with the zone's SOA.
+    assert_eq!(lines("hop-7.default.svc.cluster.local."), 10);
+    assert_eq!(lines("hop-8.default.svc.cluster.local."), 2);
 }
 
 #[test]
@@ -416,8 +454,6 @@ fn pods() {
         ]
         .map(|name| asked(&zone, name, "A").lines().take(2).collect::<Vec<_>>().join(" "))
     };
-    let old = "@ 5 CNAME v4.default.svc.~";
-    let version = "@ 5 CNAME dns-version.~";
     let soa = format!(" auth {SOA}");
     let none = format!("NXDOMAIN{soa}");
     let branch = format!("NOERROR{soa}");
@@ -452,33 +488,13 @@ fn names_of_addresses() {
             ("7.0.43.10.in-addr.arpa.", "PTR", &["NOERROR", "@ 5 PTR web.default.svc.~"]),
             ("7.0.43.10.IN-ADDR.arpa.", "PTR", &["NOERROR", "@ 5 PTR web.default.svc.~"]),
             ("4.3.96.10.in-addr.arpa.", "PTR", &["NOERROR", "@ 5 PTR wide.default.svc.~"]),
-            ("self.default.svc.~", "CNAME", &["NOERROR", "@ 5 CNAME self.default.svc.~"]),
             (&seven, "PTR", &["NOERROR", "@ 5 PTR web.default.svc.~"]),
-            ("address.default.svc.~", "CNAME", &["nxdomain"]),
             (&eight, "PTR", &["NXDOMAIN", &soa_six]),
             (
                 &six,
                 "NS",
                 &[
                     "NOERROR",
-#[test]
-fn aliases_are_followed_eight_times() {
-    let mut zone = zone(settings());
-    for number in 0..9 {
-        let target = match number {
-            0 => "web".to_owned(),
-            _ => format!("hop-{}", number - 1),
-        };
-        let target = format!("{target}.default.svc.cluster.local");
-        let spec = json!({ "type": "ExternalName", "externalName": target });
-        zone.put_service(&service("default", &format!("hop-{number}"), spec));
-    }
-    let lines = |name: &str| asked(&zone, name, "A").lines().count();
-    // The code, eight aliases and an address; and the code with the zone's SOA.
-    assert_eq!(lines("hop-7.default.svc.cluster.local."), 10);
-    assert_eq!(lines("hop-8.default.svc.cluster.local."), 2);
-}
-
                     "@ 5 NS ns.dns.~",
                     "add ns.dns.~ 5 A 10.43.0.10",
                     "add ns.dns.~ 5 AAAA fd43::a",
@@ -528,12 +544,18 @@ fn before_all_is_known_nothing_is_known_to_be_missing() {
         "web",
         json!({ "clusterIPs": ["10.43.0.7"], "ports": [] }),
     ));
+    young.put_service(&service(
+        "default",
+        "alias",
+        json!({ "type": "ExternalName", "externalName": "db.default.svc.cluster.local" }),
+    ));
     let soa = format!("auth {SOA}");
     check(
         &young,
         &[
             ("web.default.svc.~", "A", &["NOERROR", "@ 5 A 10.43.0.7"]),
             ("db.default.svc.~", "A", &["SERVFAIL", &soa]),
+            ("alias.default.svc.~", "A", &["SERVFAIL", &soa]),
             ("nowhere.svc.~", "A", &["SERVFAIL", &soa]),
         ],
     );
@@ -550,9 +572,3 @@ fn services_without_endpoints_may_have_no_names() {
         ],
     );
 }
-    young.put_service(&service(
-        "default",
-        "alias",
-        json!({ "type": "ExternalName", "externalName": "db.default.svc.cluster.local" }),
-    ));
-            ("alias.default.svc.~", "A", &["SERVFAIL", &soa]),
