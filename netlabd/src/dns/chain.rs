@@ -369,8 +369,8 @@ impl Chain {
         let Some(other) = self.rewriter.as_ref().and_then(|rewriter| rewriter.rewrite(name)) else {
             return self.searched(query, arrival).await;
         };
-        let made = self.searched(&renamed(query, other.clone()), arrival).await;
-        self.join(made, query, &other, Join::Rename, arrival)
+        let made = self.searched(&renamed(query, other.name.clone()), arrival).await;
+        self.join(made, query, &other.name, Join::Rename(&other), arrival)
     }
 
     /// Asks for all names of the client's search path, so that it need not.
@@ -461,10 +461,17 @@ impl Chain {
         Made { message: resolved.message, by: resolved.by, error: resolved.error }
     }
 
-    fn join(&self, made: Made, query: &Query, other: &Name, how: Join, arrival: Arrival) -> Made {
+    fn join(
+        &self,
+        made: Made,
+        query: &Query,
+        other: &Name,
+        how: Join<'_>,
+        arrival: Arrival,
+    ) -> Made {
         let limit = limit(query, arrival.protocol);
         let Made { message, by, error } = made;
-        match joined(&message, query, other, how, limit) {
+        match joined(&message, query, how, limit) {
             Some(message) => Made { message, by, error },
             None => {
                 let mut message = Vec::new();

@@ -12,13 +12,13 @@ use crate::dns::message::Query;
 use crate::dns::message::wire::truncate;
 use crate::dns::name::Name;
 use crate::dns::record::{Owner, Rcode, Record, RecordData};
-use crate::dns::rewrite::restore_wire;
+use crate::dns::rewrite::{Rewritten, restore_wire};
 
 /// How records of another name become those of the one that was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Join {
+pub(super) enum Join<'a> {
     /// The other name is called as the one that was asked.
-    Rename,
+    Rename(&'a Rewritten),
     /// The one that was asked is an alias of the other.
     Alias,
 }
@@ -42,18 +42,17 @@ pub(super) fn targets(message: &[u8]) -> (Vec<Record>, bool) {
     (records.collect(), message.metadata.truncation)
 }
 
-/// Makes the response `message` to a query for `other` one to `query`, in at most `limit` bytes.
+/// Makes the response `message` to a query for another name one to `query`, in at most `limit` bytes.
 /// `None` when it cannot be read.
 pub(super) fn joined(
     message: &[u8],
     query: &Query,
-    other: &Name,
-    how: Join,
+    how: Join<'_>,
     limit: usize,
 ) -> Option<Vec<u8>> {
     let asked = &query.question.name;
     let mut message = match how {
-        Join::Rename => restore_wire(message, other, asked)?,
+        Join::Rename(rewritten) => restore_wire(message, rewritten, asked)?,
         Join::Alias => alias_wire(message, asked)?,
     };
     truncate(&mut message, limit);
