@@ -49,7 +49,7 @@ pub use notes::Notes;
 pub use trace::Traced;
 pub use transfer::{Messages, Transfer};
 
-use compose::{Join, addresses, is_nxdomain, joined};
+use compose::{Join, is_nxdomain, joined, targets};
 use notes::Asked;
 
 /// Bytes of an answer over UDP, at most, whatever the client takes: what passes every network in
@@ -369,8 +369,8 @@ impl Chain {
         let Some(other) = self.rewriter.as_ref().and_then(|rewriter| rewriter.rewrite(name)) else {
             return self.searched(query, arrival).await;
         };
-        let made = self.searched(&renamed(query, other.clone()), arrival).await;
-        self.join(made, query, &other, Join::Rename, arrival)
+        let made = self.searched(&renamed(query, other.name.clone()), arrival).await;
+        self.join(made, query, &other.name, Join::Rename(&other), arrival)
     }
 
     /// Asks for all names of the client's search path, so that it need not.
@@ -441,7 +441,7 @@ impl Chain {
                 }
             }
         };
-        let (records, is_cut) = addresses(&found);
+        let (records, is_cut) = targets(&found);
         let mut answer = Answer::of(Rcode::NOERROR);
         answer.answer = chain;
         answer.answer.extend(records);
@@ -461,10 +461,17 @@ impl Chain {
         Made { message: resolved.message, by: resolved.by, error: resolved.error }
     }
 
-    fn join(&self, made: Made, query: &Query, other: &Name, how: Join, arrival: Arrival) -> Made {
+    fn join(
+        &self,
+        made: Made,
+        query: &Query,
+        other: &Name,
+        how: Join<'_>,
+        arrival: Arrival,
+    ) -> Made {
         let limit = limit(query, arrival.protocol);
         let Made { message, by, error } = made;
-        match joined(&message, query, other, how, limit) {
+        match joined(&message, query, how, limit) {
             Some(message) => Made { message, by, error },
             None => {
                 let mut message = Vec::new();

@@ -3,14 +3,13 @@
 //! `answer auto`: who asked sees the name that he asked for. Pure.
 
 use hickory_proto::op::Message;
-use hickory_proto::rr::Name as WireName;
+use hickory_proto::rr::{Name as WireName, RData};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use regex::Regex;
 use thiserror::Error;
 
 use super::config::{self, Rewrite, RewriteKind};
 use super::name::Name;
-use super::record::{Answer, Owner};
 
 /// A rewrite that cannot be done.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -29,6 +28,15 @@ enum From {
     Suffix(String),
     Substring(String),
     Regex(Regex),
+}
+
+/// What is asked for instead of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The name.
+    pub name: Name,
+    /// What names of the answer end with, and with what instead for who asked.
+    suffixes: Option<(String, String)>,
 }
 
 /// The rewrites, in order.
@@ -71,30 +79,54 @@ impl Rewriter {
 
     /// What is asked for instead of `name`; `None`: itself. The first rewrite that fits counts; one
     /// whose result is no name changes nothing.
-    pub fn rewrite(&self, name: &Name) -> Option<Name> {
+    pub fn rewrite(&self, name: &Name) -> Option<Rewritten> {
         if self.is_empty() {
             return None;
         }
         let text = name.to_string().to_ascii_lowercase();
-        let new = self.rules.iter().find_map(|(from, to)| match from {
-            From::Exact(from) => (text == *from).then(|| to.clone()),
-            From::Prefix(from) => {
-                text.strip_prefix(from.as_str()).map(|rest| format!("{to}{rest}"))
-            }
-            From::Suffix(from) => {
-                text.strip_suffix(from.as_str()).map(|rest| format!("{rest}{to}"))
-            }
-            From::Substring(from) => text.contains(from.as_str()).then(|| text.replace(from, to)),
-            From::Regex(regex) => regex.captures(&text).map(|found| {
-                let mut new = to.clone();
-                for group in 0..found.len() {
-                    let part = found.get(group).map_or("", |part| part.as_str());
-                    new = new.replace(&format!("{{{group}}}"), part);
+        let (new, suffixes) = self.rules.iter().find_map(|(from, to)| {
+            let new = match from {
+                From::Exact(from) => (text == *from).then(|| to.clone()),
+                From::Prefix(from) => {
+                    text.strip_prefix(from.as_str()).map(|rest| format!("{to}{rest}"))
                 }
-                new
-            }),
+                From::Suffix(from) => {
+                    text.strip_suffix(from.as_str()).map(|rest| format!("{rest}{to}"))
+                }
+                From::Substring(from) => {
+                    text.contains(from.as_str()).then(|| text.replace(from, to))
+                }
+                From::Regex(regex) => regex.captures(&text).map(|found| {
+                    let mut new = to.clone();
+                    for group in 0..found.len() {
+                        let part = found.get(group).map_or("", |part| part.as_str());
+                        new = new.replace(&format!("{{{group}}}"), part);
+                    }
+                    new
+                }),
+            }?;
+            let suffixes = match from {
+                From::Suffix(from) => Some((to.to_ascii_lowercase(), from.clone())),
+                _ => None,
+            };
+            Some((new, suffixes))
         })?;
-        new.parse().ok()
+        Some(Rewritten { name: new.parse().ok()?, suffixes })
+    }
+}
+
+impl Rewritten {
+    /// A name of the answer as who asked for `asked` sees it; `None`: as it is.
+    fn restored(&self, name: &Name, asked: &Name) -> Option<Name> {
+        if let Some(before) = name.strip_suffix(&self.name) {
+            return Name::from_wire(&[before, asked.wire()].concat()).ok();
+        }
+        let (suffix, instead) = self.suffixes.as_ref()?;
+        let mut text = name.to_string();
+        let rest = text.to_ascii_lowercase().strip_suffix(suffix.as_str())?.len();
+        text.truncate(rest);
+        text.push_str(instead);
+        text.parse().ok()
     }
 }
 
@@ -105,29 +137,32 @@ fn dotted(mut text: String) -> String {
     text
 }
 
-/// Turns `rewritten` back in an answer, which is then one to the name that was asked.
-pub fn restore(answer: &mut Answer, rewritten: &Name) {
-    for section in [&mut answer.answer, &mut answer.authority, &mut answer.additional] {
-        for record in section {
-            if matches!(&record.owner, Owner::Name(owner) if owner == rewritten) {
-                record.owner = Owner::Asked;
-            }
-        }
-    }
-}
-
-/// The same in a message: its question is `asked`, and so are owners that were `rewritten`. `None`
-/// when the message cannot be read.
-pub fn restore_wire(message: &[u8], rewritten: &Name, asked: &Name) -> Option<Vec<u8>> {
-    let (rewritten, asked) = (wire_name(rewritten)?, wire_name(asked)?);
+/// Makes a response to a query for what was rewritten one to the query for `asked`: its question, and
+/// names in all records, owners and those that they lead to. `None` when it cannot be read.
+pub fn restore_wire(message: &[u8], rewritten: &Rewritten, asked: &Name) -> Option<Vec<u8>> {
     let mut message = Message::from_vec(message).ok()?;
+    let restore = |name: &mut WireName| {
+        let own = Name::from_labels(name.iter()).ok();
+        let restored = own.and_then(|own| rewritten.restored(&own, asked));
+        if let Some(restored) = restored.as_ref().and_then(wire_name) {
+            *name = restored;
+        }
+    };
     if let Some(query) = message.queries.first_mut() {
-        query.set_name(asked.clone());
+        query.set_name(wire_name(asked)?);
     }
     let sections = [&mut message.answers, &mut message.authorities, &mut message.additionals];
     for record in sections.into_iter().flatten() {
-        if record.name == rewritten {
-            record.name = asked.clone();
+        restore(&mut record.name);
+        match &mut record.data {
+            RData::CNAME(target) => restore(&mut target.0),
+            RData::NS(target) => restore(&mut target.0),
+            RData::PTR(target) => restore(&mut target.0),
+            RData::SRV(srv) => restore(&mut srv.target),
+            RData::MX(mx) => restore(&mut mx.exchange),
+            RData::NAPTR(naptr) => restore(&mut naptr.replacement),
+            RData::SOA(soa) => restore(&mut soa.mname),
+            _ => {}
         }
     }
     message.to_vec().ok()

@@ -74,6 +74,11 @@ const SERVICES: &[(&str, &str, &[&str], Ports)] = &[
 const ALIASES: &[(&str, &str)] = &[
     ("outside", "www.example.org"),
     ("outside-alias", "alias.example.org"),
+    ("outside-text", "text.example.org"),
+    ("outside-nobody", "nobody.example.org"),
+    ("dangling", "nobody.default.svc.cluster.local"),
+    ("inside-text", "dns-version.cluster.local"),
+    ("numeric", "192.0.2.77"),
     ("inside", "web.default.svc.cluster.local"),
     ("inside-six", "six.default.svc.cluster.local"),
     ("inside-pets", "pets.default.svc.cluster.local"),
@@ -154,6 +159,7 @@ const SLICES: &[(&str, &str, &str, Ports, Endpoints)] = &[
             ("10.42.200.50", "", "a", true),
             ("10.42.200.51", "", "a", true),
             ("10.42.200.52", "", "b", true),
+            ("10.42.200.53", "", "rack.example.com", true),
         ],
     ),
     // Nobody's.

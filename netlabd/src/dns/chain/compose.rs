@@ -12,25 +12,29 @@ use crate::dns::message::Query;
 use crate::dns::message::wire::truncate;
 use crate::dns::name::Name;
 use crate::dns::record::{Owner, Rcode, Record, RecordData};
-use crate::dns::rewrite::restore_wire;
+use crate::dns::rewrite::{Rewritten, restore_wire};
 
 /// How records of another name become those of the one that was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Join {
+pub(super) enum Join<'a> {
     /// The other name is called as the one that was asked.
-    Rename,
+    Rename(&'a Rewritten),
     /// The one that was asked is an alias of the other.
     Alias,
 }
 
-/// Addresses and aliases in a message's answer, and whether it is cut short.
-pub(super) fn addresses(message: &[u8]) -> (Vec<Record>, bool) {
+/// What aliases lead to in a message's answer (addresses, text, other aliases), and whether it is cut
+/// short.
+pub(super) fn targets(message: &[u8]) -> (Vec<Record>, bool) {
     let Ok(message) = Message::from_vec(message) else { return (Vec::new(), false) };
     let records = message.answers.iter().filter_map(|record| {
         let data = match &record.data {
             RData::A(address) => RecordData::A(address.0),
             RData::AAAA(address) => RecordData::Aaaa(address.0),
             RData::CNAME(CNAME(name)) => RecordData::Cname(from_proto(name)?),
+            RData::TXT(text) => {
+                RecordData::Txt(text.txt_data.iter().map(|string| string.to_vec()).collect())
+            }
             _ => return None,
         };
         Some(Record { owner: Owner::Name(from_proto(&record.name)?), ttl: record.ttl, data })
@@ -38,18 +42,17 @@ pub(super) fn addresses(message: &[u8]) -> (Vec<Record>, bool) {
     (records.collect(), message.metadata.truncation)
 }
 
-/// Makes the response `message` to a query for `other` one to `query`, in at most `limit` bytes.
+/// Makes the response `message` to a query for another name one to `query`, in at most `limit` bytes.
 /// `None` when it cannot be read.
 pub(super) fn joined(
     message: &[u8],
     query: &Query,
-    other: &Name,
-    how: Join,
+    how: Join<'_>,
     limit: usize,
 ) -> Option<Vec<u8>> {
     let asked = &query.question.name;
     let mut message = match how {
-        Join::Rename => restore_wire(message, other, asked)?,
+        Join::Rename(rewritten) => restore_wire(message, rewritten, asked)?,
         Join::Alias => alias_wire(message, asked)?,
     };
     truncate(&mut message, limit);

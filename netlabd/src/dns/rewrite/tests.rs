@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+use hickory_proto::op::Query;
+use hickory_proto::rr::{Record as WireRecord, RecordType};
+
 use super::*;
-use crate::dns::record::{Rcode, Record, RecordData};
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -40,7 +42,8 @@ fn each_kind_rewrites_what_it_fits() {
         (Prefix, "a", "", "a.example.", None),
     ] {
         let rewriter = rewriter(&[(kind, from, to)]).unwrap();
-        assert_eq!(rewriter.rewrite(&name(asked)), expected.map(name), "{kind:?} {from} {asked}");
+        let new = rewriter.rewrite(&name(asked)).map(|new| new.name);
+        assert_eq!(new, expected.map(name), "{kind:?} {from} {asked}");
     }
 }
 
@@ -49,9 +52,10 @@ fn the_first_that_fits_counts() {
     let rules =
         [(RewriteKind::Exact, "a.example", "one.example"), (RewriteKind::Suffix, "example", "two")];
     let rewriter = rewriter(&rules).unwrap();
-    assert_eq!(rewriter.rewrite(&name("a.example.")), Some(name("one.example.")));
-    assert_eq!(rewriter.rewrite(&name("b.example.")), Some(name("b.two.")));
-    assert_eq!(rewriter.rewrite(&name("b.test.")), None);
+    let rewritten = |text| rewriter.rewrite(&name(text)).map(|new| new.name);
+    assert_eq!(rewritten("a.example."), Some(name("one.example.")));
+    assert_eq!(rewritten("b.example."), Some(name("b.two.")));
+    assert_eq!(rewritten("b.test."), None);
 }
 
 #[test]
@@ -66,41 +70,73 @@ fn what_cannot_be_is_told() {
     assert_eq!(error(RewriteKind::Substring, "", "b"), (1, "from"));
 }
 
-#[test]
-fn who_asked_sees_the_name_that_was_asked() {
-    let (asked, rewritten) = (name("OLD.example."), name("new.example."));
-    let data = RecordData::A("192.0.2.1".parse().unwrap());
-    let other = Owner::Name(name("other."));
-    let owners = [Owner::Name(rewritten.clone()), other.clone(), Owner::Asked];
-    let record = |owner| Record { owner, ttl: 1, data: data.clone() };
-    let mut answer = Answer {
-        rcode: Rcode::NOERROR,
-        answer: owners.map(record).into(),
-        authority: vec![],
-        additional: vec![],
+/// What of a response to a rewritten query is told to who asked, a line a record.
+fn told(rule: (RewriteKind, &str, &str), asked: &str, records: &[&str]) -> Vec<String> {
+    let asked = name(asked);
+    let rewritten = rewriter(&[rule]).unwrap().rewrite(&asked).unwrap();
+    let mut message = Message::query();
+    message.metadata.id = 7;
+    message.add_query(Query::query(wire_name(&rewritten.name).unwrap(), RecordType::A));
+    let record = |text: &&str| {
+        let words: Vec<&str> = text.split(' ').collect();
+        let kind = words[1].parse().unwrap();
+        let data = RData::try_from_str(kind, &words[2..].join(" ")).unwrap();
+        WireRecord::from_rdata(words[0].parse().unwrap(), 9, data)
     };
-    restore(&mut answer, &rewritten);
-    let owners: Vec<Owner> = answer.answer.into_iter().map(|record| record.owner).collect();
-    assert_eq!(owners, [Owner::Asked, other, Owner::Asked]);
-
-    // new.example. A, answered by an alias to b.new.example. (compressed) and its address.
-    let mut message =
-        b"\0\x07\x81\x80\0\x01\0\x02\0\0\0\0\x03NEW\x07example\0\0\x01\0\x01".to_vec();
-    message.extend(b"\xc0\x0c\0\x05\0\x01\0\0\0\x09\0\x04\x01b\xc0\x0c");
-    message.extend(b"\xc0\x29\0\x01\0\x01\0\0\0\x09\0\x04\xc0\0\x02\x01");
-    let restored = restore_wire(&message, &rewritten, &asked).unwrap();
+    message.answers = records.iter().map(record).collect();
+    let restored = restore_wire(&message.to_vec().unwrap(), &rewritten, &asked).unwrap();
     let restored = Message::from_vec(&restored).unwrap();
     assert_eq!(restored.metadata.id, 7);
-    assert_eq!(restored.queries[0].name().to_string(), "OLD.example.");
-    let lines: Vec<(String, String)> = restored
-        .answers
-        .iter()
-        .map(|record| (record.name.to_string(), record.data.to_string()))
-        .collect();
-    let lines: Vec<(&str, &str)> = lines.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-    assert_eq!(lines[0].0, "OLD.example.");
-    assert!(lines[0].1.eq_ignore_ascii_case("b.new.example."), "{lines:?}");
-    assert!(lines[1].0.eq_ignore_ascii_case("b.new.example."), "{lines:?}");
-    assert_eq!(lines[1].1, "192.0.2.1");
-    assert!(restore_wire(b"short", &rewritten, &asked).is_none());
+    assert_eq!(restored.queries[0].name().to_string(), asked.to_string());
+    let line = |record: &WireRecord| {
+        assert_eq!(record.ttl, 9);
+        format!("{} {} {}", record.name, record.record_type(), record.data)
+    };
+    restored.answers.iter().map(line).collect()
+}
+
+#[test]
+fn who_asked_sees_the_name_that_was_asked() {
+    let records = [
+        "new.example. CNAME b.new.example.",
+        "b.new.example. A 192.0.2.1",
+        "new.example. SRV 0 100 80 new.example.",
+        "new.example. MX 10 renew.example.",
+        "other.example. NS new.example.",
+        "example. SOA new.example. hostmaster.example. 1 2 3 4 5",
+    ];
+    let rule = (RewriteKind::Exact, "old.example", "new.example");
+    assert_eq!(
+        told(rule, "OLD.example.", &records),
+        [
+            "OLD.example. CNAME b.OLD.example.",
+            "b.OLD.example. A 192.0.2.1",
+            "OLD.example. SRV 0 100 80 OLD.example.",
+            "OLD.example. MX 10 renew.example.",
+            "other.example. NS OLD.example.",
+            "example. SOA OLD.example. hostmaster.example. 1 2 3 4 5",
+        ]
+    );
+    let rewritten = rewriter(&[rule]).unwrap().rewrite(&name("old.example.")).unwrap();
+    assert!(restore_wire(b"short", &rewritten, &name("old.example.")).is_none());
+}
+
+#[test]
+fn a_suffix_is_put_back_wherever_names_end_with_it() {
+    let records = [
+        "_http._tcp.web.b.test. SRV 0 50 80 web.b.test.",
+        "web.B.test. CNAME other.B.Test.",
+        "other.b.test. A 192.0.2.1",
+        "b.test. NS ns.test.",
+    ];
+    let rule = (RewriteKind::Suffix, ".a.example", ".b.test");
+    assert_eq!(
+        told(rule, "_http._TCP.web.a.example.", &records),
+        [
+            "_http._TCP.web.a.example. SRV 0 50 80 web.a.example.",
+            "web.a.example. CNAME other.a.example.",
+            "other.a.example. A 192.0.2.1",
+            "b.test. NS ns.test.",
+        ]
+    );
 }

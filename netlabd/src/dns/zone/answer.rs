@@ -9,7 +9,7 @@ use super::reverse::{Apex, Reverse};
 use super::{Key, Outcome, Zone};
 use crate::dns::config::PodNames;
 use crate::dns::message::{Section, Sink};
-use crate::dns::name::Name;
+use crate::dns::name::{Labels, Name};
 use crate::dns::record::{Owner, Question, Rcode, Record, RecordData, RecordType};
 
 /// Version of the specification that names follow.
@@ -85,44 +85,55 @@ impl Zone {
         Some(Found { key, entry, facts: entry.service.as_ref()? })
     }
 
-    /// An alias, and what the name says that it leads to.
+    /// An alias, and what the name says that it leads to. As in CoreDNS, one that leads to nothing in
+    /// the zone is itself left out: a service whose target has no such record has none either.
     fn follow(&self, question: &Question, first: &Name, sink: &mut impl Sink) -> Outcome {
-        let mut owner = Owner::Asked;
-        let mut target = first.clone();
-        let mut seen = vec![question.name.clone()];
-        if target == question.name {
-            // A name that is its own alias says nothing.
-            return self.conclude(&question.name, Exists::Yes, 0, sink);
+        let Question { name, kind } = question;
+        if *kind == RecordType::CNAME {
+            let data = RecordData::Cname(first.clone());
+            let record = Record { owner: Owner::Asked, ttl: self.settings.ttl, data };
+            sink.add(Section::Answer, record);
+            return Outcome::Done;
         }
-        for _ in 0..MOST_ALIASES {
-            let data = RecordData::Cname(target.clone());
-            sink.add(Section::Answer, Record { owner, ttl: self.settings.ttl, data });
-            if question.kind == RecordType::CNAME {
-                return Outcome::Done;
-            }
-            let Some(before) = target.strip_suffix(&self.settings.domain) else {
-                return Outcome::Alias(target);
-            };
+        let mut targets = vec![first.clone()];
+        let end = loop {
+            let target = targets.last().unwrap_or(first);
+            let Some(before) = target.strip_suffix(&self.settings.domain) else { break None };
             let place = Place::of(before, self.settings.zonal);
             let service = self.service_at(place);
-            match alias_at(place, service) {
-                Some(next) if seen.contains(next) || *next == target => return Outcome::Done,
-                Some(next) => {
-                    let next = next.clone();
-                    seen.push(target.clone());
-                    owner = Owner::Name(target);
-                    target = next;
+            let Some(next) = alias_at(place, service) else { break Some((place, service)) };
+            let is_ring = *next == *name || targets.contains(next);
+            if is_ring || targets.len() == MOST_ALIASES {
+                return self.conclude(name, Exists::Yes, 0, sink);
+            }
+            targets.push(next.clone());
+        };
+        let last = targets.last().unwrap_or(first);
+        if let Some((place, service)) = end {
+            let mut nothing = Nothing;
+            let counted = &mut Records { sink: &mut nothing, owner: Owner::Asked, count: 0 };
+            let exists = self.records_at(place, service, last, *kind, counted);
+            if counted.count == 0 {
+                if exists == Exists::No && !self.synced {
+                    sink.code(Rcode::SERVFAIL);
                 }
-                None => {
-                    let owner = Owner::Name(target.clone());
-                    let records = &mut Records { sink, owner, count: 0 };
-                    let exists = self.records_at(place, service, &target, question.kind, records);
-                    let count = records.count;
-                    return self.conclude(&target, exists, count, sink);
-                }
+                return self.conclude(name, Exists::Yes, 0, sink);
             }
         }
-        Outcome::Done
+        let mut owner = Owner::Asked;
+        for target in &targets {
+            let data = RecordData::Cname(target.clone());
+            sink.add(Section::Answer, Record { owner, ttl: self.settings.ttl, data });
+            owner = Owner::Name(target.clone());
+        }
+        match end {
+            Some((place, service)) => {
+                let records = &mut Records { sink, owner, count: 0 };
+                self.records_at(place, service, last, *kind, records);
+                Outcome::Done
+            }
+            None => Outcome::Alias(last.clone()),
+        }
     }
 
     /// The records of a type at a place, and whether there is such a name.
@@ -217,7 +228,11 @@ impl Zone {
             (Kind::Cluster, _) if self.settings.ignore_empty_service && is_empty() => {
                 return Exists::No;
             }
-            (Kind::Headless, Part::Whole | Part::ZoneBranch) if is_empty() => return Exists::No,
+            (Kind::Headless, Part::Whole | Part::ZoneBranch | Part::InZone { .. })
+                if is_empty() =>
+            {
+                return Exists::No;
+            }
             (Kind::Headless, Part::ZoneBranch) => return Exists::Yes,
             (Kind::Cluster, Part::InZone { .. } | Part::ZoneBranch) => return Exists::No,
             _ => {}
@@ -233,9 +248,10 @@ impl Zone {
             let is_branch = |port: &PortFacts| {
                 !port.name.is_empty() && port.protocol.eq_ignore_ascii_case(protocol)
             };
-            let mut of_slices = entry.slices.iter().flat_map(|slice| &slice.ports);
             let has = match facts.kind {
-                Kind::Headless => of_slices.any(is_branch),
+                Kind::Headless => {
+                    entry.endpoints().any(|(slice, _)| slice.ports.iter().any(is_branch))
+                }
                 _ => facts.ports.iter().any(is_branch),
             };
             return if has { Exists::Yes } else { Exists::No };
@@ -256,7 +272,7 @@ impl Zone {
         };
         let pod_names = self.settings.endpoint_pod_names;
         let in_zone = |endpoint: &EndpointFacts, zone: &[u8]| {
-            endpoint.zone().is_some_and(|own| own.eq_ignore_ascii_case(zone))
+            endpoint.zone().is_some_and(|own| is_spelt(own, zone))
         };
         let zone = match part {
             // Without endpoints there, those of all zones are preferred.
@@ -271,7 +287,9 @@ impl Zone {
             None => zone.is_none_or(|zone| in_zone(endpoint, zone)),
         };
         let by_port = matches!(part, Part::Port { .. });
-        self.of_endpoints(found, wanted, ports, by_port, name, kind, records)
+        let exists = self.of_endpoints(found, wanted, ports, by_port, name, kind, records);
+        // As in CoreDNS, any zone may be asked for: one without endpoints has no data.
+        if matches!(part, Part::InZone { .. }) { Exists::Yes } else { exists }
     }
 
     /// Records of a service with addresses of its own.
@@ -518,6 +536,15 @@ struct Found<'a> {
     facts: &'a ServiceFacts,
 }
 
+/// Where records go of which only the number matters.
+struct Nothing;
+
+impl Sink for Nothing {
+    fn code(&mut self, _: Rcode) {}
+
+    fn add(&mut self, _: Section, _: Record) {}
+}
+
 /// Where the records of one name go.
 struct Records<'a, S> {
     sink: &'a mut S,
@@ -572,6 +599,14 @@ impl Seen {
         }
         !self.few.contains(&address) && self.many.insert(address)
     }
+}
+
+/// Whether labels in wire form are what a text has between its dots.
+fn is_spelt(text: &[u8], wire: &[u8]) -> bool {
+    let mut labels = Labels::of(wire);
+    text.split(|byte| *byte == b'.')
+        .all(|part| labels.next().is_some_and(|label| label.eq_ignore_ascii_case(part)))
+        && labels.next().is_none()
 }
 
 /// The share of each of so many, of 100 and at least 1, as in CoreDNS.

@@ -8,7 +8,7 @@ use netlab_api::service::ServiceType;
 use netlab_api::{EndpointSlice, Service};
 
 use super::Key;
-use crate::dns::name::Name;
+use crate::dns::name::{MAX_LABEL, Name};
 
 /// A service, its slices, or both; either may come first.
 #[derive(Debug, Default)]
@@ -20,13 +20,18 @@ pub(super) struct Entry {
 impl Entry {
     /// Whether an address is this service's own or an endpoint's.
     pub(super) fn has(&self, address: IpAddr) -> bool {
+        let of_slice = |slice: &SliceFacts| slice.endpoints.iter().any(|it| it.address == address);
         self.service.iter().any(|service| service.cluster_ips.contains(address))
-            || self.endpoints().any(|(_, endpoint)| endpoint.address == address)
+            || self.slices.iter().any(of_slice)
     }
 
-    /// All endpoints with their slices.
+    /// All endpoints that have names, with their slices: those that are ready, or all if the service
+    /// wants it so.
     pub(super) fn endpoints(&self) -> impl Iterator<Item = (&SliceFacts, &EndpointFacts)> {
-        self.slices.iter().flat_map(|slice| slice.endpoints.iter().map(move |it| (slice, it)))
+        let all = self.service.as_ref().is_some_and(|service| service.tolerates_unready);
+        let of_slices =
+            self.slices.iter().flat_map(|slice| slice.endpoints.iter().map(move |it| (slice, it)));
+        of_slices.filter(move |(_, endpoint)| all || endpoint.is_ready)
     }
 }
 
@@ -49,6 +54,8 @@ pub(super) struct ServiceFacts {
     pub(super) ports: Box<[PortFacts]>,
     /// Of kind [`Kind::External`]; none when it is no name, but an address perhaps.
     pub(super) alias: Option<Name>,
+    /// Its endpoints have names before they are ready.
+    pub(super) tolerates_unready: bool,
 }
 
 /// The addresses of a service itself: at most one of each family, in its own order.
@@ -89,7 +96,7 @@ impl PortFacts {
     }
 }
 
-/// What names need of a slice. Endpoints that are not ready have no names.
+/// What names need of a slice.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SliceFacts {
     pub(super) name: Key,
@@ -102,10 +109,11 @@ pub(super) struct SliceFacts {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct EndpointFacts {
     pub(super) address: IpAddr,
-    /// Of the host name.
-    mark: u32,
+    pub(super) is_ready: bool,
     /// How long each part of the text is.
     lengths: [u8; 3],
+    /// Of the host name.
+    mark: u32,
     /// The host name, the pod that it is, and the zone of nodes that it is in, as written.
     text: Box<[u8]>,
 }
@@ -133,20 +141,24 @@ impl ServiceFacts {
             cluster_ips: ClusterIps::of(service.cluster_ips()),
             ports: spec.ports.iter().map(port).collect(),
             alias,
+            tolerates_unready: spec.publish_not_ready_addresses,
         }
     }
 }
 
 impl SliceFacts {
     pub(super) fn of(slice: &EndpointSlice, name: Key) -> SliceFacts {
-        let ready = slice.endpoints.iter().filter(|it| it.conditions.ready != Some(false));
-        let endpoints = ready.flat_map(|endpoint| {
+        let endpoints = slice.endpoints.iter().flat_map(|endpoint| {
+            let is_ready = endpoint.conditions.ready != Some(false);
             let hostname = endpoint.hostname.as_deref().unwrap_or_default();
             let pod = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod");
+            // Too long for a label, it names nothing.
+            let pod = pod.filter(|target| target.name.len() <= MAX_LABEL);
             let pod = pod.map_or("", |pod| &pod.name);
             let zone = endpoint.zone.as_deref().unwrap_or_default();
             endpoint.addresses.iter().filter_map(move |address| {
-                Some(EndpointFacts::new(address.parse().ok()?, [hostname, pod, zone]))
+                let address = address.parse().ok()?;
+                Some(EndpointFacts::new(address, is_ready, [hostname, pod, zone]))
             })
         });
         let ports = slice.ports.iter().filter_map(|port| {
@@ -211,12 +223,12 @@ fn mark(label: &[u8]) -> u32 {
 
 impl EndpointFacts {
     /// An address with its host name, pod and zone; each may be empty.
-    fn new(address: IpAddr, parts: [&str; 3]) -> EndpointFacts {
+    fn new(address: IpAddr, is_ready: bool, parts: [&str; 3]) -> EndpointFacts {
         // What is longer is no label, and no name of an object either.
         let parts = parts.map(|part| if part.len() > usize::from(u8::MAX) { "" } else { part });
         let lengths = parts.map(|part| u8::try_from(part.len()).expect("compared above"));
         let text = parts.concat().into_bytes().into();
-        EndpointFacts { address, mark: mark(parts[0].as_bytes()), lengths, text }
+        EndpointFacts { address, is_ready, lengths, mark: mark(parts[0].as_bytes()), text }
     }
 
     /// A part of the text, if it is there.

@@ -3,7 +3,8 @@
 
 use crate::dns::name::Labels;
 
-/// Most labels that a name of the zone has: `zone.pin._zone.web.default.svc`.
+/// Most labels that say what a name is: `pin._zone.web.default.svc`, and one more that shows that
+/// there are others. The name of a zone may have any number.
 const MOST: usize = 6;
 
 /// What a name means, by its shape alone.
@@ -38,7 +39,7 @@ pub(super) enum Part<'a> {
     Endpoint(&'a [u8]),
     /// `_http._tcp.web…`, without the underscores.
     Port { port: &'a [u8], protocol: &'a [u8] },
-    /// `a.pin._zone.web…`.
+    /// `a.pin._zone.web…`; the zone in wire form, as labels of zones may have dots.
     InZone { zone: &'a [u8], only: bool },
     /// `_zone.web…` and `pin._zone.web…`, which have names below.
     ZoneBranch,
@@ -50,16 +51,17 @@ impl<'a> Place<'a> {
         let mut labels: [&[u8]; MOST] = [&[]; MOST];
         let mut count = 0;
         for label in Labels::of(before) {
-            if count == MOST {
-                return Place::Nothing;
+            if count >= MOST {
+                // The last ones matter.
+                labels.rotate_left(1);
             }
-            labels[count] = label;
+            labels[count.min(MOST - 1)] = label;
             count += 1;
         }
+        let is_longer = count > MOST;
         // From the right, as the tree is.
-        let labels = &mut labels[..count];
+        let labels = &mut labels[..count.min(MOST)];
         labels.reverse();
-        let is = |label: &[u8], word: &str| label.eq_ignore_ascii_case(word.as_bytes());
         match *labels {
             [] => Place::Apex,
             [one] if is(one, "dns-version") => Place::Version,
@@ -68,6 +70,16 @@ impl<'a> Place<'a> {
             [one, namespace] if is(one, "svc") => Place::ServicesOf(namespace),
             [one, namespace] if is(one, "pod") => Place::PodsOf(namespace),
             [one, namespace, pod] if is(one, "pod") => Place::Pod { namespace, pod },
+            [one, namespace, service, anchor, rule, _]
+                if is(one, "svc") && zonal && is(anchor, "_zone") && is_rule(rule) =>
+            {
+                let after = [one, namespace, service, anchor, rule];
+                let after: usize = after.iter().map(|label| 1 + label.len()).sum();
+                let part =
+                    Part::InZone { zone: &before[..before.len() - after], only: is(rule, "pin") };
+                Place::Service { namespace, service, part }
+            }
+            _ if is_longer => Place::Nothing,
             [one, namespace, service, ref rest @ ..] if is(one, "svc") => match part(rest, zonal) {
                 Some(part) => Place::Service { namespace, service, part },
                 None => Place::Nothing,
@@ -77,19 +89,23 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Labels left of a service, from the right.
+fn is(label: &[u8], word: &str) -> bool {
+    label.eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// Which endpoints are meant: those of a zone alone, or others if it has none.
+fn is_rule(label: &[u8]) -> bool {
+    is(label, "pin") || is(label, "prefer")
+}
+
+/// Labels left of a service, from the right; not those of a zone.
 fn part<'a>(labels: &[&'a [u8]], zonal: bool) -> Option<Part<'a>> {
-    let is = |label: &[u8], word: &str| label.eq_ignore_ascii_case(word.as_bytes());
-    let is_rule = |label: &[u8]| is(label, "pin") || is(label, "prefer");
     Some(match *labels {
         [] => Part::Whole,
         [one] if zonal && is(one, "_zone") => Part::ZoneBranch,
         [endpoint] => Part::Endpoint(endpoint),
         [one, rule] if zonal && is(one, "_zone") && is_rule(rule) => Part::ZoneBranch,
         [protocol, port] => Part::Port { port: bare(port), protocol: bare(protocol) },
-        [one, rule, zone] if zonal && is(one, "_zone") && is_rule(rule) => {
-            Part::InZone { zone, only: is(rule, "pin") }
-        }
         _ => return None,
     })
 }

@@ -273,7 +273,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-const ASKED: [&str; 24] = [
+const ASKED: [&str; 25] = [
     "cluster.local.",
     "svc.cluster.local.",
     "dns-version.cluster.local.",
@@ -291,6 +291,7 @@ const ASKED: [&str; 24] = [
     "_http._tcp.api.shop.svc.cluster.local.",
     "_tcp.db.default.svc.cluster.local.",
     "z1.pin._zone.web.shop.svc.cluster.local.",
+    "a.z1.prefer._zone.web.shop.svc.cluster.local.",
     "10-42-0-1.default.pod.cluster.local.",
     "default.pod.cluster.local.",
     "1.1.43.10.in-addr.arpa.",

@@ -10,6 +10,9 @@ use crate::dns::zone::{Zone, ZoneSettings};
 const SOA: &str =
     "cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. 7200 1800 86400 5";
 
+const PODS: &str = "auth 42.10.in-addr.arpa. 5 SOA ns.dns.42.10.in-addr.arpa. \
+                    hostmaster.42.10.in-addr.arpa. 7200 1800 86400 5";
+
 fn zone(settings: ZoneSettings) -> Zone {
     let mut zone = Zone::new(settings);
     for namespace in ["default", "empty"] {
@@ -71,6 +74,31 @@ fn zone(settings: ZoneSettings) -> Zone {
             { "addresses": ["fd42::"], "zone": "z1" },
         ]),
     ));
+    zone.put_slice(&slice(
+        "default",
+        "head",
+        "head-4",
+        json!([]),
+        json!([
+            { "addresses": ["10.42.0.4"], "zone": "eu.example.com",
+              "targetRef": { "kind": "Pod", "name": "p".repeat(64) } },
+        ]),
+    ));
+    zone.put_service(&service(
+        "default",
+        "early",
+        json!({ "clusterIP": "None", "publishNotReadyAddresses": true, "ports": http }),
+    ));
+    zone.put_service(&service("default", "later", json!({ "clusterIP": "None", "ports": http })));
+    for (service, address) in [("early", "10.42.0.31"), ("later", "10.42.0.32")] {
+        zone.put_slice(&slice(
+            "default",
+            service,
+            &format!("{service}-1"),
+            http.clone(),
+            json!([{ "addresses": [address], "conditions": { "ready": false } }]),
+        ));
+    }
     zone.put_service(&service("default", "portless", json!({ "clusterIP": "None" })));
     zone.put_slice(&slice(
         "default",
@@ -85,6 +113,8 @@ fn zone(settings: ZoneSettings) -> Zone {
     zone.put_service(&service("default", "in", external("web.default.svc.cluster.local")));
     zone.put_service(&service("default", "twice", external("in.default.svc.cluster.local.")));
     zone.put_service(&service("default", "dangling", external("nobody.default.svc.cluster.local")));
+    zone.put_service(&service("default", "old", external("v4.default.svc.cluster.local")));
+    zone.put_service(&service("default", "version", external("dns-version.cluster.local")));
     zone.put_service(&service("default", "self", external("self.default.svc.cluster.local")));
     zone.put_service(&service("default", "ring-a", external("ring-b.default.svc.cluster.local")));
     zone.put_service(&service("default", "ring-b", external("ring-a.default.svc.cluster.local")));
@@ -203,7 +233,11 @@ fn headless_services() {
     check(
         &zone(settings()),
         &[
-            ("head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.1", "@ 5 A 10.42.0.2"]),
+            (
+                "head.default.svc.~",
+                "A",
+                &["NOERROR", "@ 5 A 10.42.0.1", "@ 5 A 10.42.0.2", "@ 5 A 10.42.0.4"],
+            ),
             ("head.default.svc.~", "AAAA", &["NOERROR", "@ 5 AAAA fd42::"]),
             ("head.default.svc.~", "TXT", &["nodata"]),
             ("a.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.1"]),
@@ -240,17 +274,39 @@ fn headless_services() {
             ("_http._udp.head.default.svc.~", "SRV", &["nxdomain"]),
             ("_tcp.head.default.svc.~", "A", &["nodata"]),
             ("none.default.svc.~", "A", &["nxdomain"]),
+            // Endpoints that are not ready have names where the service says so.
+            ("later.default.svc.~", "A", &["nxdomain"]),
+            ("_tcp.later.default.svc.~", "A", &["nxdomain"]),
+            ("10-42-0-32.later.default.svc.~", "A", &["nxdomain"]),
+            ("32.0.42.10.in-addr.arpa.", "PTR", &["NXDOMAIN", PODS]),
+            ("early.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.31"]),
+            ("_tcp.early.default.svc.~", "A", &["nodata"]),
+            ("10-42-0-31.early.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.31"]),
+            (
+                "31.0.42.10.in-addr.arpa.",
+                "PTR",
+                &["NOERROR", "@ 5 PTR 10-42-0-31.early.default.svc.~"],
+            ),
             ("portless.default.svc.~", "A", &["NOERROR", "@ 5 A 192.0.2.20"]),
             ("portless.default.svc.~", "SRV", &["nodata"]),
             ("192-0-2-20.portless.default.svc.~", "A", &["NOERROR", "@ 5 A 192.0.2.20"]),
             ("z1.pin._zone.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.1"]),
             ("z1.pin._zone.head.default.svc.~", "AAAA", &["NOERROR", "@ 5 AAAA fd42::"]),
-            ("z3.pin._zone.head.default.svc.~", "A", &["nxdomain"]),
+            ("z3.pin._zone.head.default.svc.~", "A", &["nodata"]),
+            ("z3.pin._zone.head.default.svc.~", "SRV", &["nodata"]),
+            ("z3.pin._zone.none.default.svc.~", "A", &["nxdomain"]),
+            ("z3.pin._zone.nobody.default.svc.~", "A", &["nxdomain"]),
+            // Names of zones may have dots.
+            ("eu.Example.com.pin._zone.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.4"]),
+            ("example.com.pin._zone.head.default.svc.~", "A", &["nodata"]),
+            ("a.eu.example.com.pin._zone.head.default.svc.~", "A", &["nodata"]),
+            ("a.b.z1.pin._zone.default.svc.~", "A", &["nxdomain"]),
+            ("a.b.c._http._tcp.head.default.svc.~", "A", &["nxdomain"]),
             ("Z2.prefer._zone.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.2"]),
             (
                 "z3.prefer._zone.head.default.svc.~",
                 "A",
-                &["NOERROR", "@ 5 A 10.42.0.1", "@ 5 A 10.42.0.2"],
+                &["NOERROR", "@ 5 A 10.42.0.1", "@ 5 A 10.42.0.2", "@ 5 A 10.42.0.4"],
             ),
             ("pin._zone.head.default.svc.~", "A", &["nodata"]),
             ("_zone.head.default.svc.~", "A", &["nodata"]),
@@ -264,6 +320,8 @@ fn headless_services() {
         &[
             ("head-b.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.2"]),
             ("10-42-0-2.head.default.svc.~", "A", &["nxdomain"]),
+            // A pod's name that is too long for a label.
+            ("10-42-0-4.head.default.svc.~", "A", &["NOERROR", "@ 5 A 10.42.0.4"]),
             ("z1.pin._zone.head.default.svc.~", "A", &["nxdomain"]),
         ],
     );
@@ -311,6 +369,8 @@ fn the_domain_itself_and_branches() {
 #[test]
 fn aliases() {
     let here = "@ 5 CNAME web.default.svc.~";
+    let old = "@ 5 CNAME v4.default.svc.~";
+    let version = "@ 5 CNAME dns-version.~";
     check(
         &zone(settings()),
         &[
@@ -328,7 +388,15 @@ fn aliases() {
             ("x.out.default.svc.~", "A", &["nxdomain"]),
             ("_http._tcp.out.default.svc.~", "SRV", &["nxdomain"]),
             ("in.default.svc.~", "A", &["NOERROR", here, "web.default.svc.~ 5 A 10.43.0.7"]),
-            ("in.default.svc.~", "TXT", &["NOERROR", here, &format!("auth {SOA}")]),
+            // What leads to nothing is left out, as in CoreDNS.
+            ("in.default.svc.~", "TXT", &["nodata"]),
+            ("old.default.svc.~", "AAAA", &["nodata"]),
+            ("old.default.svc.~", "A", &["NOERROR", old, "v4.default.svc.~ 5 A 10.43.0.8"]),
+            (
+                "version.default.svc.~",
+                "TXT",
+                &["NOERROR", version, "dns-version.~ 28800 TXT 1.1.0"],
+            ),
             (
                 "twice.default.svc.~",
                 "AAAA",
@@ -339,17 +407,36 @@ fn aliases() {
                     "web.default.svc.~ 5 AAAA fd43::7",
                 ],
             ),
-            (
-                "dangling.default.svc.~",
-                "A",
-                &["NXDOMAIN", "@ 5 CNAME nobody.default.svc.~", &format!("auth {SOA}")],
-            ),
+            ("dangling.default.svc.~", "A", &["nodata"]),
+            ("dangling.default.svc.~", "MX", &["nodata"]),
+            ("dangling.default.svc.~", "CNAME", &["NOERROR", "@ 5 CNAME nobody.default.svc.~"]),
             ("self.default.svc.~", "A", &["nodata"]),
+            ("self.default.svc.~", "CNAME", &["NOERROR", "@ 5 CNAME self.default.svc.~"]),
             ("address.default.svc.~", "A", &["nxdomain"]),
+            ("address.default.svc.~", "CNAME", &["nxdomain"]),
             ("ring-a.default.svc.~", "CNAME", &["NOERROR", "@ 5 CNAME ring-b.default.svc.~"]),
-            ("ring-a.default.svc.~", "A", &["NOERROR", "@ 5 CNAME ring-b.default.svc.~"]),
+            ("ring-a.default.svc.~", "A", &["nodata"]),
+            ("ring-a.default.svc.~", "ANY", &["nodata"]),
         ],
     );
+}
+
+#[test]
+fn aliases_are_followed_eight_times() {
+    let mut zone = zone(settings());
+    for number in 0..9 {
+        let target = match number {
+            0 => "web".to_owned(),
+            _ => format!("hop-{}", number - 1),
+        };
+        let target = format!("{target}.default.svc.cluster.local");
+        let spec = json!({ "type": "ExternalName", "externalName": target });
+        zone.put_service(&service("default", &format!("hop-{number}"), spec));
+    }
+    let lines = |name: &str| asked(&zone, name, "A").lines().count();
+    // The code, eight aliases and an address; and the code with the zone's SOA.
+    assert_eq!(lines("hop-7.default.svc.cluster.local."), 10);
+    assert_eq!(lines("hop-8.default.svc.cluster.local."), 2);
 }
 
 #[test]
@@ -457,12 +544,18 @@ fn before_all_is_known_nothing_is_known_to_be_missing() {
         "web",
         json!({ "clusterIPs": ["10.43.0.7"], "ports": [] }),
     ));
+    young.put_service(&service(
+        "default",
+        "alias",
+        json!({ "type": "ExternalName", "externalName": "db.default.svc.cluster.local" }),
+    ));
     let soa = format!("auth {SOA}");
     check(
         &young,
         &[
             ("web.default.svc.~", "A", &["NOERROR", "@ 5 A 10.43.0.7"]),
             ("db.default.svc.~", "A", &["SERVFAIL", &soa]),
+            ("alias.default.svc.~", "A", &["SERVFAIL", &soa]),
             ("nowhere.svc.~", "A", &["SERVFAIL", &soa]),
         ],
     );
