@@ -141,6 +141,19 @@ async fn one_query_walks_a_pods_search_path() {
     let chain = chain(config);
     let asked = "db.example.default.svc.cluster.local";
     let (message, _) = ask(&chain, asked, 1).await;
+    // The client's own payload comes back on either way.
+    for name in ["shop.example", WEB] {
+        let opt = [0, 0, 41, 0, 100, 0, 0, 0, 0, 0, 0];
+        let mut packet = [question(name, 1), opt.to_vec()].concat();
+        packet[11] = 1;
+        let mut out = Vec::new();
+        let peer = SocketAddr::new(POD.parse().unwrap(), 4000);
+        let step = chain.now(&packet, peer, Protocol::Udp, Instant::now(), &mut out);
+        if let Step::Later(pending) = step {
+            out = chain.later(pending).await;
+        }
+        assert_eq!(out[out.len() - opt.len()..], opt, "{name}");
+    }
     assert_eq!(
         answers(&message),
         [format!("{asked}. db.example."), "db.example. 192.0.2.7".into()]
