@@ -85,15 +85,22 @@ pub fn set_payload(message: &mut [u8], payload: u16) {
 }
 
 /// Leaves records out from the end until the message has at most `limit` bytes, and sets TC if any
-/// had to go. OPT stays.
+/// had to go. OPT stays if there is room for it beside the questions. Of what cannot be read, or
+/// has questions that do not fit, the header stays.
 pub fn truncate(message: &mut Vec<u8>, limit: usize) {
-    if message.len() <= limit {
+    if message.len() <= limit.max(HEADER) {
         return;
     }
-    let Some(found) = records(message) else { return };
-    let questions = questions_end(message).unwrap_or(HEADER);
+    message[2] |= 0x02;
+    let questions = questions_end(message).filter(|&end| end <= limit);
+    let (Some(questions), Some(found)) = (questions, records(message)) else {
+        message.truncate(HEADER);
+        message[4..].fill(0);
+        return;
+    };
     let all: Vec<WireRecord> = found.collect();
     let opt = all.iter().find(|record| record.kind == RecordType::OPT);
+    let opt = opt.filter(|opt| questions + (opt.end - opt.start) <= limit);
     let opt: Vec<u8> = opt.map_or(Vec::new(), |opt| message[opt.start..opt.end].to_vec());
     let (mut end, mut counts) = (questions, [0u16; 3]);
     for record in &all {
@@ -108,7 +115,6 @@ pub fn truncate(message: &mut Vec<u8>, limit: usize) {
         message.extend_from_slice(&opt);
         counts[2] += 1;
     }
-    message[2] |= 0x02;
     for (index, count) in counts.into_iter().enumerate() {
         message[6 + 2 * index..8 + 2 * index].copy_from_slice(&count.to_be_bytes());
     }
