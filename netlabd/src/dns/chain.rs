@@ -377,10 +377,14 @@ impl Chain {
     async fn searched(&self, query: &Query, arrival: Arrival) -> Made {
         let mut first = None;
         for other in self.candidates(&query.question.name, arrival.peer.ip()) {
-            let made = self.resolved(&renamed(query, other.clone()), arrival).await;
+            // The first is the one asked for, and comes back as the client wrote it: it may believe
+            // no other case.
+            let is_asked = other == query.question.name;
+            let asked = if is_asked { query.clone() } else { renamed(query, other.clone()) };
+            let made = self.resolved(&asked, arrival).await;
             if !is_nxdomain(&made.message) {
                 self.notes.metrics.autopath_found();
-                if other == query.question.name {
+                if is_asked {
                     return made;
                 }
                 return self.join(made, query, &other, Join::Alias, arrival);

@@ -132,15 +132,6 @@ async fn a_rewritten_name_is_answered_as_it_was_asked() {
     // Others are not.
     let (message, waited) = ask(&chain, WEB, 1).await;
     assert!(!waited && answers(&message).len() == 1);
-}
-
-#[tokio::test]
-async fn one_query_walks_a_pods_search_path() {
-    let config =
-        "pods = \"verified\"\n[autopath]\nenabled = true\n[hosts]\n\"192.0.2.7\" = \"db.example\"";
-    let chain = chain(config);
-    let asked = "db.example.default.svc.cluster.local";
-    let (message, _) = ask(&chain, asked, 1).await;
     // The client's own payload comes back on either way.
     for name in ["shop.example", WEB] {
         let opt = [0, 0, 41, 0, 100, 0, 0, 0, 0, 0, 0];
