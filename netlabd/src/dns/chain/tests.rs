@@ -145,12 +145,27 @@ async fn a_rewritten_name_is_answered_as_it_was_asked() {
         }
         assert_eq!(out[out.len() - opt.len()..], opt, "{name}");
     }
+}
+
+#[tokio::test]
+async fn one_query_walks_a_pods_search_path() {
+    let config =
+        "pods = \"verified\"\n[autopath]\nenabled = true\n[hosts]\n\"192.0.2.7\" = \"db.example\"";
+    let chain = chain(config);
+    let asked = "db.example.default.svc.cluster.local";
+    let (message, _) = ask(&chain, asked, 1).await;
     assert_eq!(
         answers(&message),
         [format!("{asked}. db.example."), "db.example. 192.0.2.7".into()]
     );
     let (message, _) = ask(&chain, WEB, 1).await;
     assert_eq!(answers(&message), [format!("{WEB}. 10.43.0.80")]);
+    // The question comes back in its own case, whether there is such a name or not.
+    for (asked, count) in
+        [("weB.deFault.svc.CLUSTER.local", 1), ("no.DEFAULT.svc.cluster.loCal", 0)]
+    {
+        assert_eq!(ask(&chain, asked, 1).await.0.answers.len(), count);
+    }
 }
 
 #[tokio::test]
