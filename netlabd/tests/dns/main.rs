@@ -8,4 +8,5 @@ mod clients;
 mod flood;
 mod lab;
 mod questions;
+mod startup;
 mod transfer;

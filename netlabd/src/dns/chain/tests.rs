@@ -10,6 +10,8 @@ use crate::dns::config::PodNames;
 use crate::dns::log::PodName;
 use crate::dns::zone::ZoneSettings;
 
+mod startup;
+
 const POD: &str = "10.42.0.5";
 const WEB: &str = "web.default.svc.cluster.local";
 
@@ -19,6 +21,13 @@ fn name(text: &str) -> Name {
 
 /// A chain of this configuration; one pod asks.
 fn chain(config: &str) -> Chain {
+    let chain = unsynced(config);
+    chain.zone.write().unwrap().set_synced();
+    chain
+}
+
+/// The same with a zone that is not told all yet.
+fn unsynced(config: &str) -> Chain {
     let mut config: DnsConfig = toml::from_str(config).unwrap();
     // Refused at once by this machine.
     config.forward.to = vec!["127.0.0.1:9".to_owned()];
@@ -51,7 +60,6 @@ fn chain(config: &str) -> Chain {
         "spec": { "type": "ExternalName", "externalName": "db.example" },
     });
     zone.put_service(&serde_json::from_value(alias).unwrap());
-    zone.set_synced();
     let upstreams = Upstreams::new(
         &config,
         &[],
@@ -61,6 +69,7 @@ fn chain(config: &str) -> Chain {
         config: Arc::new(config),
         domain: name("cluster.local"),
         searches: Vec::new(),
+        started: Instant::now(),
         clients: Arc::new(clients),
         zone: Arc::new(RwLock::new(zone)),
         upstreams,
