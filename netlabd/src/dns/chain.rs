@@ -6,6 +6,7 @@
 //!  now:    may ask? ─► handler, if unusual ─► direct: loop? ─► hosts ─► zone ─► cache ─► answered
 //!                         │ a rewrite or a search path fits      │ alias        │ not there
 //!  later:  rewrite ─► search path ─► direct ─► alias ─► upstreams ◄┴─────────────┘
+//!                                     └► zone not synced: wait until it is, or `startup-timeout`
 //! ```
 //!
 //! A chain is made from one configuration and does not change: another configuration is another
@@ -38,6 +39,7 @@ use super::zone::{Direct, Zone};
 pub mod clients;
 mod compose;
 mod notes;
+mod startup;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -51,6 +53,7 @@ pub use transfer::{Messages, Transfer};
 
 use compose::{Join, is_nxdomain, joined, targets};
 use notes::Asked;
+use startup::Startup;
 
 /// Bytes of an answer over UDP, at most, whatever the client takes: what passes every network in
 /// one piece (RFC 9715 section 3).
@@ -113,6 +116,8 @@ pub struct Parts {
     pub domain: Name,
     /// The node's own search list, for search paths of pods.
     pub searches: Vec<Name>,
+    /// When the daemon began to learn the cluster's names.
+    pub started: Instant,
     /// Who may ask.
     pub clients: Arc<Clients>,
     /// The cluster's names.
@@ -134,6 +139,7 @@ pub struct Chain {
     notes: Arc<Notes>,
     hosts: Option<Hosts>,
     rewriter: Option<Rewriter>,
+    startup: Startup,
     errors: Arc<ErrorLog>,
     lines: LogLines,
     /// Tells of failures that were counted.
@@ -159,6 +165,16 @@ pub enum ChainError {
     Log(#[from] LogLinesError),
 }
 
+/// What was said without asking others.
+enum Said {
+    /// The response is written.
+    By(AnsweredBy),
+    /// The zone's is: SERVFAIL, as it may yet be told of the name.
+    Unsynced,
+    /// Nothing.
+    Nothing,
+}
+
 /// A response, and how it came about.
 struct Made {
     message: Vec<u8>,
@@ -172,7 +188,7 @@ impl Chain {
     /// # Errors
     /// When the configuration was not checked, and something in it cannot be followed.
     pub fn new(parts: Parts) -> Result<Chain, ChainError> {
-        let Parts { config, domain, searches, clients, zone, upstreams, notes } = parts;
+        let Parts { config, domain, searches, started, clients, zone, upstreams, notes } = parts;
         let hosts = Hosts::new(&config.hosts)?;
         notes.metrics.hosts_entries(hosts.len());
         let hosts = Some(hosts).filter(|hosts| !hosts.is_empty());
@@ -182,6 +198,7 @@ impl Chain {
         Ok(Chain {
             hosts,
             rewriter,
+            startup: Startup { end: started + config.startup_timeout },
             telling: tokio::spawn(async move { told.run().await }),
             errors,
             lines: LogLines::new(&config.log)?,
@@ -279,12 +296,15 @@ impl Chain {
             Unusual::Notify(query) => {
                 let limit = limit(&query, arrival.protocol);
                 let zone = self.zone.read().unwrap_or_else(PoisonError::into_inner);
-                let by = if matches!(zone.answer_into(&query, limit, out), Direct::Answered) {
-                    handler::as_notify(out);
-                    AnsweredBy::Zone
-                } else {
-                    write_error(packet, Rcode::REFUSED, out);
-                    AnsweredBy::Refused
+                let by = match zone.answer_into(&query, limit, out) {
+                    Direct::Answered | Direct::Unsynced => {
+                        handler::as_notify(out);
+                        AnsweredBy::Zone
+                    }
+                    Direct::Alias | Direct::Elsewhere => {
+                        write_error(packet, Rcode::REFUSED, out);
+                        AnsweredBy::Refused
+                    }
                 };
                 drop(zone);
                 self.note(Asked::query(&query), arrival, out, by, None);
@@ -319,31 +339,31 @@ impl Chain {
                 && self.candidates(name, arrival.peer.ip()).is_empty();
         if is_direct {
             let limit = limit(&query, arrival.protocol);
-            if let Some(by) = self.direct(&query, limit, arrival.started, out) {
+            let by = match self.direct(&query, limit, arrival.started, out) {
+                Said::By(by) => Some(by),
+                Said::Unsynced if self.startup.is_over() => Some(AnsweredBy::Zone),
+                Said::Unsynced | Said::Nothing => None,
+            };
+            if let Some(by) = by {
                 self.note(Asked::query(&query), arrival, out, by, None);
                 return Step::Answered;
             }
+            out.clear();
         }
         Step::Later(Pending { query, arrival })
     }
 
     /// Answers what needs nobody else.
-    fn direct(
-        &self,
-        query: &Query,
-        limit: usize,
-        now: Instant,
-        out: &mut Vec<u8>,
-    ) -> Option<AnsweredBy> {
+    fn direct(&self, query: &Query, limit: usize, now: Instant, out: &mut Vec<u8>) -> Said {
         out.clear();
         if self.is_loop(&query.question) {
             write_answer(query, &Answer::of(Rcode::SERVFAIL), false, limit, out);
-            return Some(AnsweredBy::Server);
+            return Said::By(AnsweredBy::Server);
         }
         if let Some(answer) = self.hosts.as_ref().and_then(|hosts| hosts.answer(&query.question)) {
             write_answer(query, &answer, true, limit, out);
             self.shuffle(out);
-            return Some(AnsweredBy::Hosts);
+            return Said::By(AnsweredBy::Hosts);
         }
         let found = {
             let zone = self.zone.read().unwrap_or_else(PoisonError::into_inner);
@@ -352,14 +372,17 @@ impl Chain {
         match found {
             Direct::Answered => {
                 self.shuffle(out);
-                Some(AnsweredBy::Zone)
+                Said::By(AnsweredBy::Zone)
             }
-            Direct::Alias => None,
-            Direct::Elsewhere => {
-                let by = self.upstreams.cached(query, now, limit, out)?;
-                self.shuffle(out);
-                Some(by)
-            }
+            Direct::Unsynced => Said::Unsynced,
+            Direct::Alias => Said::Nothing,
+            Direct::Elsewhere => match self.upstreams.cached(query, now, limit, out) {
+                Some(by) => {
+                    self.shuffle(out);
+                    Said::By(by)
+                }
+                None => Said::Nothing,
+            },
         }
     }
 
@@ -377,10 +400,14 @@ impl Chain {
     async fn searched(&self, query: &Query, arrival: Arrival) -> Made {
         let mut first = None;
         for other in self.candidates(&query.question.name, arrival.peer.ip()) {
-            let made = self.resolved(&renamed(query, other.clone()), arrival).await;
+            // The first is the one asked for, and comes back as the client wrote it: it may believe
+            // no other case.
+            let is_asked = other == query.question.name;
+            let asked = if is_asked { query.clone() } else { renamed(query, other.clone()) };
+            let made = self.resolved(&asked, arrival).await;
             if !is_nxdomain(&made.message) {
                 self.notes.metrics.autopath_found();
-                if other == query.question.name {
+                if is_asked {
                     return made;
                 }
                 return self.join(made, query, &other, Join::Alias, arrival);
@@ -398,8 +425,15 @@ impl Chain {
     async fn resolved(&self, query: &Query, arrival: Arrival) -> Made {
         let mut message = Vec::new();
         let limit = limit(query, arrival.protocol);
-        if let Some(by) = self.direct(query, limit, Instant::now(), &mut message) {
-            return Made { message, by, error: None };
+        let mut said = self.direct(query, limit, Instant::now(), &mut message);
+        if let Said::Unsynced = said {
+            self.startup.wait(&self.zone).await;
+            said = self.direct(query, limit, Instant::now(), &mut message);
+        }
+        match said {
+            Said::By(by) => return Made { message, by, error: None },
+            Said::Unsynced => return Made { message, by: AnsweredBy::Zone, error: None },
+            Said::Nothing => {}
         }
         let found = {
             let zone = self.zone.read().unwrap_or_else(PoisonError::into_inner);

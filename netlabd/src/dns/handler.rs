@@ -272,11 +272,12 @@ fn request(message: Vec<u8>) -> Option<Request> {
     Request::from_bytes(message, nobody, HickoryProtocol::Udp).ok()
 }
 
-/// The query that a request is without what is unusual of it. The name is the packet's: hickory's
-/// has no case.
+/// The query that a request is without what is unusual of it. The name and the payload are the
+/// packet's: hickory's name has no case, and its payload is 512 at least.
 fn plain(packet: &[u8], request: &Request) -> Option<Query> {
     let (name, kind, _) = asked(packet)?;
     let metadata = &request.metadata;
+    let payload = opt(packet).map(|opt| opt.class);
     Some(Query {
         id: metadata.id,
         question: Question { name: Name::from_wire(name).ok()?, kind },
@@ -284,7 +285,7 @@ fn plain(packet: &[u8], request: &Request) -> Option<Query> {
         authentic_data: metadata.authentic_data,
         checking_disabled: metadata.checking_disabled,
         edns: request.edns.as_ref().map(|edns| Edns {
-            payload: edns.max_payload(),
+            payload: payload.unwrap_or_else(|| edns.max_payload()),
             version: edns.version(),
             dnssec_ok: edns.flags().dnssec_ok,
         }),

@@ -14,6 +14,7 @@ use hickory_proto::rr::RecordType as WireType;
 use ipnet::IpNet;
 
 use super::config::LoadBalance;
+use super::message::IN;
 use super::message::wire::skip_name;
 use super::record::{Answer, Owner, Record, RecordData, RecordType};
 
@@ -34,6 +35,7 @@ struct Spot {
     /// Where its owner's name stands.
     owner: usize,
     kind: u16,
+    class: u16,
     /// Where its time to live stands; the length and the data follow.
     at: usize,
     length: usize,
@@ -101,7 +103,9 @@ impl Shuffler {
             self.spots.clear();
             for _ in 0..count {
                 let Some((spot, end)) = record_at(message, at) else { return };
-                if matches!(RecordType(spot.kind), RecordType::A | RecordType::AAAA) {
+                let is_address = matches!(RecordType(spot.kind), RecordType::A | RecordType::AAAA);
+                // Classes stay where they are, so those of another one stay altogether.
+                if is_address && spot.class == IN {
                     self.spots.push(spot);
                 }
                 at = end;
@@ -211,14 +215,14 @@ fn record_at(message: &[u8], at: usize) -> Option<(Spot, usize)> {
     let length = usize::from(u16::from_be_bytes([head[8], head[9]]));
     let end = fixed + 10 + length;
     message.get(..end)?;
-    let kind = u16::from_be_bytes([head[0], head[1]]);
+    let [kind, class] = [[head[0], head[1]], [head[2], head[3]]].map(u16::from_be_bytes);
     let owner = match message[at] {
         pointer if pointer >= 0xc0 => {
             usize::from(u16::from_be_bytes([pointer & 0x3f, message[at + 1]]))
         }
         _ => at,
     };
-    Some((Spot { owner, kind, at: fixed + 4, length: 6 + length }, end))
+    Some((Spot { owner, kind, class, at: fixed + 4, length: 6 + length }, end))
 }
 
 /// Swaps what two records of one length say.

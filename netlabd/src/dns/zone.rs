@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use netlab_api::{EndpointSlice, Service};
+use tokio::sync::watch;
 
 use super::config::{DnsConfig, PodNames};
 use super::message::{Query, Writer};
@@ -89,7 +90,9 @@ type Key = Arc<[u8]>;
 pub struct Zone {
     settings: ZoneSettings,
     serial: u32,
-    synced: bool,
+    /// Is there until all that there is has been told. It says nothing: those who wait for that are
+    /// told by its end.
+    unsynced: Option<watch::Sender<()>>,
     /// Namespaces that exist.
     namespaces: HashSet<Box<[u8]>>,
     /// How many services each namespace has: where there is one, there is a namespace.
@@ -144,6 +147,8 @@ impl Holders {
 pub enum Direct {
     /// The response is written.
     Answered,
+    /// The same, and it is SERVFAIL: there may be such a name that has not been told yet.
+    Unsynced,
     /// The name is an alias of one outside: ask for values, and then somebody else. Nothing is
     /// written.
     Alias,
@@ -155,6 +160,7 @@ pub enum Direct {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {
     Done,
+    Unsynced,
     Alias(Name),
     Elsewhere,
 }
@@ -165,7 +171,7 @@ impl Zone {
         Zone {
             settings,
             serial: 1,
-            synced: false,
+            unsynced: Some(watch::Sender::new(())),
             namespaces: HashSet::new(),
             used: HashMap::new(),
             entries: HashMap::new(),
@@ -201,12 +207,17 @@ impl Zone {
 
     /// All that there is has been told.
     pub fn set_synced(&mut self) {
-        self.synced = true;
+        self.unsynced = None;
     }
 
     /// Whether all that there is has been told: until then nothing is known to be missing.
     pub fn is_synced(&self) -> bool {
-        self.synced
+        self.unsynced.is_none()
+    }
+
+    /// What ends as soon as all that there is has been told; `None` when it has.
+    pub(super) fn until_synced(&self) -> Option<watch::Receiver<()>> {
+        self.unsynced.as_ref().map(watch::Sender::subscribe)
     }
 
     /// A namespace exists.
@@ -304,7 +315,7 @@ impl Zone {
     pub fn answer(&self, question: &Question) -> Found {
         let mut answer = Answer::of(Rcode::NOERROR);
         match self.lead(question, &mut answer) {
-            Outcome::Done => Found::Answer(answer),
+            Outcome::Done | Outcome::Unsynced => Found::Answer(answer),
             Outcome::Alias(target) => Found::Alias { chain: answer.answer, target },
             Outcome::Elsewhere => Found::Elsewhere,
         }
@@ -321,6 +332,10 @@ impl Zone {
             Outcome::Done => {
                 writer.finish();
                 Direct::Answered
+            }
+            Outcome::Unsynced => {
+                writer.finish();
+                Direct::Unsynced
             }
             Outcome::Alias(_) => {
                 out.truncate(start);

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::{Arc, RwLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlab_api::{EndpointSlice, Service};
 use netlab_link::Netns;
@@ -49,8 +49,22 @@ impl Lab {
         lab
     }
 
+    /// The same with a zone that is not told all yet.
+    pub(crate) fn unsynced(config: &str) -> Lab {
+        let lab = Lab::made(config, zone());
+        let errors = lab.server().set_addresses(&[at(V4), at(V6)]);
+        assert!(errors.is_empty(), "{errors:?}");
+        lab
+    }
+
     /// Listens nowhere yet.
     pub(crate) fn silent(config: &str) -> Lab {
+        let mut zone = zone();
+        zone.set_synced();
+        Lab::made(config, zone)
+    }
+
+    fn made(config: &str, zone: Zone) -> Lab {
         let [node, pod, stranger] = [(), (), ()].map(|()| namespace());
         connect(&node, "pod", &pod);
         connect(&node, "stranger", &stranger);
@@ -75,7 +89,7 @@ impl Lab {
                 .unwrap()
         });
         let runtime = runtime.unwrap();
-        let zone = Arc::new(RwLock::new(zone()));
+        let zone = Arc::new(RwLock::new(zone));
         let _inside = runtime.enter();
         let chain = chain(config, &zone);
         let server = DnsServer::start(chain, Some(node.try_clone().unwrap())).unwrap();
@@ -152,6 +166,7 @@ fn chain(config: &str, zone: &Arc<RwLock<Zone>>) -> Arc<Chain> {
         config: Arc::new(config),
         domain: "cluster.local".parse().unwrap(),
         searches: Vec::new(),
+        started: Instant::now(),
         clients: Arc::new(clients),
         zone: Arc::clone(zone),
         upstreams,
@@ -160,7 +175,8 @@ fn chain(config: &str, zone: &Arc<RwLock<Zone>>) -> Arc<Chain> {
     Arc::new(Chain::new(parts).unwrap())
 }
 
-/// Services `web` (10.43.0.80, fd43::80), `many` (headless, 100 endpoints) and `out` (an alias).
+/// Services `web` (10.43.0.80, fd43::80), `many` (headless, 100 endpoints) and `out` (an alias);
+/// more may come.
 fn zone() -> Zone {
     let mut zone = Zone::new(ZoneSettings {
         domain: "cluster.local".parse().unwrap(),
@@ -205,7 +221,6 @@ fn zone() -> Zone {
     }))
     .unwrap();
     zone.put_slice(&slice);
-    zone.set_synced();
     zone
 }
 

@@ -10,4 +10,5 @@ mod lab;
 #[path = "../fixture/netns.rs"]
 mod netns;
 mod questions;
+mod startup;
 mod transfer;

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use netlab_api::{EndpointSlice, Service};
@@ -61,6 +61,8 @@ impl Told for Zone {
 pub(in crate::daemon) struct Answering {
     machine: Arc<Machine>,
     zone: Arc<RwLock<Zone>>,
+    /// When the zone began to be told.
+    started: Instant,
     clients: Arc<Clients>,
     notes: Arc<Notes>,
     /// The metrics of names alone, for their own page.
@@ -104,8 +106,18 @@ impl Answering {
         let mut registry = Registry::default();
         notes.metrics.register(&mut registry, env!("CARGO_PKG_VERSION"));
         let registry = Arc::new(Mutex::new(registry));
-        let (server, pages, followed, shown) = (None, None, None, None);
-        Ok(Answering { machine, zone, clients, notes, registry, server, pages, followed, shown })
+        Ok(Answering {
+            machine,
+            zone,
+            started: Instant::now(),
+            clients,
+            notes,
+            registry,
+            server: None,
+            pages: None,
+            followed: None,
+            shown: None,
+        })
     }
 
     fn make_chain(&self, plan: &NamesPlan) -> anyhow::Result<Arc<Chain>> {
@@ -114,6 +126,7 @@ impl Answering {
         let made = Chain::new(Parts {
             config: Arc::new(plan.config.clone()),
             domain: domain(&self.machine.options.cluster)?,
+            started: self.started,
             searches: searches.iter().filter_map(|search| search.parse().ok()).collect(),
             clients: self.clients.clone(),
             zone: self.zone.clone(),

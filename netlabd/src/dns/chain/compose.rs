@@ -9,7 +9,7 @@ use hickory_proto::rr::{Name as WireName, RData};
 
 use crate::dns::autopath::alias_wire;
 use crate::dns::message::Query;
-use crate::dns::message::wire::truncate;
+use crate::dns::message::wire::{set_payload, truncate};
 use crate::dns::name::Name;
 use crate::dns::record::{Owner, Rcode, Record, RecordData};
 use crate::dns::rewrite::{Rewritten, restore_wire};
@@ -56,6 +56,10 @@ pub(super) fn joined(
         Join::Alias => alias_wire(message, asked)?,
     };
     truncate(&mut message, limit);
+    if let Some(edns) = &query.edns {
+        // Whoever read and wrote it makes at least 512 of the client's own size.
+        set_payload(&mut message, edns.payload);
+    }
     Some(message)
 }
 

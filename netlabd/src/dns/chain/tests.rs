@@ -10,6 +10,8 @@ use crate::dns::config::PodNames;
 use crate::dns::log::PodName;
 use crate::dns::zone::ZoneSettings;
 
+mod startup;
+
 const POD: &str = "10.42.0.5";
 const WEB: &str = "web.default.svc.cluster.local";
 
@@ -19,6 +21,13 @@ fn name(text: &str) -> Name {
 
 /// A chain of this configuration; one pod asks.
 fn chain(config: &str) -> Chain {
+    let chain = unsynced(config);
+    chain.zone.write().unwrap().set_synced();
+    chain
+}
+
+/// The same with a zone that is not told all yet.
+fn unsynced(config: &str) -> Chain {
     let mut config: DnsConfig = toml::from_str(config).unwrap();
     // Refused at once by this machine.
     config.forward.to = vec!["127.0.0.1:9".to_owned()];
@@ -51,7 +60,6 @@ fn chain(config: &str) -> Chain {
         "spec": { "type": "ExternalName", "externalName": "db.example" },
     });
     zone.put_service(&serde_json::from_value(alias).unwrap());
-    zone.set_synced();
     let upstreams = Upstreams::new(
         &config,
         &[],
@@ -61,6 +69,7 @@ fn chain(config: &str) -> Chain {
         config: Arc::new(config),
         domain: name("cluster.local"),
         searches: Vec::new(),
+        started: Instant::now(),
         clients: Arc::new(clients),
         zone: Arc::new(RwLock::new(zone)),
         upstreams,
@@ -132,6 +141,19 @@ async fn a_rewritten_name_is_answered_as_it_was_asked() {
     // Others are not.
     let (message, waited) = ask(&chain, WEB, 1).await;
     assert!(!waited && answers(&message).len() == 1);
+    // The client's own payload comes back on either way.
+    for name in ["shop.example", WEB] {
+        let opt = [0, 0, 41, 0, 100, 0, 0, 0, 0, 0, 0];
+        let mut packet = [question(name, 1), opt.to_vec()].concat();
+        packet[11] = 1;
+        let mut out = Vec::new();
+        let peer = SocketAddr::new(POD.parse().unwrap(), 4000);
+        let step = chain.now(&packet, peer, Protocol::Udp, Instant::now(), &mut out);
+        if let Step::Later(pending) = step {
+            out = chain.later(pending).await;
+        }
+        assert_eq!(out[out.len() - opt.len()..], opt, "{name}");
+    }
 }
 
 #[tokio::test]
@@ -147,6 +169,12 @@ async fn one_query_walks_a_pods_search_path() {
     );
     let (message, _) = ask(&chain, WEB, 1).await;
     assert_eq!(answers(&message), [format!("{WEB}. 10.43.0.80")]);
+    // The question comes back in its own case, whether there is such a name or not.
+    for (asked, count) in
+        [("weB.deFault.svc.CLUSTER.local", 1), ("no.DEFAULT.svc.cluster.loCal", 0)]
+    {
+        assert_eq!(ask(&chain, asked, 1).await.0.answers.len(), count);
+    }
 }
 
 #[tokio::test]

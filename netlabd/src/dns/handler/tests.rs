@@ -122,6 +122,9 @@ fn plain_queries_are_read_as_on_the_direct_path() {
         ([1, 0x10], 33, 1, OPT),
         ([1, 0x30], 255, 1, b"\0\0\x29\x02\0\0\0\0\0\0\x06\0\x0a\0\x02ab"),
         ([1, 0], 16, 1, b"\0\0\x29\x02\0\0\0\0\0\0\0"),
+        // A payload that means 512 comes back as it was said.
+        ([1, 0], 1, 1, b"\0\0\x29\0\x64\0\0\0\0\0\0"),
+        ([1, 0], 1, 1, b"\0\0\x29\0\0\0\0\0\0\0\0"),
     ] {
         let packet = message(flags, [1, 0, 0, additional], kind, 1, opt);
         let direct = read_query(&packet).expect("a plain query");

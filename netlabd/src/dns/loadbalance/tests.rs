@@ -124,6 +124,23 @@ fn data_stays_with_its_owner_and_everything_else_where_it_is() {
     }
 }
 
+#[test]
+fn what_is_of_another_class_keeps_its_address() {
+    let mut shuffler = shuffler(&[]);
+    let mut wire = message(&[(1, &[1; 4]), (1, &[2; 4]), (1, &[3; 4])]);
+    // The second of them: 19 bytes in front, 16 each, and its class behind owner and type.
+    let second = 19 + 16;
+    wire[second + 5] = 3;
+    let before = wire.clone();
+    let mut moved = false;
+    for _ in 0..50 {
+        shuffler.shuffle_wire(&mut wire);
+        assert_eq!(wire[second..second + 16], before[second..second + 16]);
+        moved |= wire != before;
+    }
+    assert!(moved, "the others change places");
+}
+
 proptest::proptest! {
     #[test]
     fn hostile_bytes_do_no_harm(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {

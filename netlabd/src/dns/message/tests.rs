@@ -119,7 +119,59 @@ fn codes_beyond_four_bits_need_edns() {
     assert_eq!(u16::from(message.metadata.response_code), u16::from(ResponseCode::BADVERS));
 }
 
+#[test]
+fn a_payload_comes_back_as_it_was_said() {
+    for payload in [0u16, 100, 512, 1232] {
+        let [high, low] = payload.to_be_bytes();
+        let opt = [0, 0, 41, high, low, 0, 0, 0, 0, 0, 0];
+        let query = read_query(&packet(9, "a.", 1, Some(&opt))).unwrap();
+        let mut out = Vec::new();
+        write_code(&query, Rcode::NOERROR, 512, &mut out);
+        assert_eq!(out[out.len() - opt.len()..], opt);
+        assert!(query.udp_limit(4096) >= 512);
+    }
+}
+
+#[test]
+fn what_is_cut_keeps_opt_while_there_is_room_for_it() {
+    let query = read_query(&packet(9, "web.svc.", 1, Some(OPT))).unwrap();
+    let records = |count| (1..=count).map(|last| address(Owner::Asked, last)).collect();
+    let answer = Answer { answer: records(3), ..Answer::of(Rcode::NOERROR) };
+    let mut whole = Vec::new();
+    write_answer(&query, &answer, true, 4096, &mut whole);
+    let questions = HEADER + name("web.svc.").wire().len() + 4;
+    for (limit, answers, has_opt) in [
+        (whole.len(), 3, true),
+        (whole.len() - 1, 2, true),
+        (questions + OPT.len() + 16, 1, true),
+        (questions + OPT.len() + 15, 0, true),
+        (questions + OPT.len() - 1, 0, false),
+        (questions, 0, false),
+    ] {
+        let mut cut = whole.clone();
+        wire::truncate(&mut cut, limit);
+        assert!(cut.len() <= limit, "{} > {limit}", cut.len());
+        let message = Message::from_vec(&cut).unwrap();
+        assert_eq!((message.answers.len(), message.edns.is_some()), (answers, has_opt), "{limit}");
+        assert_eq!(message.metadata.truncation, answers < 3);
+        assert_eq!(message.queries.len(), 1);
+    }
+    let mut cut = whole.clone();
+    wire::truncate(&mut cut, questions - 1);
+    assert_eq!(cut, [0, 9, 0x87, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
 proptest! {
+    #[test]
+    fn no_bytes_are_longer_than_they_were_cut_to(
+        bytes in prop::collection::vec(any::<u8>(), 0..600), limit in 12usize..600,
+    ) {
+        let mut cut = bytes.clone();
+        wire::truncate(&mut cut, limit);
+        prop_assert!(cut.len() <= limit, "{} > {limit}", cut.len());
+        prop_assert!(cut == bytes || bytes.len() > limit);
+    }
+
     #[test]
     fn no_bytes_make_reading_fail(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let _ = read_query(&bytes);

@@ -2,7 +2,7 @@
 //! Finds and changes things in responses in wire form, without taking them apart.
 
 use super::{HEADER, Section, u16_at, u32_at};
-use crate::dns::name::{MAX_NAME, Name};
+use crate::dns::name::MAX_NAME;
 use crate::dns::record::RecordType;
 
 /// Where a record stands in a message.
@@ -75,42 +75,32 @@ impl Iterator for WireRecords<'_> {
     }
 }
 
-/// Sets the number by which the client knows its response.
-pub fn set_id(message: &mut [u8], id: u16) {
-    if let Some(place) = message.first_chunk_mut::<2>() {
-        *place = id.to_be_bytes();
-    }
-}
-
-/// Replaces each time to live by what `change` makes of it; OPT has none.
-pub fn patch_ttls(message: &mut [u8], change: impl Fn(u32) -> u32) {
-    let Some(mut at) = questions_end(message) else { return };
-    let count: usize =
-        [6, 8, 10].iter().map(|&at| u16_at(message, at).map_or(0, usize::from)).sum();
-    for _ in 0..count {
-        let Some(fixed) = skip_name(message, at) else { return };
-        let (Some(kind), Some(ttl), Some(length)) =
-            (u16_at(message, fixed), u32_at(message, fixed + 4), u16_at(message, fixed + 8))
-        else {
-            return;
-        };
-        if kind != RecordType::OPT.0 {
-            message[fixed + 4..fixed + 8].copy_from_slice(&change(ttl).to_be_bytes());
-        }
-        at = fixed + 10 + usize::from(length);
+/// Replaces the payload that OPT says, if there is one.
+pub fn set_payload(message: &mut [u8], payload: u16) {
+    let opt = records(message).and_then(|mut all| all.find(|one| one.kind == RecordType::OPT));
+    // It stands where others have their class.
+    if let Some(place) = opt.and_then(|opt| message.get_mut(opt.ttl_at - 2..opt.ttl_at)) {
+        place.copy_from_slice(&payload.to_be_bytes());
     }
 }
 
 /// Leaves records out from the end until the message has at most `limit` bytes, and sets TC if any
-/// had to go. OPT stays.
+/// had to go. OPT stays if there is room for it beside the questions. Of what cannot be read, or
+/// has questions that do not fit, the header stays.
 pub fn truncate(message: &mut Vec<u8>, limit: usize) {
-    if message.len() <= limit {
+    if message.len() <= limit.max(HEADER) {
         return;
     }
-    let Some(found) = records(message) else { return };
-    let questions = questions_end(message).unwrap_or(HEADER);
+    message[2] |= 0x02;
+    let questions = questions_end(message).filter(|&end| end <= limit);
+    let (Some(questions), Some(found)) = (questions, records(message)) else {
+        message.truncate(HEADER);
+        message[4..].fill(0);
+        return;
+    };
     let all: Vec<WireRecord> = found.collect();
     let opt = all.iter().find(|record| record.kind == RecordType::OPT);
+    let opt = opt.filter(|opt| questions + (opt.end - opt.start) <= limit);
     let opt: Vec<u8> = opt.map_or(Vec::new(), |opt| message[opt.start..opt.end].to_vec());
     let (mut end, mut counts) = (questions, [0u16; 3]);
     for record in &all {
@@ -125,19 +115,8 @@ pub fn truncate(message: &mut Vec<u8>, limit: usize) {
         message.extend_from_slice(&opt);
         counts[2] += 1;
     }
-    message[2] |= 0x02;
     for (index, count) in counts.into_iter().enumerate() {
         message[6 + 2 * index..8 + 2 * index].copy_from_slice(&count.to_be_bytes());
-    }
-}
-
-/// Writes the question's name as it was asked. Does nothing unless it is the same name.
-pub fn restore_question(message: &mut [u8], name: &Name) {
-    let end = HEADER + name.wire().len();
-    if let Some(place) = message.get_mut(HEADER..end)
-        && place.eq_ignore_ascii_case(name.wire())
-    {
-        place.copy_from_slice(name.wire());
     }
 }
 

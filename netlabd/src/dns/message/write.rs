@@ -2,7 +2,7 @@
 //! Writes a response record by record, with names compressed (RFC 1035 section 4.1.4), and stops
 //! where the client's limit is.
 
-use crate::dns::message::{Edns, HEADER, IN, PLAIN_LIMIT, Query};
+use crate::dns::message::{Edns, HEADER, IN, Query};
 use crate::dns::name::Name;
 use crate::dns::record::{Owner, Rcode, Record, RecordData, RecordType};
 
@@ -122,10 +122,10 @@ impl<'a> Writer<'a> {
     /// Ends the message.
     pub fn finish(mut self) {
         if let Some(edns) = self.edns {
-            // As CoreDNS does: the client's own size, as far as it has a meaning, and DO come back.
+            // As CoreDNS does: the client's own size and DO come back.
             self.out.push(0);
             self.out.extend_from_slice(&RecordType::OPT.0.to_be_bytes());
-            self.out.extend_from_slice(&edns.payload.max(PLAIN_LIMIT as u16).to_be_bytes());
+            self.out.extend_from_slice(&edns.payload.to_be_bytes());
             let extended = u8::try_from(self.rcode.0 >> 4).unwrap_or_default();
             let flags = if edns.dnssec_ok { 0x80 } else { 0 };
             self.out.extend_from_slice(&[extended, 0, flags, 0, 0, 0]);

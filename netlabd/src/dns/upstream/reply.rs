@@ -5,8 +5,8 @@
 //! OPT is between us and the upstream, so it goes; the client gets one of its own.
 
 use super::asked::{Asked, HEADER, OPT_SIZE, SMALLEST_PAYLOAD, write_opt};
-use crate::dns::message::Query;
-use crate::dns::message::wire::skip_name;
+use crate::dns::message::wire::{WireRecord, records};
+use crate::dns::message::{Query, Section};
 use crate::dns::record::RecordType;
 
 /// Seconds for what says of itself nothing about how long it is true.
@@ -71,8 +71,8 @@ impl Reply {
         if count(4) != 1 {
             return Err(Mismatch::Foreign);
         }
-        let mut at = HEADER + asked.question_length();
-        let question = packet.get(HEADER..at).ok_or(Mismatch::Foreign)?;
+        let behind = HEADER + asked.question_length();
+        let question = packet.get(HEADER..behind).ok_or(Mismatch::Foreign)?;
         let mut expected = asked.name.wire().to_vec();
         expected.extend_from_slice(&asked.kind.to_be_bytes());
         expected.extend_from_slice(&[0, 1]);
@@ -86,30 +86,35 @@ impl Reply {
             return Err(Mismatch::Case);
         }
 
-        let mut reading = Reading::default();
-        let mut kept = [0u16; 3];
-        'all: for (section, kept) in kept.iter_mut().enumerate() {
-            for _ in 0..count(6 + 2 * section) {
-                if reading.opt_seen {
-                    // What stands behind OPT would have to be moved, with all that points to it.
-                    // There is only TSIG, and that is between us and the upstream as well.
-                    break 'all;
-                }
-                at = reading.record(packet, at, section).ok_or(Mismatch::Foreign)?;
-                if !reading.opt_seen {
-                    *kept += 1;
-                }
+        let mut reading = Reading::new(behind);
+        let mut records = records(packet).ok_or(Mismatch::Foreign)?;
+        let opt = loop {
+            match records.next() {
+                // What stands behind OPT would have to be moved, with all that points to it. There
+                // is only TSIG, and that is between us and the upstream as well.
+                Some(record) if record.kind == RecordType::OPT => break Some(record),
+                Some(record) => reading.keep(&record, packet).ok_or(Mismatch::Foreign)?,
+                None => break None,
             }
+        };
+        let is_whole = match &opt {
+            Some(opt) => opt.section == Section::Additional,
+            None => records.is_complete(),
+        };
+        if !is_whole {
+            return Err(Mismatch::Foreign);
         }
-        let mut wire = packet[..reading.end.max(HEADER + asked.question_length())].to_vec();
-        for (section, kept) in kept.iter().enumerate() {
+        let mut wire = packet[..reading.end].to_vec();
+        for (section, kept) in reading.kept.iter().enumerate() {
             wire[6 + 2 * section..8 + 2 * section].copy_from_slice(&kept.to_be_bytes());
         }
-        let rcode = low | reading.extended << 4;
+        // The upper bits of the code are OPT's (RFC 6891 section 6.1.3).
+        let [extended, ..] = opt.map_or(0, |opt| opt.ttl).to_be_bytes();
+        let rcode = low | u16::from(extended) << 4;
         let truncated = header[2] & 0x02 != 0;
         let class = match rcode {
             _ if truncated => Class::Other,
-            0 if kept[0] > 0 || !reading.soa => Class::Success,
+            0 if reading.kept[0] > 0 || !reading.soa => Class::Success,
             0 => Class::Denial,
             3 if reading.soa => Class::Denial,
             2 | 4 => Class::Failure,
@@ -243,58 +248,38 @@ pub(super) struct Form {
 #[derive(Debug)]
 struct Reading {
     ttls: Vec<u16>,
+    /// Records of each section.
+    kept: [u16; 3],
     /// Behind the last record that is kept.
     end: usize,
     least: u32,
     soa: bool,
     soa_minimum: u32,
-    opt_seen: bool,
-    extended: u16,
-}
-
-impl Default for Reading {
-    fn default() -> Reading {
-        Reading {
-            ttls: Vec::new(),
-            end: 0,
-            least: u32::MAX,
-            soa: false,
-            soa_minimum: u32::MAX,
-            opt_seen: false,
-            extended: 0,
-        }
-    }
 }
 
 impl Reading {
-    /// Reads the record at `at`, and says where the next one is.
-    fn record(&mut self, packet: &[u8], at: usize, section: usize) -> Option<usize> {
-        let fixed = skip_name(packet, at)?;
-        let field = packet.get(fixed..fixed + 10)?;
-        let kind = RecordType(u16::from_be_bytes([field[0], field[1]]));
-        let ttl = u32::from_be_bytes([field[4], field[5], field[6], field[7]]);
-        let end = fixed + 10 + usize::from(u16::from_be_bytes([field[8], field[9]]));
-        let data = packet.get(fixed + 10..end)?;
-        if kind == RecordType::OPT {
-            if section != 2 {
-                return None;
-            }
-            self.opt_seen = true;
-            self.extended = u16::from(field[4]);
-            return Some(end);
-        }
+    /// Nothing yet; the questions end at `end`.
+    fn new(end: usize) -> Reading {
+        let (ttls, kept, soa) = (Vec::new(), [0; 3], false);
+        Reading { ttls, kept, end, least: u32::MAX, soa, soa_minimum: u32::MAX }
+    }
+
+    /// Notes a record. `None` when it stands where no message reaches.
+    fn keep(&mut self, record: &WireRecord, packet: &[u8]) -> Option<()> {
+        self.ttls.push(u16::try_from(record.ttl_at).ok()?);
+        self.kept[record.section as usize] += 1;
+        self.end = record.end;
         // RFC 2181 section 8: one with the highest bit set is none.
-        let ttl = if ttl > i32::MAX.unsigned_abs() { 0 } else { ttl };
+        let ttl = if record.ttl > i32::MAX.unsigned_abs() { 0 } else { record.ttl };
         self.least = self.least.min(ttl);
-        if section == 1 && kind == RecordType::SOA {
+        if record.section == Section::Authority && record.kind == RecordType::SOA {
             self.soa = true;
+            let data = packet.get(record.data..record.end)?;
             if let Some((_, minimum)) = data.split_last_chunk::<4>() {
                 self.soa_minimum = self.soa_minimum.min(u32::from_be_bytes(*minimum));
             }
         }
-        self.ttls.push(u16::try_from(fixed + 4).ok()?);
-        self.end = end;
-        Some(end)
+        Some(())
     }
 }
 

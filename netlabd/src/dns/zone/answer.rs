@@ -65,17 +65,23 @@ impl Zone {
 
     /// What an answer ends with.
     fn conclude(&self, name: &Name, exists: Exists, count: usize, sink: &mut impl Sink) -> Outcome {
+        let mut outcome = Outcome::Done;
         if exists == Exists::No {
             if self.settings.fallthrough.iter().any(|zone| name.is_within(zone)) {
                 return Outcome::Elsewhere;
             }
             // What is not known yet is not known to be missing.
-            sink.code(if self.synced { Rcode::NXDOMAIN } else { Rcode::SERVFAIL });
+            if self.is_synced() {
+                sink.code(Rcode::NXDOMAIN);
+            } else {
+                sink.code(Rcode::SERVFAIL);
+                outcome = Outcome::Unsynced;
+            }
         }
         if count == 0 {
             self.add_soa(Section::Authority, self.zone_of(name), sink);
         }
-        Outcome::Done
+        outcome
     }
 
     /// The service that a place is of.
