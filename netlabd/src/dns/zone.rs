@@ -24,9 +24,11 @@ use super::message::{Query, Writer};
 use super::name::Name;
 use super::record::{Answer, Found, Question, Rcode};
 use entry::{Entry, ServiceFacts, SliceFacts};
+use holders::Holders;
 
 mod answer;
 mod entry;
+mod holders;
 mod list;
 mod place;
 mod reverse;
@@ -98,7 +100,7 @@ pub struct Zone {
     /// Which service a slice is of, by the slice's own key.
     slices: HashMap<Key, Key>,
     /// Services that have an address, as a cluster IP or as an endpoint's.
-    holders: HashMap<IpAddr, Vec<Key>>,
+    holders: Holders,
     /// Pods by namespace, and their addresses; and how many pods of a namespace have an address.
     pods: HashMap<Key, Box<[IpAddr]>>,
     pod_addresses: HashMap<(Box<[u8]>, IpAddr), usize>,
@@ -135,7 +137,7 @@ impl Zone {
             used: HashMap::new(),
             entries: HashMap::new(),
             slices: HashMap::new(),
-            holders: HashMap::new(),
+            holders: Holders::default(),
             pods: HashMap::new(),
             pod_addresses: HashMap::new(),
         }
@@ -200,8 +202,9 @@ impl Zone {
         if before.is_none() {
             *self.used.entry(lower(namespace)).or_default() += 1;
         }
+        let key = self.known(key);
         for address in &facts.cluster_ips {
-            self.hold(*address, &key);
+            self.holders.add(*address, &key);
         }
         self.entries.entry(key).or_default().service = Some(facts);
         self.changed();
@@ -233,11 +236,15 @@ impl Zone {
             return;
         }
         self.take_slice(&own);
+        let service = self.known(service);
         for endpoint in &facts.endpoints {
-            self.hold(endpoint.address, &service);
+            self.holders.add(endpoint.address, &service);
         }
         self.slices.insert(own, service.clone());
-        self.entries.entry(service).or_default().slices.push(facts);
+        let slices = &mut self.entries.entry(service).or_default().slices;
+        // Most services have one or two.
+        slices.reserve_exact(1);
+        slices.push(facts);
         self.changed();
     }
 
@@ -302,11 +309,9 @@ impl Zone {
         self.serial = self.serial.wrapping_add(1);
     }
 
-    fn hold(&mut self, address: IpAddr, service: &Key) {
-        let holders = self.holders.entry(address).or_default();
-        if !holders.contains(service) {
-            holders.push(service.clone());
-        }
+    /// The same key, as the one that is there already if there is one: kept once.
+    fn known(&self, key: Key) -> Key {
+        self.entries.get_key_value(&key).map_or(key, |(known, _)| known.clone())
     }
 
     /// Forgets that a service has an address, unless it has it in another way too.
@@ -314,11 +319,7 @@ impl Zone {
         if self.entries.get(service).is_some_and(|entry| entry.has(address)) {
             return;
         }
-        let Some(holders) = self.holders.get_mut(&address) else { return };
-        holders.retain(|holder| holder != service);
-        if holders.is_empty() {
-            self.holders.remove(&address);
-        }
+        self.holders.remove(address, service);
     }
 
     fn take_service(&mut self, key: &Key) -> Option<ServiceFacts> {

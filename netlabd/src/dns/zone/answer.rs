@@ -434,9 +434,9 @@ impl Zone {
     /// The names of an address: of the service whose own it is, or else of each endpoint that has
     /// it.
     fn names_of(&self, address: IpAddr) -> Option<Vec<Name>> {
-        let holders = self.holders.get(&address)?;
         let domain = &self.settings.domain;
-        let entries = || holders.iter().filter_map(|key| Some((key, self.entries.get(key)?)));
+        let holders = || self.holders.of(address);
+        let entries = || holders().filter_map(|key| Some((key, self.entries.get(key)?)));
         let own = entries().find(|(_, entry)| {
             entry.service.as_ref().is_some_and(|facts| facts.cluster_ips.contains(&address))
         });
