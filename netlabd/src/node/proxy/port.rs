@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -43,8 +44,8 @@ impl fmt::Display for PortId {
 /// What this node does with packets to one port of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortPlan {
-    /// Which port.
-    pub id: PortId,
+    /// Which port; shared by all that speak of it.
+    pub id: Arc<PortId>,
     /// Its number at the service's addresses.
     pub port: u16,
     /// The cluster IP of the family, if there is one.
@@ -151,7 +152,7 @@ fn plan_port(
     let PortEndpoints { cluster, local, own, serving, has_endpoints } =
         endpoints.select(&port.name, port.protocol, family, node);
     PortPlan {
-        id,
+        id: Arc::new(id),
         port: port.number,
         cluster_ip,
         balancer_ips: guarded_ips.clone(),
