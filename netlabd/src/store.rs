@@ -16,6 +16,7 @@
 use std::fmt;
 use std::io;
 use std::num::ParseIntError;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,11 +87,15 @@ impl FromStr for Revision {
     }
 }
 
-/// One key, its value, and since when.
+/// One key, its value, and since when: a [`Record`] that is shared by all who keep it.
 ///
-/// Key and value are shared, so that a clone copies no bytes.
+/// The store, its history, the feed and others have each a map of entries, so it is one word.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry(Arc<Record>);
+
+/// What an [`Entry`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct Record {
     /// The key.
     pub key: Arc<str>,
     /// The value, opaque to the store.
@@ -99,6 +104,32 @@ pub struct Entry {
     pub created: Revision,
     /// The transaction that last wrote the key.
     pub modified: Revision,
+}
+
+impl Entry {
+    /// An entry that nobody shares yet.
+    pub fn new(
+        key: impl Into<Arc<str>>,
+        value: impl Into<Bytes>,
+        created: Revision,
+        modified: Revision,
+    ) -> Entry {
+        Entry(Arc::new(Record { key: key.into(), value: value.into(), created, modified }))
+    }
+}
+
+impl Deref for Entry {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// What [`Store::list`] found.

@@ -198,14 +198,6 @@ impl EndpointSlice {
         self.metadata.labels.get(SERVICE_NAME_LABEL).map(String::as_str)
     }
 
-    /// Gives up room that its lists have and do not use. For whoever keeps it for long: a list that
-    /// was read has room for four where it has one.
-    pub fn shrink(&mut self) {
-        self.endpoints.shrink_to_fit();
-        self.ports.shrink_to_fit();
-        self.endpoints.iter_mut().for_each(|endpoint| endpoint.addresses.shrink_to_fit());
-    }
-
     /// Whether the cluster writes it.
     pub fn is_managed(&self) -> bool {
         self.metadata.labels.get(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGED_BY)

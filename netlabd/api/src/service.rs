@@ -296,18 +296,6 @@ pub enum IpMode {
 }
 
 impl Service {
-    /// Gives up room that its lists have and do not use. For whoever keeps it for long: a list that
-    /// was read has room for four where it has one.
-    pub fn shrink(&mut self) {
-        let spec = &mut self.spec;
-        spec.ports.shrink_to_fit();
-        spec.cluster_ips.shrink_to_fit();
-        spec.ip_families.shrink_to_fit();
-        spec.external_ips.shrink_to_fit();
-        spec.load_balancer_source_ranges.shrink_to_fit();
-        self.status.load_balancer.ingress.shrink_to_fit();
-    }
-
     /// Whether it has no cluster IP by wish.
     pub fn is_headless(&self) -> bool {
         self.spec.kind != ServiceType::ExternalName

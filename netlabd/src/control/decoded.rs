@@ -49,12 +49,8 @@ mod tests {
     use super::*;
 
     fn entry(name: &str, modified: u64) -> Entry {
-        Entry {
-            key: format!("namespaces/{name}").into(),
-            value: format!("{{\"metadata\":{{\"name\":\"{name}\"}}}}").into(),
-            created: Revision(1),
-            modified: Revision(modified),
-        }
+        let value = format!("{{\"metadata\":{{\"name\":\"{name}\"}}}}");
+        Entry::new(format!("namespaces/{name}"), value, Revision(1), Revision(modified))
     }
 
     #[test]

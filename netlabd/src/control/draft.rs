@@ -72,7 +72,7 @@ impl<'a> Draft<'a> {
         let entry = self.store.get(path).await.map_err(read_failed)?;
         let expected = entry.as_ref().map_or(Expected::Absent, |e| Expected::At(e.modified));
         self.checks.insert(path.to_owned(), expected);
-        Ok(entry.map(|entry| (entry.value, Some(entry.modified))))
+        Ok(entry.map(|entry| (entry.value.clone(), Some(entry.modified))))
     }
 
     /// Holds the decision to an object that was read elsewhere, as of `revision`.

@@ -291,8 +291,8 @@ impl Task {
         for (service, name, slice) in writes {
             let entry = slice.map(|slice| {
                 let key = store_key(&slice_key(service, &name));
-                let value = encode(&Object::EndpointSlice(slice)).into();
-                Entry { key: key.into(), value, created: revision, modified: revision }
+                let value = encode(&Object::EndpointSlice(slice));
+                Entry::new(key, value, revision, revision)
             });
             self.index.wrote(service, &name, entry);
         }

@@ -64,7 +64,7 @@ impl Cluster for Control {
             matching_since = listing.revision;
             for entry in listing.entries {
                 if entry.modified <= from && filter.matches(&decode(scope.kind, &entry)?) {
-                    matching.insert(entry.key);
+                    matching.insert(entry.key.clone());
                 }
             }
         }

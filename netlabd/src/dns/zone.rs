@@ -12,7 +12,6 @@
 //!   └port┘└pr┘ └s┘ └─ns──┘     └─ domain ──┘
 //! ```
 
-use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,9 +25,11 @@ use super::message::{Query, Writer};
 use super::name::Name;
 use super::record::{Answer, Found, Question, Rcode};
 use entry::{Entry, ServiceFacts, SliceFacts};
+use holders::Holders;
 
 mod answer;
 mod entry;
+mod holders;
 mod list;
 mod place;
 mod reverse;
@@ -102,44 +103,10 @@ pub struct Zone {
     /// Which service a slice is of, by the slice's own key.
     slices: HashMap<Key, Key>,
     /// Services that have an address, as a cluster IP or as an endpoint's.
-    holders: HashMap<IpAddr, Holders>,
+    holders: Holders,
     /// Pods by namespace, and their addresses; and how many pods of a namespace have an address.
     pods: HashMap<Key, Box<[IpAddr]>>,
     pod_addresses: HashMap<(Box<[u8]>, IpAddr), usize>,
-}
-
-/// Services that have an address. Most often that is one.
-#[derive(Debug)]
-enum Holders {
-    One(Key),
-    Several(Vec<Key>),
-}
-
-impl Holders {
-    fn as_slice(&self) -> &[Key] {
-        match self {
-            Holders::One(key) => std::slice::from_ref(key),
-            Holders::Several(keys) => keys,
-        }
-    }
-
-    fn add(&mut self, key: &Key) {
-        if self.as_slice().contains(key) {
-            return;
-        }
-        match self {
-            Holders::One(first) => *self = Holders::Several(vec![first.clone(), key.clone()]),
-            Holders::Several(keys) => keys.push(key.clone()),
-        }
-    }
-
-    fn remove(&mut self, key: &Key) {
-        match self {
-            Holders::One(one) if one == key => *self = Holders::Several(Vec::new()),
-            Holders::One(_) => {}
-            Holders::Several(keys) => keys.retain(|holder| holder != key),
-        }
-    }
 }
 
 /// What came of a question that was to be answered at once.
@@ -176,7 +143,7 @@ impl Zone {
             used: HashMap::new(),
             entries: HashMap::new(),
             slices: HashMap::new(),
-            holders: HashMap::new(),
+            holders: Holders::default(),
             pods: HashMap::new(),
             pod_addresses: HashMap::new(),
         }
@@ -246,8 +213,9 @@ impl Zone {
         if before.is_none() {
             *self.used.entry(lower(namespace)).or_default() += 1;
         }
+        let key = self.known(key);
         for address in facts.cluster_ips.iter() {
-            self.hold(address, &key);
+            self.holders.add(address, &key);
         }
         self.entries.entry(key).or_default().service = Some(facts);
         self.changed();
@@ -279,11 +247,15 @@ impl Zone {
             return;
         }
         self.take_slice(&own);
+        let service = self.known(service);
         for endpoint in &facts.endpoints {
-            self.hold(endpoint.address, &service);
+            self.holders.add(endpoint.address, &service);
         }
         self.slices.insert(own, service.clone());
-        self.entries.entry(service).or_default().slices.push(facts);
+        let slices = &mut self.entries.entry(service).or_default().slices;
+        // Most services have one or two.
+        slices.reserve_exact(1);
+        slices.push(facts);
         self.changed();
     }
 
@@ -352,13 +324,9 @@ impl Zone {
         self.serial = self.serial.wrapping_add(1);
     }
 
-    fn hold(&mut self, address: IpAddr, service: &Key) {
-        match self.holders.entry(address) {
-            Slot::Vacant(slot) => {
-                slot.insert(Holders::One(service.clone()));
-            }
-            Slot::Occupied(mut slot) => slot.get_mut().add(service),
-        }
+    /// The same key, as the one that is there already if there is one: kept once.
+    fn known(&self, key: Key) -> Key {
+        self.entries.get_key_value(&key).map_or(key, |(known, _)| known.clone())
     }
 
     /// Forgets that a service has an address, unless it has it in another way too.
@@ -366,12 +334,7 @@ impl Zone {
         if self.entries.get(service).is_some_and(|entry| entry.has(address)) {
             return;
         }
-        if let Slot::Occupied(mut slot) = self.holders.entry(address) {
-            slot.get_mut().remove(service);
-            if slot.get().as_slice().is_empty() {
-                slot.remove();
-            }
-        }
+        self.holders.remove(address, service);
     }
 
     fn take_service(&mut self, key: &Key) -> Option<ServiceFacts> {

@@ -21,6 +21,7 @@ pub mod classic;
 pub mod desired;
 pub mod flows;
 pub mod health;
+pub mod known;
 pub mod maps;
 pub mod metrics;
 pub mod names;

@@ -281,7 +281,7 @@ pub(crate) fn of_many_rivals_exactly_one_wins_each_round(factory: Factory) {
         for rival in rivals {
             rival.await.unwrap();
         }
-        let count = store.get("counter").await.unwrap().unwrap().value;
+        let count = store.get("counter").await.unwrap().unwrap().value.clone();
         assert_eq!(count, (RIVALS * ROUNDS).to_string());
     });
 }
@@ -310,7 +310,7 @@ pub(crate) fn a_watch_hears_deletes_with_the_last_value(factory: Factory) {
         let made = put(&*store, "a", "last").await;
         let mut watch = store.watch("a", made).await.unwrap();
         let revision = store.commit(Transaction::new().delete("a")).await.unwrap();
-        let last = Entry { key: "a".into(), value: "last".into(), created: made, modified: made };
+        let last = Entry::new("a", "last", made, made);
         let change = soon(watch.next()).await.unwrap();
         assert_eq!(change.revision(), revision);
         assert_eq!(change, Change::Delete { revision, last });

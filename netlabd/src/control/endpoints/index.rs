@@ -205,7 +205,13 @@ impl Index {
         let known = owner.as_ref().and_then(|owner| space.slices.get(owner)?.get(name));
         match (known, now) {
             // What we wrote ourselves, perhaps anew since.
-            (Some(known), Some(now)) if now.modified <= known.modified => return,
+            (Some(known), Some(now)) if now.modified <= known.modified => {
+                if let Some(owner) = owner.filter(|_| now.modified == known.modified) {
+                    // The same, whose bytes are the store's.
+                    space.keep_slice(&owner, name, now.clone());
+                }
+                return;
+            }
             (None, None) => return,
             _ => {}
         }

@@ -64,18 +64,12 @@ impl Told {
     }
 }
 
-/// A service as whoever takes it keeps it.
 fn service(entry: &Entry) -> Result<Arc<Service>, ApiError> {
-    let mut service: Service = decode_entry(entry)?;
-    service.shrink();
-    Ok(Arc::new(service))
+    decode_entry(entry).map(Arc::new)
 }
 
-/// A slice as whoever takes it keeps it.
 fn slice(entry: &Entry) -> Result<Arc<EndpointSlice>, ApiError> {
-    let mut slice: EndpointSlice = decode_entry(entry)?;
-    slice.shrink();
-    Ok(Arc::new(slice))
+    decode_entry(entry).map(Arc::new)
 }
 
 /// How a service is now, for everybody.

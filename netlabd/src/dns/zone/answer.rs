@@ -120,10 +120,9 @@ impl Zone {
             let counted = &mut Records { sink: &mut nothing, owner: Owner::Asked, count: 0 };
             let exists = self.records_at(place, service, last, *kind, counted);
             if counted.count == 0 {
-                if exists == Exists::No && !self.synced {
-                    sink.code(Rcode::SERVFAIL);
-                }
-                return self.conclude(name, Exists::Yes, 0, sink);
+                let is_there = exists == Exists::Yes || self.is_synced();
+                let exists = if is_there { Exists::Yes } else { Exists::No };
+                return self.conclude(name, exists, 0, sink);
             }
         }
         let mut owner = Owner::Asked;
@@ -461,9 +460,9 @@ impl Zone {
     /// The names of an address: of the service whose own it is, or else of each endpoint that has
     /// it.
     fn names_of(&self, address: IpAddr) -> Option<Vec<Name>> {
-        let holders = self.holders.get(&address)?.as_slice();
         let domain = &self.settings.domain;
-        let entries = || holders.iter().filter_map(|key| Some((key, self.entries.get(key)?)));
+        let holders = || self.holders.of(address);
+        let entries = || holders().filter_map(|key| Some((key, self.entries.get(key)?)));
         let own = entries().find(|(_, entry)| {
             entry.service.as_ref().is_some_and(|facts| facts.cluster_ips.contains(address))
         });

@@ -45,7 +45,7 @@ pub(super) async fn rules(
     };
     let service = services.iter().find(is_it).cloned();
     let service = service.ok_or_else(|| ApiError::not_found(Kind::Service.plural(), &name))?;
-    let all = plan(&scene, services, slices).plan();
+    let all = plan(&scene, &services, &slices).plan();
     Ok(show_service(mode, &scene, &service, all))
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn scene(machine: &Machine) -> Result<Scene, ApiError> {
 }
 
 /// All services, as this node sees them.
-pub(super) fn plan(scene: &Scene, services: Vec<Service>, slices: Vec<EndpointSlice>) -> Services {
+pub(super) fn plan(scene: &Scene, services: &[Service], slices: &[EndpointSlice]) -> Services {
     let mut all = Services::default();
     all.set_node(scene.node.clone());
     all.reset(services, slices);
@@ -79,7 +79,7 @@ pub(super) async fn ruleset(
     let scene = scene(machine).await?;
     let mode = mode.unwrap_or(scene.in_use);
     let config = machine.config();
-    let mut all = plan(&scene, services(machine, None).await?, slices(machine, None).await?);
+    let mut all = plan(&scene, &services(machine, None).await?, &slices(machine, None).await?);
     let networks = anchored_networks(&config, all.balancer_addresses());
     let mut rules = plan_fixed(&config.pod_networks, &machine.names.plan().addresses);
     rules.append(Desired::of(mode, scene.config, all.plan()).whole());

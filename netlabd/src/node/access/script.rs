@@ -83,9 +83,9 @@ async fn of_service(
         return Ok(Lines { make: note.clone(), remove: note });
     }
     let config = machine.config();
-    let others = services.iter().filter(|service| !is_it(service)).cloned().collect();
-    let without = plan(&scene, others, slices.clone());
-    let mut all = plan(&scene, services, slices);
+    let others: Vec<_> = services.iter().filter(|service| !is_it(service)).cloned().collect();
+    let without = plan(&scene, &others, &slices);
+    let mut all = plan(&scene, &services, &slices);
     let before = anchored_networks(&config, without.balancer_addresses());
     let networks = anchored_networks(&config, all.balancer_addresses());
     let plans = all.plan();

@@ -134,7 +134,7 @@ async fn told(machine: &Machine) -> Result<Told, ApiError> {
 fn kernel(machine: &Machine, told: Told) -> Result<Vec<String>, RulesError> {
     let mut services = Services::default();
     services.set_node(NodeFacts { name: machine.options.name.clone(), zone: told.zone });
-    services.reset(told.services, told.slices);
+    services.reset(&told.services, &told.slices);
     let mut rules = Rules::open(&machine.config())?;
     rules.set_names(&machine.names.plan().addresses);
     rules.examine(told.mode, services.plan())

@@ -2,8 +2,9 @@
 //! All that the rules must say of services, and what a change of some of them changes. Pure.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use netlab_api::ProxyMode;
 use netlab_nft::{Family, Protocol, Step, TableName, Transaction};
@@ -26,13 +27,12 @@ pub struct Desired {
     mode: ProxyMode,
     config: BaseConfig,
     /// Boxed: a plan is large, and a tree has many empty places.
-    ports: BTreeMap<PortId, Box<PortPlan>>,
-    /// Who wants each front. The first of them has it: two services may ask for one external
-    /// address, and rules that contradict each other are none. Sorted; nearly always one, for which
-    /// a tree would take ten times the memory.
-    claims: HashMap<Front, Vec<PortId>>,
-    /// How many fronts more than one port wants; mostly none, and then nobody has to look.
-    contested: usize,
+    ports: BTreeMap<Arc<PortId>, Box<PortPlan>>,
+    /// Who has each front: the first of all that want it. Two services may ask for one external
+    /// address, and rules that contradict each other are none.
+    claims: HashMap<Front, Arc<PortId>>,
+    /// The others that want a front; mostly there are none, and then nobody has to look.
+    rivals: BTreeMap<Front, BTreeSet<Arc<PortId>>>,
     /// How many ports need what is shared.
     shared: BTreeMap<(Family, Shared), usize>,
     /// In the classic layout, the chains that all services are in.
@@ -47,7 +47,7 @@ impl Desired {
             config,
             ports: BTreeMap::new(),
             claims: HashMap::new(),
-            contested: 0,
+            rivals: BTreeMap::new(),
             shared: BTreeMap::new(),
             trunks: BTreeMap::new(),
         };
@@ -98,7 +98,7 @@ impl Desired {
             family: Family::Ip,
         };
         let (namespace, service) = (namespace.clone(), service.clone());
-        let from = self.ports.range(first..).map(|(_, plan)| &**plan);
+        let from = self.ports.range::<PortId, _>(first..).map(|(_, plan)| &**plan);
         from.take_while(move |plan| plan.id.namespace == namespace && plan.id.service == service)
     }
 
@@ -186,21 +186,16 @@ impl Desired {
         protocol: Protocol,
         port: u16,
     ) -> Option<&PortPlan> {
-        let claims = self.claims.get(&(family, address, protocol, port))?;
-        self.ports.get(claims.first()?).map(|plan| &**plan)
+        let holder = self.claims.get(&(family, address, protocol, port))?;
+        self.ports.get(holder).map(|plan| &**plan)
     }
 
     /// The plan without the fronts that another port has.
     fn effective<'a>(&self, plan: &'a PortPlan) -> Cow<'a, PortPlan> {
-        if self.contested == 0 {
+        if self.rivals.is_empty() {
             return Cow::Borrowed(plan);
         }
-        let has = |front: &Front| {
-            self.claims
-                .get(front)
-                .and_then(|claims| claims.first())
-                .is_none_or(|first| *first == plan.id)
-        };
+        let has = |front: &Front| self.claims.get(front).is_none_or(|holder| *holder == plan.id);
         let at =
             |address: &IpAddr| has(&(plan.id.family, Some(*address), plan.id.protocol, plan.port));
         let mut plan = plan.clone();
@@ -218,7 +213,7 @@ impl Desired {
         &mut self,
         services: BTreeMap<ServiceName, Vec<PortPlan>>,
     ) -> BTreeMap<Family, Difference> {
-        let mut affected: BTreeSet<PortId> = BTreeSet::new();
+        let mut affected: BTreeSet<Arc<PortId>> = BTreeSet::new();
         let mut fronts: BTreeSet<Front> = BTreeSet::new();
         for (service, plans) in &services {
             for plan in self.ports_of(service).chain(plans) {
@@ -227,11 +222,14 @@ impl Desired {
             }
         }
         // Whoever has a front now may lose it, and whoever has it not may get it.
-        let rivals = fronts.iter().filter_map(|front| self.claims.get(front)).flatten();
-        affected.extend(rivals.cloned().collect::<Vec<_>>());
+        for front in &fronts {
+            affected.extend(self.claims.get(front).cloned());
+            affected.extend(self.rivals.get(front).into_iter().flatten().cloned());
+        }
         let before = self.take_out(&affected);
         for (service, plans) in services {
-            let old: Vec<PortId> = self.ports_of(&service).map(|plan| plan.id.clone()).collect();
+            let old: Vec<Arc<PortId>> =
+                self.ports_of(&service).map(|plan| plan.id.clone()).collect();
             for id in old {
                 if let Some(plan) = self.ports.remove(&id) {
                     self.unclaim(&plan);
@@ -247,29 +245,46 @@ impl Desired {
 
     fn claim(&mut self, plan: &PortPlan) {
         for front in fronts_of(plan) {
-            let claims = self.claims.entry(front).or_insert_with(|| Vec::with_capacity(1));
-            if let Err(place) = claims.binary_search(&plan.id) {
-                claims.insert(place, plan.id.clone());
-                self.contested += usize::from(claims.len() == 2);
+            let mut holder = match self.claims.entry(front) {
+                hash_map::Entry::Vacant(free) => {
+                    free.insert(plan.id.clone());
+                    continue;
+                }
+                hash_map::Entry::Occupied(taken) => taken,
+            };
+            if *holder.get() == plan.id {
+                continue;
             }
+            let other = match plan.id < *holder.get() {
+                true => holder.insert(plan.id.clone()),
+                false => plan.id.clone(),
+            };
+            self.rivals.entry(front).or_default().insert(other);
         }
     }
 
     fn unclaim(&mut self, plan: &PortPlan) {
         for front in fronts_of(plan) {
-            if let Some(claims) = self.claims.get_mut(&front) {
-                let before = claims.len();
-                claims.retain(|id| *id != plan.id);
-                self.contested -= usize::from(before == 2 && claims.len() == 1);
-                if claims.is_empty() {
+            let has_it = self.claims.get(&front).is_some_and(|holder| *holder == plan.id);
+            let Some(rivals) = self.rivals.get_mut(&front) else {
+                if has_it {
                     self.claims.remove(&front);
                 }
+                continue;
+            };
+            if !has_it {
+                rivals.remove(&plan.id);
+            } else if let Some(next) = rivals.pop_first() {
+                self.claims.insert(front, next);
+            }
+            if rivals.is_empty() {
+                self.rivals.remove(&front);
             }
         }
     }
 
     /// The pieces of ports as they are, which from here on count no more.
-    fn take_out(&mut self, ids: &BTreeSet<PortId>) -> Before {
+    fn take_out(&mut self, ids: &BTreeSet<Arc<PortId>>) -> Before {
         let mut before = Before::default();
         for id in ids {
             let Some(plan) = self.ports.get(id) else { continue };
@@ -285,7 +300,7 @@ impl Desired {
     /// The pieces of ports as they are now, and what differs from how they were.
     fn put_in(
         &mut self,
-        ids: &BTreeSet<PortId>,
+        ids: &BTreeSet<Arc<PortId>>,
         mut before: Before,
     ) -> BTreeMap<Family, Difference> {
         let mut differences: BTreeMap<Family, Difference> = BTreeMap::new();
@@ -369,7 +384,7 @@ impl Desired {
 /// How it was, for what is being replaced.
 #[derive(Default)]
 struct Before {
-    pieces: BTreeMap<PortId, Piece>,
+    pieces: BTreeMap<Arc<PortId>, Piece>,
     /// Whether each shared thing that was counted had been there.
     shared: BTreeMap<(Family, Shared), bool>,
 }

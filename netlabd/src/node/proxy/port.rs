@@ -4,17 +4,16 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use netlab_api::service::{IpMode, ServicePort, ServiceType, TrafficPolicy};
 use netlab_api::{Service, pod};
 use netlab_nft::{Family, Protocol};
 
+use super::desired::ServiceName;
+use super::known::{KnownPort, KnownService};
 use super::select::{Endpoints, PortEndpoints};
-
-/// Annotation with the file and line that an object came from.
-const SOURCE_ANNOTATION: &str = "netlab.io/source";
 
 /// Which port of which service, in which family.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,8 +44,8 @@ impl fmt::Display for PortId {
 /// What this node does with packets to one port of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortPlan {
-    /// Which port.
-    pub id: PortId,
+    /// Which port; shared by all that speak of it.
+    pub id: Arc<PortId>,
     /// Its number at the service's addresses.
     pub port: u16,
     /// The cluster IP of the family, if there is one.
@@ -92,13 +91,22 @@ pub struct NodeFacts {
 
 /// Plans all ports of a service in each family that it has addresses of.
 pub fn plan_service(service: &Service, endpoints: &Endpoints, node: &NodeFacts) -> Vec<PortPlan> {
-    if !service.is_proxied() {
-        return Vec::new();
-    }
+    let metadata = &service.metadata;
+    let name = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone());
+    plan_known(&name, &KnownService::of(service), endpoints, node)
+}
+
+/// The same of what is kept of a service.
+pub fn plan_known(
+    name: &ServiceName,
+    service: &KnownService,
+    endpoints: &Endpoints,
+    node: &NodeFacts,
+) -> Vec<PortPlan> {
     let mut plans = Vec::new();
     for family in Family::ALL {
-        for port in &service.spec.ports {
-            let plan = plan_port(service, port, family, endpoints, node);
+        for port in &service.ports {
+            let plan = plan_port(name, service, port, family, endpoints, node);
             if plan.cluster_ip.is_some()
                 || !plan.external_ips.is_empty()
                 || plan.node_port.is_some()
@@ -111,53 +119,41 @@ pub fn plan_service(service: &Service, endpoints: &Endpoints, node: &NodeFacts) 
 }
 
 fn plan_port(
-    service: &Service,
-    port: &ServicePort,
+    (namespace, name): &ServiceName,
+    service: &KnownService,
+    port: &KnownPort,
     family: Family,
     endpoints: &Endpoints,
     node: &NodeFacts,
 ) -> PortPlan {
-    let spec = &service.spec;
     let in_family = |address: &IpAddr| address.is_ipv6() == (family == Family::Ip6);
-    let cluster_ip = service.cluster_ips().find(in_family);
-    let mut external_ips: Vec<IpAddr> =
-        spec.external_ips.iter().copied().filter(in_family).collect();
-    let mut guarded_ips = Vec::new();
-    if spec.kind == ServiceType::LoadBalancer {
-        let ingress = service.status.load_balancer.ingress.iter();
-        let vips = ingress.filter(|ingress| ingress.ip_mode == IpMode::Vip).map(|it| it.ip);
-        guarded_ips = vips.filter(in_family).collect();
-        external_ips.extend(
-            guarded_ips.iter().filter(|ip| !external_ips.contains(ip)).copied().collect::<Vec<_>>(),
-        );
-    }
+    let cluster_ip = service.cluster_ips.iter().copied().find(in_family);
+    let all_of = |addresses: &[IpAddr]| -> Vec<IpAddr> {
+        addresses.iter().copied().filter(in_family).collect()
+    };
+    let mut external_ips = all_of(service.external_ips());
+    let guarded_ips = all_of(service.vips().unwrap_or_default());
+    external_ips.extend(&guarded_ips);
     external_ips.sort();
     external_ips.dedup();
-    let ranges: Vec<IpNet> = spec
-        .load_balancer_source_ranges
-        .iter()
-        .filter_map(|range| range.trim().parse::<IpNet>().ok())
-        .filter(|range| Family::of(range) == family)
-        .map(|range| range.trunc())
-        .collect();
     // Ranges of the other family only leave nobody of this one.
-    let source_ranges = (!spec.load_balancer_source_ranges.is_empty()).then_some(ranges);
+    let source_ranges: Option<Vec<IpNet>> = service
+        .source_ranges()
+        .map(|ranges| ranges.iter().copied().filter(|range| Family::of(range) == family).collect());
     let id = PortId {
-        namespace: service.metadata.namespace.clone().unwrap_or_default(),
-        service: service.metadata.name.clone(),
-        port: port.name().to_owned(),
+        namespace: namespace.clone(),
+        service: name.clone(),
+        port: port.name.to_string(),
         protocol: protocol(port.protocol),
         family,
     };
     // A node port needs addresses of the family, which the service says by its cluster IPs.
-    let node_port = port.node_port.filter(|_| spec.kind.has_node_ports() && cluster_ip.is_some());
-    let internal_local = service.internal_policy() == TrafficPolicy::Local;
-    let external_local = service.external_policy() == TrafficPolicy::Local;
+    let node_port = port.node_port.filter(|_| cluster_ip.is_some());
     let PortEndpoints { cluster, local, own, serving, has_endpoints } =
-        endpoints.select(port.name(), port.protocol, family, node);
+        endpoints.select(&port.name, port.protocol, family, node);
     PortPlan {
-        id,
-        port: port.port,
+        id: Arc::new(id),
+        port: port.number,
         cluster_ip,
         balancer_ips: guarded_ips.clone(),
         guarded_ips: if source_ranges.is_some() { guarded_ips } else { Vec::new() },
@@ -169,10 +165,10 @@ fn plan_port(
         own,
         serving,
         has_endpoints,
-        internal_local,
-        external_local,
-        affinity: service.affinity_seconds().map(|seconds| Duration::from_secs(seconds.into())),
-        source: service.metadata.annotations.get(SOURCE_ANNOTATION).cloned(),
+        internal_local: service.internal_local,
+        external_local: service.external_local,
+        affinity: service.affinity(),
+        source: service.source(),
     }
 }
 

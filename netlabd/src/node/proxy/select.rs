@@ -7,32 +7,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use netlab_api::endpoint_slice::{AddressType, Endpoint};
 use netlab_api::{EndpointSlice, pod};
 use netlab_nft::Family;
 
+use super::known::{KnownEndpoint, KnownSlice, NodeNames};
 use super::port::NodeFacts;
 
 /// The endpoints of one service, as its slices name them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoints {
-    ports: BTreeMap<PortKey, BTreeMap<SocketAddr, Facts>>,
+    ports: BTreeMap<PortKey, BTreeMap<SocketAddr, KnownEndpoint>>,
 }
 
 /// Family, protocol and name of a port.
 type PortKey = (Family, pod::Protocol, String);
-
-/// What of an endpoint decides whether it is used.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Facts {
-    ready: bool,
-    serving: bool,
-    /// Serves while it ends.
-    lingers: bool,
-    node: Option<String>,
-    zones: Vec<String>,
-    nodes: Vec<String>,
-}
 
 /// The endpoints of a port that this node uses, sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,22 +41,25 @@ impl Endpoints {
     /// The endpoints in slices of one service. An endpoint that two slices name is the better of
     /// the two: while it moves from one to the other it is in both.
     pub fn of<'a>(slices: impl IntoIterator<Item = &'a EndpointSlice>) -> Endpoints {
+        let mut nodes = NodeNames::default();
+        let known: Vec<_> = slices.into_iter().map(|it| KnownSlice::of(it, &mut nodes)).collect();
+        Endpoints::of_known(&known)
+    }
+
+    /// The same of what is kept of slices.
+    pub fn of_known<'a>(slices: impl IntoIterator<Item = &'a KnownSlice>) -> Endpoints {
         let mut endpoints = Endpoints::default();
         for slice in slices {
-            let family = match slice.address_type {
-                AddressType::IPv4 => Family::Ip,
-                AddressType::IPv6 => Family::Ip6,
-            };
-            for port in &slice.ports {
-                let Some(number) = port.port else { continue };
-                let key = (family, port.protocol, port.name().to_owned());
+            for (protocol, port, number) in &slice.ports {
+                let key = (slice.family, *protocol, port.to_string());
                 let known = endpoints.ports.entry(key).or_default();
                 for endpoint in &slice.endpoints {
-                    let Some(address) = usable_address(endpoint, family) else { continue };
-                    let facts = Facts::of(endpoint);
-                    let here = known.entry(SocketAddr::new(address, number)).or_default();
-                    if (facts.ready, facts.lingers) >= (here.ready, here.lingers) {
-                        *here = facts;
+                    let at = SocketAddr::new(endpoint.address, *number);
+                    let is_worse = known.get(&at).is_some_and(|here| {
+                        (endpoint.ready, endpoint.lingers) < (here.ready, here.lingers)
+                    });
+                    if !is_worse {
+                        known.insert(at, endpoint.clone());
                     }
                 }
             }
@@ -89,7 +80,7 @@ impl Endpoints {
         };
         let ready: Vec<_> = all.iter().filter(|(_, facts)| facts.ready).collect();
         let preferred = preference(&ready, node);
-        let or_lingering = |chosen: Vec<SocketAddr>, wanted: &dyn Fn(&Facts) -> bool| {
+        let or_lingering = |chosen: Vec<SocketAddr>, wanted: &dyn Fn(&KnownEndpoint) -> bool| {
             if !chosen.is_empty() {
                 return chosen;
             }
@@ -98,7 +89,7 @@ impl Endpoints {
         };
         let near = ready.iter().filter(|(_, facts)| preferred(facts)).map(|(at, _)| **at).collect();
         let cluster = or_lingering(near, &|_| true);
-        let is_here = |facts: &Facts| facts.node.as_deref() == Some(&node.name);
+        let is_here = |facts: &KnownEndpoint| facts.node.as_deref() == Some(&node.name);
         let here = ready.iter().filter(|(_, facts)| is_here(facts)).map(|(at, _)| **at).collect();
         let local = or_lingering(here, &is_here);
         let mut own: Vec<SocketAddr> =
@@ -131,53 +122,39 @@ impl Endpoints {
     }
 }
 
-fn usable_address(endpoint: &Endpoint, family: Family) -> Option<IpAddr> {
-    endpoint.address().filter(|address| address.is_ipv6() == (family == Family::Ip6))
-}
-
 /// Which ready endpoints `node` prefers. A hint counts only when every ready endpoint has one of
 /// its kind and one is meant for this node: otherwise the part of the cluster that the hints leave
 /// out would have none.
-fn preference(ready: &[(&SocketAddr, &Facts)], node: &NodeFacts) -> Box<dyn Fn(&Facts) -> bool> {
-    let all_have = |hints: fn(&Facts) -> &[String]| {
+fn preference(
+    ready: &[(&SocketAddr, &KnownEndpoint)],
+    node: &NodeFacts,
+) -> Box<dyn Fn(&KnownEndpoint) -> bool> {
+    let all_have = |hints: fn(&KnownEndpoint) -> &[String]| {
         !ready.is_empty() && ready.iter().all(|(_, facts)| !hints(facts).is_empty())
     };
-    let one_is_for = |hints: fn(&Facts) -> &[String], here: &str| {
+    let one_is_for = |hints: fn(&KnownEndpoint) -> &[String], here: &str| {
         ready.iter().any(|(_, facts)| hints(facts).iter().any(|hint| hint == here))
     };
-    if all_have(Facts::node_hints) && one_is_for(Facts::node_hints, &node.name) {
+    if all_have(KnownEndpoint::node_hints) && one_is_for(KnownEndpoint::node_hints, &node.name) {
         let name = node.name.clone();
-        return Box::new(move |facts| facts.nodes.contains(&name));
+        return Box::new(move |facts| facts.node_hints().contains(&name));
     }
     if let Some(zone) = node.zone.clone()
-        && all_have(Facts::zone_hints)
-        && one_is_for(Facts::zone_hints, &zone)
+        && all_have(KnownEndpoint::zone_hints)
+        && one_is_for(KnownEndpoint::zone_hints, &zone)
     {
-        return Box::new(move |facts| facts.zones.contains(&zone));
+        return Box::new(move |facts| facts.zone_hints().contains(&zone));
     }
     Box::new(|_| true)
 }
 
-impl Facts {
-    fn of(endpoint: &Endpoint) -> Facts {
-        let conditions = endpoint.conditions;
-        let hints = endpoint.hints.clone().unwrap_or_default();
-        Facts {
-            ready: conditions.is_ready(),
-            serving: conditions.is_serving(),
-            lingers: conditions.is_serving() && conditions.is_terminating(),
-            node: endpoint.node_name.clone(),
-            zones: hints.for_zones.into_iter().map(|hint| hint.name).collect(),
-            nodes: hints.for_nodes.into_iter().map(|hint| hint.name).collect(),
-        }
-    }
-
+impl KnownEndpoint {
     fn node_hints(&self) -> &[String] {
-        &self.nodes
+        self.hints.as_ref().map_or(&[], |hints| &hints.nodes)
     }
 
     fn zone_hints(&self) -> &[String] {
-        &self.zones
+        self.hints.as_ref().map_or(&[], |hints| &hints.zones)
     }
 }
 

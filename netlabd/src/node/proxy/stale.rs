@@ -118,19 +118,21 @@ fn family(address: IpAddr) -> Family {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::node::proxy::port::PortId;
     use netlab_nft::conntrack::Tuple;
 
     fn plan(serving: &[&str]) -> PortPlan {
         PortPlan {
-            id: PortId {
+            id: Arc::new(PortId {
                 namespace: "default".to_owned(),
                 service: "dns".to_owned(),
                 port: String::new(),
                 protocol: Protocol::Udp,
                 family: Family::Ip,
-            },
+            }),
             port: 53,
             cluster_ip: Some([10, 43, 0, 7].into()),
             external_ips: Vec::new(),

@@ -1,135 +1,153 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The services and endpoints that this node knows of, and which of them have to be planned anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use netlab_api::service::{IpMode, ServiceType, TrafficPolicy};
 use netlab_api::{EndpointSlice, ObjectMeta, Service};
 
 use super::announce::announcer;
 use super::desired::ServiceName;
-use super::port::{NodeFacts, PortPlan, plan_service};
+use super::known::{KnownService, KnownSlice, NodeNames};
+use super::port::{NodeFacts, PortPlan, plan_known};
 use super::select::Endpoints;
 
 /// What the cluster told of services.
 #[derive(Debug, Default)]
 pub struct Services {
     node: NodeFacts,
-    services: BTreeMap<ServiceName, Arc<Service>>,
-    /// Slices by namespace and name.
-    slices: BTreeMap<ServiceName, Arc<EndpointSlice>>,
-    /// Names of a service's slices, sorted. Mostly one or two, for which a tree would take ten times
-    /// the memory.
-    by_service: BTreeMap<ServiceName, Vec<String>>,
+    known: BTreeMap<ServiceName, Known>,
+    /// The service that a slice is of, by the slice's namespace and name.
+    owners: HashMap<ServiceName, Box<str>>,
+    nodes: NodeNames,
     dirty: BTreeSet<ServiceName>,
     /// Services of type `LoadBalancer`, and their addresses that somebody must announce. One whose
     /// load balancer is elsewhere has none.
     balancers: BTreeMap<ServiceName, Vec<IpAddr>>,
 }
 
+/// A service, its slices, or both; either may come first.
+#[derive(Debug, Default)]
+struct Known {
+    service: Option<KnownService>,
+    /// Sorted by name. Mostly one or two, for which a tree would take ten times the memory.
+    slices: Vec<(Box<str>, KnownSlice)>,
+}
+
 fn name_of(metadata: &ObjectMeta) -> ServiceName {
     (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone())
 }
 
-/// The service of a slice, by namespace and name.
-fn service_of(slice: &EndpointSlice) -> Option<ServiceName> {
-    let namespace = slice.metadata.namespace.clone().unwrap_or_default();
-    Some((namespace, slice.service()?.to_owned()))
-}
-
-/// The addresses of a load balancer that somebody must announce.
-fn vips(service: &Service) -> Option<Vec<IpAddr>> {
-    let ingress = service.status.load_balancer.ingress.iter();
-    let vips = ingress.filter(|it| it.ip_mode == IpMode::Vip).map(|it| it.ip);
-    (service.spec.kind == ServiceType::LoadBalancer).then(|| vips.collect())
-}
-
 impl Services {
     /// Forgets everything and takes in what there is; all of it is to be planned.
-    pub fn reset(
+    pub fn reset<'a>(
         &mut self,
-        services: impl IntoIterator<Item: Into<Arc<Service>>>,
-        slices: impl IntoIterator<Item: Into<Arc<EndpointSlice>>>,
+        services: impl IntoIterator<Item = &'a Service>,
+        slices: impl IntoIterator<Item = &'a EndpointSlice>,
     ) {
         *self = Services { node: std::mem::take(&mut self.node), ..Services::default() };
-        // Made at once, the trees have no empty places and take less time.
-        let services = services.into_iter().map(Into::into);
-        let named = |service: Arc<Service>| (name_of(&service.metadata), service);
-        self.services = services.map(named).collect();
-        let balancers =
-            self.services.iter().filter_map(|(name, it)| Some((name.clone(), vips(it)?)));
-        self.balancers = balancers.collect();
-        let slices = slices.into_iter().map(Into::into);
-        let named = |slice: Arc<EndpointSlice>| (name_of(&slice.metadata), slice);
-        self.slices = slices.map(named).collect();
-        for ((_, name), slice) in &self.slices {
-            if let Some(service) = service_of(slice) {
-                // In order.
-                let names = self.by_service.entry(service);
-                names.or_insert_with(|| Vec::with_capacity(1)).push(name.clone());
+        // Made at once, the tree has no empty places and takes less time.
+        let named = |service: &Service| {
+            let known = Known { service: Some(KnownService::of(service)), slices: Vec::new() };
+            (name_of(&service.metadata), known)
+        };
+        self.known = services.into_iter().map(named).collect();
+        for (name, known) in &self.known {
+            if let Some(vips) = known.service.as_ref().and_then(KnownService::vips) {
+                self.balancers.insert(name.clone(), vips.to_vec());
             }
         }
-        self.dirty = self.services.keys().cloned().collect();
+        for slice in slices {
+            let name = name_of(&slice.metadata);
+            self.keep_slice(name, slice);
+        }
+        self.mark_all();
     }
 
     /// Notes what of this node decides which endpoints it uses.
     pub fn set_node(&mut self, node: NodeFacts) {
         if self.node != node {
             self.node = node;
-            self.dirty.extend(self.services.keys().cloned());
+            self.mark_all();
         }
     }
 
+    /// All services are to be planned.
+    fn mark_all(&mut self) {
+        let services = self.known.iter().filter(|(_, known)| known.service.is_some());
+        self.dirty.extend(services.map(|(name, _)| name.clone()));
+    }
+
     /// A service is new, or otherwise.
-    pub fn put(&mut self, service: impl Into<Arc<Service>>) {
-        let service = service.into();
+    pub fn put(&mut self, service: &Service) {
         let name = name_of(&service.metadata);
+        let service = KnownService::of(service);
         self.dirty.insert(name.clone());
-        match vips(&service) {
-            Some(vips) => drop(self.balancers.insert(name.clone(), vips)),
+        match service.vips() {
+            Some(vips) => drop(self.balancers.insert(name.clone(), vips.to_vec())),
             None => drop(self.balancers.remove(&name)),
         }
-        self.services.insert(name, service);
+        self.known.entry(name).or_default().service = Some(service);
     }
 
     /// A service is gone.
     pub fn remove(&mut self, name: ServiceName) {
-        self.services.remove(&name);
+        if let Some(known) = self.known.get_mut(&name) {
+            known.service = None;
+        }
+        self.drop_if_empty(&name);
         self.balancers.remove(&name);
         self.dirty.insert(name);
     }
 
     /// A slice is new, or otherwise.
-    pub fn put_slice(&mut self, slice: impl Into<Arc<EndpointSlice>>) {
-        let slice = slice.into();
+    pub fn put_slice(&mut self, slice: &EndpointSlice) {
         let name = name_of(&slice.metadata);
         // It may have been another service's.
-        self.remove_slice(name.clone());
-        if let Some(service) = service_of(&slice) {
-            let names = self.by_service.entry(service.clone());
-            let names = names.or_insert_with(|| Vec::with_capacity(1));
-            if let Err(place) = names.binary_search(&name.1) {
-                names.insert(place, name.1.clone());
-            }
-            self.dirty.insert(service);
+        if self.owners.get(&name).map(Box::as_ref) != slice.service() {
+            self.remove_slice(name.clone());
         }
-        self.slices.insert(name, slice);
+        let service = self.keep_slice(name, slice);
+        self.dirty.extend(service);
+    }
+
+    /// Notes what a slice says of its service; which that is.
+    fn keep_slice(&mut self, name: ServiceName, slice: &EndpointSlice) -> Option<ServiceName> {
+        let service = (name.0.clone(), slice.service()?.to_owned());
+        let facts = KnownSlice::of(slice, &mut self.nodes);
+        let slices = &mut self.known.entry(service.clone()).or_default().slices;
+        match slices.binary_search_by(|(known, _)| (**known).cmp(&name.1)) {
+            Ok(place) => slices[place].1 = facts,
+            Err(place) => {
+                slices.reserve_exact(1);
+                slices.insert(place, (name.1.as_str().into(), facts));
+                self.owners.insert(name, service.1.as_str().into());
+            }
+        }
+        Some(service)
     }
 
     /// A slice is gone.
     pub fn remove_slice(&mut self, name: ServiceName) {
-        let Some(service) = self.slices.remove(&name).as_deref().and_then(service_of) else {
-            return;
-        };
-        if let Some(slices) = self.by_service.get_mut(&service) {
-            slices.retain(|slice| *slice != name.1);
-            if slices.is_empty() {
-                self.by_service.remove(&service);
-            }
+        let Some(service) = self.owners.remove(&name) else { return };
+        let (namespace, slice) = name;
+        let service = (namespace, service.into());
+        if let Some(known) = self.known.get_mut(&service) {
+            known.slices.retain(|(name, _)| **name != *slice);
         }
+        self.drop_if_empty(&service);
         self.dirty.insert(service);
+    }
+
+    fn drop_if_empty(&mut self, name: &ServiceName) {
+        let is_empty = |known: &Known| known.service.is_none() && known.slices.is_empty();
+        if self.known.get(name).is_some_and(is_empty) {
+            self.known.remove(name);
+        }
+    }
+
+    fn service(&self, name: &ServiceName) -> Option<&KnownService> {
+        self.known.get(name)?.service.as_ref()
     }
 
     /// Whether something has to be planned.
@@ -139,9 +157,8 @@ impl Services {
 
     /// The endpoints of a service.
     pub fn endpoints(&self, name: &ServiceName) -> Endpoints {
-        let slices = self.by_service.get(name).into_iter().flatten();
-        let slices = slices.filter_map(|slice| self.slices.get(&(name.0.clone(), slice.clone())));
-        Endpoints::of(slices.map(Arc::as_ref))
+        let slices = self.known.get(name).into_iter().flat_map(|known| &known.slices);
+        Endpoints::of_known(slices.map(|(_, slice)| slice))
     }
 
     /// Addresses of load balancers that this node announces. Every node comes to the same answer:
@@ -150,10 +167,7 @@ impl Services {
     pub fn announced(&self, ready_nodes: &[&str]) -> BTreeSet<IpAddr> {
         let mut announced = BTreeSet::new();
         for (name, addresses) in &self.balancers {
-            let local = self
-                .services
-                .get(name)
-                .is_some_and(|service| service.external_policy() == TrafficPolicy::Local);
+            let local = self.service(name).is_some_and(|service| service.external_local);
             let endpoints = local.then(|| self.endpoints(name));
             let with_endpoints = endpoints.as_ref().map(Endpoints::ready_nodes);
             let mut nodes: Vec<&str> = ready_nodes.to_vec();
@@ -179,9 +193,10 @@ impl Services {
     /// Services of type `LoadBalancer` that tell at a port of every node whether it has endpoints.
     pub fn health_checks(&self) -> impl Iterator<Item = (u16, &ServiceName, usize)> {
         self.balancers.keys().filter_map(|name| {
-            let service = self.services.get(name)?;
-            let port = service.spec.health_check_node_port?;
-            (service.external_policy() == TrafficPolicy::Local)
+            let service = self.service(name)?;
+            let port = service.health_check()?;
+            service
+                .external_local
                 .then(|| (port, name, self.endpoints(name).count_ready_on(&self.node.name)))
         })
     }
@@ -192,10 +207,10 @@ impl Services {
         dirty
             .into_iter()
             .map(|name| {
-                let plans = match self.services.get(&name) {
-                    Some(service) => plan_service(service, &self.endpoints(&name), &self.node),
-                    None => Vec::new(),
-                };
+                let plans = self
+                    .service(&name)
+                    .map(|service| plan_known(&name, service, &self.endpoints(&name), &self.node));
+                let plans = plans.unwrap_or_default();
                 (name, plans)
             })
             .collect()

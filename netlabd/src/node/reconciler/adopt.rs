@@ -67,7 +67,9 @@ impl Reconciler {
             self.take_dns(dns);
         }
         self.name_all(&services, &slices, namespaces);
-        self.take_services(proxy_mode, services, slices);
+        self.take_services(proxy_mode, &services, &slices);
+        // What is kept of them is much smaller.
+        drop((services, slices));
         self.program_services().await;
         self.listen_to_rules_after(LISTEN_AFTER);
         // Before the links are looked at: it says which MTU they must have.

@@ -121,7 +121,7 @@ impl Reconciler {
             ViewChange::NamespaceGone { name } => self.unname_namespace(&name),
             ViewChange::Service(service) => {
                 self.name_service(&service);
-                self.services.put(service);
+                self.services.put(&service);
             }
             ViewChange::ServiceGone { namespace, name } => {
                 self.unname_service(&namespace, &name);
@@ -130,7 +130,7 @@ impl Reconciler {
             ViewChange::Slice(slice) => {
                 self.name_slice(&slice);
                 self.drains.see(&slice);
-                self.services.put_slice(slice);
+                self.services.put_slice(&slice);
             }
             ViewChange::SliceGone { namespace, name } => {
                 self.unname_slice(&namespace, &name);

@@ -28,11 +28,12 @@ impl Reconciler {
     pub(super) fn take_services(
         &mut self,
         mode: ProxyMode,
-        services: Vec<Arc<Service>>,
-        slices: Vec<Arc<EndpointSlice>>,
+        services: &[Arc<Service>],
+        slices: &[Arc<EndpointSlice>],
     ) {
         self.proxy_mode = mode;
-        self.services.reset(services, slices);
+        let slices = slices.iter().map(Arc::as_ref);
+        self.services.reset(services.iter().map(Arc::as_ref), slices);
         self.services_are_new = true;
     }
 

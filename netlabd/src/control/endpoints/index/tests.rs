@@ -6,12 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn entry(key: &str, value: &Value, modified: u64) -> Entry {
-    Entry {
-        key: key.into(),
-        value: value.to_string().into(),
-        created: Revision(1),
-        modified: Revision(modified),
-    }
+    Entry::new(key, value.to_string(), Revision(1), Revision(modified))
 }
 
 fn pod(name: &str, labels: Value) -> Entry {
@@ -87,11 +82,10 @@ fn a_service_is_looked_at_when_its_wish_changes_and_not_for_its_status() {
     index.put(pod("web-0", json!({ "app": "web" })));
     index.put(service("web", json!({ "app": "web" })));
     assert_eq!(index.stale(), ["web"]);
-    let mut with_status = service("web", json!({ "app": "web" }));
+    let with_status = service("web", json!({ "app": "web" }));
     let mut value: Value = serde_json::from_slice(&with_status.value).unwrap();
     value["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }] } });
-    with_status.value = value.to_string().into();
-    index.put(with_status);
+    index.put(entry(&with_status.key, &value, 1));
     assert!(index.stale().is_empty());
     index.put(service("web", json!({ "app": "other" })));
     assert_eq!(index.stale(), ["web"]);

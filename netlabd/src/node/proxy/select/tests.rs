@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-use netlab_api::endpoint_slice::{EndpointConditions, EndpointHints, EndpointPort, Hint};
+use netlab_api::endpoint_slice::{
+    AddressType, Endpoint, EndpointConditions, EndpointHints, EndpointPort, Hint,
+};
 
 use super::*;
 

@@ -57,12 +57,12 @@ impl<'a> Staged<'a> {
         match write {
             Write::Put { key, value } => {
                 let (key, created) = match last {
-                    Some(last) => (last.key, last.created),
+                    Some(last) => (Arc::clone(&last.key), last.created),
                     None => (Arc::from(key), revision),
                 };
                 // A copy, because `value` may be a small slice that keeps a large buffer alive.
                 let value = Bytes::copy_from_slice(&value);
-                let entry = Entry { key, value, created, modified: revision };
+                let entry = Entry::new(key, value, created, revision);
                 self.head.add(&entry);
                 self.touched.insert(Arc::clone(&entry.key), Some(entry.clone()));
                 Some(Change::Put(entry))
