@@ -9,7 +9,7 @@
 //!   deleted ──► drained ──► terminated ──► processes gone ──► removal ──► forgotten
 //! ```
 //!
-//! Inputs change entries; [`Reconciler::settle`] then looks at the entries that were touched and
+//! Inputs change entries; `Reconciler::settle` then looks at the entries that were touched and
 //! does what they lack, all links in one batch. `advance` asks only how an entry is, never which
 //! input made it so.
 //!
