@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-BIN="$PWD/target/debug"
+BIN="${CARGO_TARGET_DIR:-$PWD/target}/debug"
 PATH="$BIN:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/netlab-demo.XXXXXX")
 # A folder of labs of its own: several demos may run on one machine.
@@ -220,7 +220,9 @@ cleanup() {
     trap - EXIT
     trap '' INT TERM
     [[ -z $SERVER ]] || stop "$SERVER"
-    netlabctl lab down --ignore-not-found quickstart >/dev/null || code=1
+    if [[ -x $BIN/netlabctl ]]; then
+        netlabctl lab down --ignore-not-found quickstart >/dev/null || code=1
+    fi
     rm -rf --one-file-system "$DIR"
     exit "$code"
 }
