@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub mod address;
 pub mod check;
 pub mod period;
 
@@ -40,8 +41,10 @@ pub struct DnsConfig {
     #[serde(alias = "startup_timeout", with = "period")]
     pub startup_timeout: Duration,
     /// Networks whose machines are answered, besides pods and nodes.
+    #[serde(deserialize_with = "address::networks")]
     pub allow: Vec<IpNet>,
     /// More addresses to listen at, besides the cluster's: `192.0.2.1:53`.
+    #[serde(deserialize_with = "address::sockets")]
     pub listen: Vec<SocketAddr>,
     /// Who may have whole zones.
     pub transfer: Transfer,
@@ -71,6 +74,7 @@ pub struct DnsConfig {
     /// One query instead of five for names outside.
     pub autopath: Autopath,
     /// Names with addresses of their own: `"192.0.2.7" = ["db.example.com"]`.
+    #[serde(deserialize_with = "address::hosts")]
     pub hosts: BTreeMap<IpAddr, OneOrMany>,
     /// Names that are asked for as others, in order; the first that fits counts.
     pub rewrite: Vec<Rewrite>,
@@ -458,6 +462,7 @@ pub struct LoadBalance {
     /// Shuffles them.
     pub enabled: bool,
     /// Networks whose addresses come first.
+    #[serde(deserialize_with = "address::networks")]
     pub prefer: Vec<IpNet>,
 }
 

@@ -22,11 +22,16 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
         Written::Seconds(seconds) => return Ok(Duration::from_secs(seconds)),
         Written::Text(text) => text,
     };
-    let span: jiff::Span = text.parse().map_err(D::Error::custom)?;
-    span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        .ok()
+    let span: Option<jiff::Span> = text.parse().ok();
+    span.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok())
         .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| D::Error::custom(format!("`{text}` is no length of time: write `5s`")))
+        .ok_or_else(|| {
+            let cure = match text.parse::<u64>() {
+                Ok(seconds) => format!("`{seconds}s`"),
+                Err(_) => "`5s`, `500ms` or `1m 30s`".to_owned(),
+            };
+            D::Error::custom(format!("`{text}` is no length of time: write {cure}"))
+        })
 }
 
 /// Writes one so that it is read as the same, to the millisecond.
