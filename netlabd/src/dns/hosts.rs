@@ -50,8 +50,9 @@ impl Hosts {
                 OneOrMany::One(name) => std::slice::from_ref(name),
                 OneOrMany::Many(names) => names,
             };
-            for text in names {
-                let error = |error| HostsError { address, name: text.clone(), error };
+            // As in a file of hosts, several names may stand in one line.
+            for text in names.iter().flat_map(|line| line.split_whitespace()) {
+                let error = |error| HostsError { address, name: text.to_owned(), error };
                 let name: Name = text.parse().map_err(error)?;
                 let name = name.to_lowercase();
                 let addresses = hosts.names.entry(name.clone()).or_default();
@@ -160,7 +161,7 @@ mod tests {
     #[test]
     fn names_and_addresses_are_found_both_ways() {
         let hosts = hosts(&[
-            ("192.0.2.7", &["DB.example.com", "b.example.com."]),
+            ("192.0.2.7", &["DB.example.com b.example.com."]),
             ("192.0.2.8", &["db.example.com", "db.example.com"]),
             ("2001:db8::7", &["six.example.com"]),
         ]);

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+pub mod address;
 pub mod check;
 mod listen;
 pub mod period;
@@ -49,9 +50,11 @@ pub struct DnsConfig {
     #[schemars(with = "period::Written")]
     pub startup_timeout: Duration,
     /// Networks whose machines are answered, besides pods and nodes.
+    #[serde(deserialize_with = "address::networks")]
     #[schemars(with = "Vec<String>")]
     pub allow: Vec<IpNet>,
     /// More addresses to listen at, besides the cluster's: `192.0.2.1:53`.
+    #[serde(deserialize_with = "address::sockets")]
     #[schemars(with = "Vec<String>")]
     pub listen: Vec<SocketAddr>,
     /// Who may have whole zones.
@@ -82,6 +85,7 @@ pub struct DnsConfig {
     /// One query instead of five for names outside.
     pub autopath: Autopath,
     /// Names with addresses of their own: `"192.0.2.7" = ["db.example.com"]`.
+    #[serde(deserialize_with = "address::hosts")]
     #[schemars(with = "BTreeMap<String, OneOrMany>")]
     pub hosts: BTreeMap<IpAddr, OneOrMany>,
     /// Names that are asked for as others, in order; the first that fits counts.
@@ -511,6 +515,7 @@ pub struct LoadBalance {
     /// Shuffles them.
     pub enabled: bool,
     /// Networks whose addresses come first.
+    #[serde(deserialize_with = "address::networks")]
     #[schemars(with = "Vec<String>")]
     pub prefer: Vec<IpNet>,
 }

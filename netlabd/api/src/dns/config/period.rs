@@ -29,7 +29,11 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     span.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok())
         .and_then(|duration| Duration::try_from(duration).ok())
         .ok_or_else(|| {
-            D::Error::custom(format!("`{text}` is no length of time: write `5s` or `500ms`"))
+            let cure = match text.parse::<u64>() {
+                Ok(seconds) => format!("`{seconds}s`"),
+                Err(_) => "`5s`, `500ms` or `1m 30s`".to_owned(),
+            };
+            D::Error::custom(format!("`{text}` is no length of time: write {cure}"))
         })
 }
 

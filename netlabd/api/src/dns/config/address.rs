@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Addresses in the configuration, as people write them: a network may be one address, and a port
+//! that is 53 may be left out. What is none is told with a word about how to write one.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, de::Error};
+
+use super::OneOrMany;
+
+/// The port of name servers.
+const PORT: u16 = 53;
+
+struct Network(IpNet);
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Network, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let network = text.parse().or_else(|_| text.parse().map(|one: IpAddr| one.into()));
+        network.map(Network).map_err(|_| {
+            D::Error::custom(format!(
+                "`{text}` is no network: write one such as `192.0.2.0/24`, or an address"
+            ))
+        })
+    }
+}
+
+struct Socket(SocketAddr);
+
+impl<'de> Deserialize<'de> for Socket {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Socket, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let socket = text.parse().or_else(|_| text.parse().map(|it: IpAddr| (it, PORT).into()));
+        socket.map(Socket).map_err(|_| {
+            D::Error::custom(format!(
+                "`{text}` is no address: write `192.0.2.1`, `192.0.2.1:5353` or `[2001:db8::1]:53`"
+            ))
+        })
+    }
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Host(IpAddr);
+
+impl<'de> Deserialize<'de> for Host {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Host, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Host).map_err(|_| {
+            D::Error::custom(format!(
+                "`{text}` is no address: entries are `\"192.0.2.7\" = [\"db.example.com\"]`"
+            ))
+        })
+    }
+}
+
+/// Reads networks.
+///
+/// # Errors
+/// When one is none.
+pub fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let all: Vec<Network> = Vec::deserialize(deserializer)?;
+    Ok(all.into_iter().map(|network| network.0).collect())
+}
+
+/// Reads addresses to listen at.
+///
+/// # Errors
+/// When one is none.
+pub fn sockets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    let all: Vec<Socket> = Vec::deserialize(deserializer)?;
+    Ok(all.into_iter().map(|socket| socket.0).collect())
+}
+
+/// Reads names by their address.
+///
+/// # Errors
+/// When a key is no address.
+pub fn hosts<'de, D>(deserializer: D) -> Result<BTreeMap<IpAddr, OneOrMany>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let all: BTreeMap<Host, OneOrMany> = BTreeMap::deserialize(deserializer)?;
+    Ok(all.into_iter().map(|(host, names)| (host.0, names)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::dns::config::DnsConfig;
+
+    #[test]
+    fn one_address_is_a_network_and_a_port_may_be_left_out() {
+        let config: DnsConfig = toml::from_str(
+            "allow = ['192.0.2.1', '2001:db8::/64']\n\
+             listen = ['192.0.2.1', '2001:db8::1', '[2001:db8::1]:5353']\n\
+             loadbalance.prefer = ['10.0.0.1']",
+        )
+        .unwrap();
+        assert_eq!(config.allow, ["192.0.2.1/32", "2001:db8::/64"].map(|it| it.parse().unwrap()));
+        let sockets = ["192.0.2.1:53", "[2001:db8::1]:53", "[2001:db8::1]:5353"];
+        assert_eq!(config.listen, sockets.map(|it| it.parse().unwrap()));
+        assert_eq!(config.loadbalance.prefer, ["10.0.0.1/32".parse().unwrap()]);
+        // As nodes are sent it.
+        let sent = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<DnsConfig>(&sent).unwrap(), config);
+    }
+
+    #[test]
+    fn what_is_none_is_told_with_how_to_write_it() {
+        for (text, told) in [
+            ("allow = ['pods']", "`pods` is no network: write one such as `192.0.2.0/24`"),
+            ("loadbalance.prefer = ['10.0.0.0/33']", "`10.0.0.0/33` is no network"),
+            ("listen = [':53']", "`:53` is no address: write `192.0.2.1`"),
+            ("hosts.ttl = '60'", "`ttl` is no address: entries are `\"192.0.2.7\" = "),
+            ("forward.expire = '10'", "`10` is no length of time: write `10s`"),
+            ("forward.expire = 'soon'", "`soon` is no length of time: write `5s`"),
+        ] {
+            let error = toml::from_str::<DnsConfig>(text).unwrap_err().to_string();
+            assert!(error.contains(told), "{text}: {error}");
+        }
+    }
+}
