@@ -22,7 +22,7 @@ pub mod autopath;
 pub mod chain;
 pub mod config;
 pub mod errors;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod handler;
 pub mod hosts;
