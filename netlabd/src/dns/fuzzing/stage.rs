@@ -64,8 +64,10 @@ impl Prepared {
         });
         let settings: DnsConfig = from_value(much.clone()).expect("a configuration");
         let zone = Arc::new(RwLock::new(zone(&settings)));
-        let (plain, _) = chain(nobody, &zone);
-        let (busy, upstreams) = chain(much, &zone);
+        // One for both, as in the daemon: a thread that changes to others makes all anew.
+        let notes = Notes::new();
+        let (plain, _) = chain(nobody, &zone, &notes);
+        let (busy, upstreams) = chain(much, &zone, &notes);
         drop(_inside);
         Prepared { zone, plain, busy, upstreams, runtime }
     }
@@ -75,7 +77,7 @@ fn domain() -> Name {
     "cluster.local.".parse().expect("a name")
 }
 
-fn chain(config: Value, zone: &Arc<RwLock<Zone>>) -> (Chain, Arc<Upstreams>) {
+fn chain(config: Value, zone: &Arc<RwLock<Zone>>, notes: &Arc<Notes>) -> (Chain, Arc<Upstreams>) {
     let config: DnsConfig = from_value(config).expect("a configuration");
     let pod = Arc::new(PodName { namespace: "a".to_owned(), name: "client".to_owned() });
     let clients = Clients::new(move |ip| (ip == POD.ip()).then(|| Arc::clone(&pod)));
@@ -89,7 +91,7 @@ fn chain(config: Value, zone: &Arc<RwLock<Zone>>) -> (Chain, Arc<Upstreams>) {
         clients: Arc::new(clients),
         zone: Arc::clone(zone),
         upstreams: Arc::clone(&upstreams),
-        notes: Notes::new(),
+        notes: Arc::clone(notes),
     };
     (Chain::new(parts).expect("a configuration that can be followed"), upstreams)
 }
