@@ -21,7 +21,7 @@ pub mod answered;
 pub mod autopath;
 pub mod chain;
 pub mod errors;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod handler;
 pub mod hosts;

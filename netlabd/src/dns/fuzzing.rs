@@ -1,123 +1,284 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The way in for a fuzzer: whatever bytes a client or an upstream might send. Only with feature
-//! `fuzzing`; nothing else is to be built on it.
+//! `fuzzing`, and in tests; nothing else is to be built on it.
+//!
+//! ```text
+//!  query:  bytes ─► raw readers ─► both readers of queries ─► zone, twice ─► chains ─► check
+//!  reply:  bytes ─► an upstream's reply ─► written ─► shuffled, renamed, cut ─► check
+//!                            └► remembered ─► chains: as it is, rewritten, searched, aliased ─► check
+//! ```
+
+use std::sync::PoisonError;
+use std::time::Instant;
 
 use hickory_proto::op::Message;
-use serde_json::{from_value, json};
 
-use super::config::DnsConfig;
+use super::autopath::alias_wire;
+use super::chain::{Chain, Protocol, Step};
+use super::config::LoadBalance;
 use super::handler::{self, Unusual};
-use super::message::{HEADER, Query, read_query, wire};
-use super::record::Rcode;
+use super::loadbalance::{Shuffler, aliases_first_wire};
+use super::message::{Edns, HEADER, Query, read_query, wire, write_answer};
+use super::name::Name;
+use super::record::{Found, Question, Rcode, RecordType};
+use super::rewrite::restore_wire;
 use super::upstream;
-use super::zone::{Direct, Zone, ZoneSettings};
+use super::zone::Direct;
+
+mod check;
+mod seeds;
+mod stage;
+
+pub use seeds::{queries, replies};
+pub use stage::Prepared;
 
 /// Bytes that a response over UDP may have.
 const LIMIT: usize = 1232;
 
-/// A small zone, made once.
-#[derive(Debug)]
-pub struct Prepared {
-    zone: Zone,
-}
+/// Bytes that one over TCP may have.
+const MOST: usize = u16::MAX as usize;
 
-impl Default for Prepared {
-    fn default() -> Prepared {
-        Prepared::new()
-    }
-}
+/// A name outside, whose answer is remembered.
+const OUTSIDE: &str = "www.example.";
+
+/// Names that lead to it: by a rewrite, by a search path, and as an alias in the zone.
+const RENAMED: &str = "Www.old.example.";
+const SEARCHED: &str = "www.example.a.svc.cluster.local.";
+const ALIAS: &str = "x.a.svc.cluster.local.";
 
 impl Prepared {
-    /// A service with an address, a headless one with two endpoints, and an alias.
-    pub fn new() -> Prepared {
-        let domain = "cluster.local.".parse().expect("a name");
-        let networks = ["10.42.0.0/16", "10.43.0.0/16", "fd43::/112"]
-            .map(|network| network.parse().expect("a network"));
-        let servers = vec!["10.43.0.10".parse().expect("an address")];
-        let settings = ZoneSettings::of(&DnsConfig::default(), domain, networks.into(), servers);
-        let mut zone = Zone::new(settings);
-        zone.put_namespace("a");
-        for (name, spec) in [
-            (
-                "b",
-                json!({ "clusterIP": "10.43.0.1", "clusterIPs": ["10.43.0.1", "fd43::1"],
-                "ports": [{ "name": "p", "port": 80, "protocol": "TCP" }] }),
-            ),
-            (
-                "h",
-                json!({ "clusterIP": "None", "clusterIPs": ["None"],
-                "ports": [{ "name": "p", "port": 80, "protocol": "TCP" }] }),
-            ),
-            ("x", json!({ "type": "ExternalName", "externalName": "www.example" })),
-        ] {
-            let service = json!({ "metadata": { "name": name, "namespace": "a" }, "spec": spec });
-            zone.put_service(&from_value(service).expect("a service"));
-        }
-        let slice = json!({
-            "metadata": { "name": "h-1", "namespace": "a",
-                "labels": { "kubernetes.io/service-name": "h" } },
-            "addressType": "IPv4", "ports": [{ "name": "p", "port": 80, "protocol": "TCP" }],
-            "endpoints": [{ "addresses": ["10.42.0.1"], "hostname": "n" },
-                { "addresses": ["10.42.0.2"] }],
-        });
-        zone.put_slice(&from_value(slice).expect("a slice"));
-        zone.set_synced();
-        Prepared { zone }
-    }
-
-    /// Gives bytes to all that reads messages. Nothing may panic, and what is written must be a
-    /// message that the client can read, knows by its id, and has room for.
+    /// Gives bytes to all that reads clients' messages. Nothing may panic, and what is written must
+    /// be a message that the client can read, knows by its id, and has room for.
     pub fn query(&self, bytes: &[u8]) {
+        raw(bytes);
+        let plain = read_query(bytes);
         let mut out = Vec::new();
-        if let Some(query) = read_query(bytes) {
-            self.answer(&query, bytes);
-        }
-        match handler::read(bytes, &mut out) {
-            Unusual::Silent => {}
-            Unusual::Refused(rcode) => {
-                check(bytes, &out, bytes.len());
-                assert_eq!(u16::from(out[3] & 0xf), rcode.0 & 0xf, "the code");
-            }
-            Unusual::Plain(query) | Unusual::Notify(query) | Unusual::Transfer { query, .. } => {
-                self.answer(&query, bytes);
-            }
+        let unusual = handler::read(bytes, &mut out);
+        if let Unusual::Refused(rcode) = &unusual {
+            check::response(bytes, &out, bytes.len());
+            assert_eq!(u16::from(out[3] & 0xf), rcode.0 & 0xf, "the code");
         }
         handler::write_error(bytes, Rcode::REFUSED, &mut out);
-        if bytes.len() >= HEADER {
-            check(bytes, &out, bytes.len());
+        assert_eq!(out.is_empty(), bytes.len() < HEADER, "an error for what has a header");
+        if !out.is_empty() {
+            check::response(bytes, &out, bytes.len());
         }
-        raw(bytes);
+        let query = match (plain, unusual) {
+            (Some(plain), Unusual::Plain(query)) => {
+                assert_eq!(plain, query, "a plain query reads the same both ways");
+                Some(plain)
+            }
+            // It knows of options what they must look like, and refuses others.
+            (Some(plain), Unusual::Refused(_)) => Some(plain),
+            (Some(plain), other) => panic!("{plain:?} is {other:?}"),
+            (None, Unusual::Plain(query)) => Some(query),
+            (None, _) => None,
+        };
+        if let Some(query) = &query {
+            self.zone_says_the_same_twice(query);
+        }
+        for chain in [&self.plain, &self.busy] {
+            for protocol in [Protocol::Udp, Protocol::Tcp] {
+                if let Some(response) = self.ask(chain, bytes, protocol, query.as_ref()) {
+                    Message::from_vec(&response).expect("a message that others can read");
+                }
+            }
+        }
+        if let Step::Answered =
+            self.plain.now(bytes, stage::STRANGER, Protocol::Udp, Instant::now(), &mut out)
+        {
+            check::response(bytes, &out, bytes.len());
+        }
     }
 
-    fn answer(&self, query: &Query, bytes: &[u8]) {
-        for limit in [query.udp_limit(LIMIT), usize::from(u16::MAX)] {
-            let mut out = Vec::new();
-            if matches!(self.zone.answer_into(query, limit, &mut out), Direct::Answered) {
-                check(bytes, &out, limit);
+    /// Takes bytes for what an upstream says. The first says how it is asked; then come the flags,
+    /// the numbers of records, and the records. What clients get must be a message that is whole,
+    /// with their id and question and no more than they have room for, whatever it says.
+    pub fn reply(&self, bytes: &[u8]) {
+        raw(bytes);
+        let Some((query, packet)) = said(bytes) else { return };
+        upstream::fuzzing::read_as_it_is(bytes, &query);
+        let Some(heard) = self.upstreams.hear(&packet, &query) else { return };
+        for limit in [query.udp_limit(LIMIT), MOST] {
+            for ttl in [None, Some(5)] {
+                let mut out = Vec::new();
+                heard.write(&query, ttl, limit, &mut out);
+                check::response(&packet, &out, limit);
+                check::answer(&query, &out);
+                if let Some(ttl) = ttl {
+                    check::ttls(&out, ttl);
+                }
+                changed(&query, &out, limit);
             }
-            out.clear();
-            if upstream::fuzz_reply(bytes, query, limit, &mut out) {
-                assert!(out.len() <= limit, "{} bytes, of {limit}", out.len());
-                assert_eq!(out[..2], bytes[..2], "the id");
+        }
+        if heard.is_remembered {
+            self.ask_for_what_is_remembered(&query);
+        }
+    }
+
+    /// All ways in which what an upstream said once reaches clients.
+    fn ask_for_what_is_remembered(&self, query: &Query) {
+        for protocol in [Protocol::Udp, Protocol::Tcp] {
+            let mut out = Vec::new();
+            let packet = upstream::fuzzing::packet(query);
+            let step = self.busy.now(&packet, stage::POD, protocol, Instant::now(), &mut out);
+            assert!(matches!(step, Step::Answered), "nobody else is asked");
+            for name in [OUTSIDE, RENAMED, SEARCHED, ALIAS] {
+                let query = Query {
+                    question: Question { name: name.parse().expect("a name"), ..query.question },
+                    ..query.clone()
+                };
+                let packet = upstream::fuzzing::packet(&query);
+                self.ask(&self.busy, &packet, protocol, Some(&query)).expect("an answer");
             }
         }
     }
+
+    /// As values and as bytes, the zone says the same.
+    fn zone_says_the_same_twice(&self, query: &Query) {
+        let zone = self.zone.read().unwrap_or_else(PoisonError::into_inner);
+        for limit in [query.udp_limit(LIMIT), MOST] {
+            let mut out = Vec::new();
+            let direct = zone.answer_into(query, limit, &mut out);
+            match (direct, zone.answer(&query.question)) {
+                (Direct::Answered, Found::Answer(answer)) => {
+                    let mut other = Vec::new();
+                    write_answer(query, &answer, true, limit, &mut other);
+                    assert_eq!(out, other, "bytes and values");
+                }
+                (Direct::Alias, Found::Alias { .. }) | (Direct::Elsewhere, Found::Elsewhere) => {
+                    assert!(out.is_empty(), "something was written");
+                }
+                (direct, found) => panic!("{direct:?}, and {found:?}"),
+            }
+        }
+    }
+
+    /// What a pod is told; `query` is what its bytes ask, if that is plain.
+    fn ask(
+        &self,
+        chain: &Chain,
+        bytes: &[u8],
+        protocol: Protocol,
+        query: Option<&Query>,
+    ) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        let response = match chain.now(bytes, stage::POD, protocol, Instant::now(), &mut out) {
+            Step::Answered => out,
+            Step::Silent => return None,
+            Step::Later(pending) => {
+                chain.overloaded(&pending, &mut out);
+                check::response(bytes, &out, MOST);
+                self.runtime.block_on(chain.later(pending))
+            }
+            Step::Transfer(transfer) => {
+                let mut messages = transfer.messages();
+                while messages.next(&mut out) {
+                    check::response(bytes, &out, MOST);
+                }
+                return None;
+            }
+        };
+        let limit = match (protocol, query) {
+            (Protocol::Udp, Some(query)) => query.udp_limit(LIMIT),
+            (Protocol::Udp, None) => LIMIT,
+            (Protocol::Tcp, _) => MOST,
+        };
+        check::response(bytes, &response, limit);
+        if let Some(query) = query {
+            check::answer(&as_answered(query, protocol), &response);
+        }
+        Some(response)
+    }
+}
+
+/// A query, and the message that these bytes are as an upstream's reply to it.
+fn said(bytes: &[u8]) -> Option<(Query, Vec<u8>)> {
+    let (&how, bytes) = bytes.split_first()?;
+    let (head, records) = bytes.split_first_chunk::<8>()?;
+    let query = asked(how);
+    let mut packet = query.id.to_be_bytes().to_vec();
+    packet.extend_from_slice(&[0x80 | (head[0] & 0x07), head[1], 0, 1]);
+    packet.extend_from_slice(&head[2..]);
+    packet.extend_from_slice(query.question.name.wire());
+    packet.extend_from_slice(&query.question.kind.0.to_be_bytes());
+    packet.extend_from_slice(&[0, 1]);
+    packet.extend_from_slice(records);
+    Some((query, packet))
+}
+
+/// What the first byte of a reply says of the query: its type, its EDNS and its flags.
+fn asked(how: u8) -> Query {
+    const HTTPS: RecordType = RecordType(65);
+    const MX: RecordType = RecordType(15);
+    let kinds = [
+        RecordType::A,
+        RecordType::AAAA,
+        RecordType::CNAME,
+        RecordType::TXT,
+        RecordType::SOA,
+        MX,
+        HTTPS,
+        RecordType::ANY,
+    ];
+    let edns = |payload, dnssec_ok| Some(Edns { payload, version: 0, dnssec_ok });
+    Query {
+        id: 0x4e4c,
+        question: Question {
+            name: OUTSIDE.parse().expect("a name"),
+            kind: kinds[usize::from(how & 7)],
+        },
+        // Without it, nothing is remembered.
+        recursion_desired: true,
+        authentic_data: how & 0x20 != 0,
+        checking_disabled: how & 0x40 != 0,
+        edns: [None, edns(512, false), edns(1232, true), edns(4096, false)]
+            [usize::from(how >> 3 & 3)],
+    }
+}
+
+/// A query with the payload that its answer gives back.
+fn as_answered(query: &Query, protocol: Protocol) -> Query {
+    let mut query = query.clone();
+    if let (Protocol::Udp, Some(edns)) = (protocol, &mut query.edns) {
+        edns.payload = edns.payload.min(LIMIT as u16);
+    }
+    query
 }
 
 /// Walks through and changes what may be no message at all.
 fn raw(bytes: &[u8]) {
+    if let Ok(name) = Name::from_wire(bytes) {
+        assert_eq!(name.to_string().parse(), Ok(name), "a name reads as it was written");
+    }
     let count = wire::records(bytes).map_or(0, Iterator::count);
     let mut changed = bytes.to_vec();
-    wire::patch_ttls(&mut changed, |ttl| ttl / 2);
-    assert_eq!(changed.len(), bytes.len(), "bytes of a message with other times");
+    wire::set_payload(&mut changed, 512);
     assert_eq!(wire::records(&changed).map_or(0, Iterator::count), count, "records");
-    wire::truncate(&mut changed, 512);
-    assert!(changed.len() <= bytes.len(), "bytes of a message that was cut");
+    for limit in [HEADER, 40, 512] {
+        let mut cut = bytes.to_vec();
+        wire::truncate(&mut cut, limit);
+        assert!(cut.len() <= limit, "{} bytes, of {limit}", cut.len());
+    }
+    Shuffler::new(&LoadBalance::default()).shuffle_wire(&mut changed);
+    let _ = aliases_first_wire(&changed);
 }
 
-fn check(asked: &[u8], response: &[u8], limit: usize) {
-    assert!(response.len() <= limit, "{} bytes, of {limit}", response.len());
-    assert_eq!(response[..2], asked[..2], "the id");
-    assert!(response[2] & 0x80 != 0, "no response");
-    Message::from_vec(response).expect("a message that others can read");
+/// Makes of a response what is made of responses.
+fn changed(query: &Query, response: &[u8], limit: usize) {
+    let mut shuffled = response.to_vec();
+    let prefer = vec!["10.42.0.0/16".parse().expect("a network")];
+    Shuffler::new(&LoadBalance { prefer, ..LoadBalance::default() }).shuffle_wire(&mut shuffled);
+    check::same_records(response, &shuffled);
+    let name: Name = RENAMED.parse().expect("a name");
+    let renamed = restore_wire(response, &query.question.name, &name);
+    for other in [renamed, alias_wire(response, &name)].into_iter().flatten() {
+        let mut other = other;
+        wire::truncate(&mut other, limit);
+        check::response(response, &other, limit);
+        Message::from_vec(&other).expect("a message that others can read");
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,8 @@ mod asked;
 mod cache;
 mod exchange;
 mod flight;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod group;
 mod member;
 mod meter;
@@ -366,22 +368,6 @@ fn limit(query: &Query, over_tcp: bool) -> usize {
     }
     let payload = query.edns.as_ref().map_or(SMALLEST_PAYLOAD, |edns| edns.payload);
     usize::from(payload.max(SMALLEST_PAYLOAD))
-}
-
-/// Reads bytes as an upstream's reply to `query`, and writes it for the client; false when it is
-/// none. They are taken for a reply with the query's id and question.
-#[cfg(feature = "fuzzing")]
-pub(super) fn fuzz_reply(bytes: &[u8], query: &Query, limit: usize, out: &mut Vec<u8>) -> bool {
-    let mut packet = bytes.to_vec();
-    if let Some(flags) = packet.get_mut(2) {
-        *flags |= 0x80;
-    }
-    let Some(reply) = reply::Reply::read_in_any_case(packet, &Asked::of(query, true), query.id)
-    else {
-        return false;
-    };
-    reply.write(query, Form { ttl: None, authoritative: true }, limit, out);
-    true
 }
 
 #[cfg(test)]
