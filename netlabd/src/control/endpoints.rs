@@ -124,7 +124,7 @@ struct Task {
 
 impl Task {
     async fn read_all(store: Arc<dyn Store>) -> Result<(Task, Watch), ApiError> {
-        let listing = store.list("").await.map_err(read_failed)?;
+        let listing = store.list_each(&index::PREFIXES).await.map_err(read_failed)?;
         let revision = listing.revision;
         let watch = store.watch("", revision).await.map_err(watch_failed)?;
         let task = Task {

@@ -14,6 +14,9 @@ use super::plan::Backing;
 use crate::control::draft::decode_entry;
 use crate::store::{Change, Entry, Listing, Revision};
 
+/// Prefixes of the keys that the index knows.
+pub(super) const PREFIXES: [&str; 4] = ["endpointslices/", "nodes/", "pods/", "services/"];
+
 /// Namespace and name of a service.
 pub(super) type ServiceName = (String, String);
 
