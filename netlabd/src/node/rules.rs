@@ -154,6 +154,10 @@ impl Rules {
     /// # Errors
     /// When the kernel refuses.
     pub fn ensure(&mut self) -> Result<Option<String>, Error> {
+        self.ensure_while(&mut || {})
+    }
+
+    fn ensure_while(&mut self, meanwhile: &mut dyn FnMut()) -> Result<Option<String>, Error> {
         // Until it is done: after a failure the next change compares as well.
         self.doubtful = true;
         let difference = if self.knows_services {
@@ -168,6 +172,7 @@ impl Rules {
             self.doubtful = false;
             return Ok(None);
         }
+        meanwhile();
         self.commit(&difference)?;
         self.doubtful = false;
         Ok(Some(summary(&difference)))
@@ -206,9 +211,23 @@ impl Rules {
         mode: ProxyMode,
         services: BTreeMap<ServiceName, Vec<PortPlan>>,
     ) -> Result<(Option<String>, DeletedFlows), RulesError> {
+        self.set_services_while(mode, services, &mut || {})
+    }
+
+    /// The same; `meanwhile` is called when all is planned and only the kernel has work, if there is
+    /// anything to write. It should begin something and return.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_services_while(
+        &mut self,
+        mode: ProxyMode,
+        services: BTreeMap<ServiceName, Vec<PortPlan>>,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<(Option<String>, DeletedFlows), RulesError> {
         self.services = Desired::of(mode, self.services.config().clone(), services);
         self.knows_services = true;
-        let difference = self.ensure()?;
+        let difference = self.ensure_while(meanwhile)?;
         // Endpoints may have gone while nobody looked.
         let mut stale = Stale::default();
         stale.is_now(self.services.ports());

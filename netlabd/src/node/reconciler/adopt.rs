@@ -10,6 +10,7 @@ use netlab_link::{IfIndex, NodeLinks, PodLink, PodLinkId};
 
 use super::drift::LISTEN_AFTER;
 use super::entry::Process;
+use super::names::Untold;
 use super::start::is_finished;
 use super::{MachineError, Reconciler, Records};
 use crate::control::cluster::PodIdentity;
@@ -63,9 +64,9 @@ impl Reconciler {
         if let Some(dns) = &dns {
             self.take_dns(dns);
         }
-        self.name_all(&services, &slices, namespaces);
+        let untold = Untold { services: services.clone(), slices: slices.clone(), namespaces };
         self.take_services(proxy_mode, services, slices);
-        self.program_services().await;
+        self.program_all(untold).await;
         self.listen_to_rules_after(LISTEN_AFTER);
         // Before the links are looked at: it says which MTU they must have.
         self.ensure_fabric().await;
