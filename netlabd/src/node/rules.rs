@@ -14,8 +14,8 @@ use netlab_api::ProxyMode;
 use netlab_link::mark;
 use netlab_nft::conntrack::{Conntrack, ConntrackError, Filter};
 use netlab_nft::{
-    Error, Family, Protocol, Socket, Step, Transaction, antispoof, diff, masquerade, observe,
-    observe_with_elements, teardown, untracked,
+    Error, Family, Protocol, Socket, Step, Transaction, antispoof, diff, diff_into, masquerade,
+    observe, observe_with_elements, teardown, untracked,
 };
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
@@ -163,7 +163,7 @@ impl Rules {
         let difference = if self.knows_services {
             let desired = self.desired();
             let observed = observe_with_elements(&mut self.socket, |_| true)?;
-            diff(&desired, &observed)
+            diff_into(desired, &observed)
         } else {
             let observed = observe(&mut self.socket)?;
             self.only_fixed(diff(&self.fixed, &observed))
@@ -247,7 +247,7 @@ impl Rules {
     ) -> Result<Vec<String>, RulesError> {
         self.services = Desired::of(mode, self.services.config().clone(), services);
         let observed = observe_with_elements(&mut self.socket, |_| true)?;
-        let difference = diff(&self.desired(), &observed);
+        let difference = diff_into(self.desired(), &observed);
         Ok(summary(&difference).lines().map(|line| format!("to be done: {line}")).collect())
     }
 

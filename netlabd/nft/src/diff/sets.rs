@@ -20,7 +20,8 @@ pub(super) struct SetsDiff<'a> {
     pub(super) removals: Vec<Step>,
     /// Sets that come.
     pub(super) additions: Vec<Step>,
-    /// Elements that come; after chains, to which verdicts may lead.
+    /// Elements that come; after chains, to which verdicts may lead. A list without any stands for
+    /// all that are wanted.
     pub(super) elements: Vec<Step>,
 }
 
@@ -49,7 +50,7 @@ impl<'a> SetsDiff<'a> {
                 }
                 _ => {
                     diff.additions.push(Step::AddSet(set.clone()));
-                    diff.add(&set.name, elements.unwrap_or_default());
+                    diff.add_all(&set.name, elements.unwrap_or_default());
                 }
             }
         }
@@ -81,7 +82,7 @@ impl<'a> SetsDiff<'a> {
                 Some(_) => Step::FlushMap(name),
                 None => Step::FlushSet(name),
             });
-            self.add(&set.name, desired);
+            self.add_all(&set.name, desired);
         }
     }
 
@@ -112,6 +113,13 @@ impl<'a> SetsDiff<'a> {
         let added: Vec<&Element> =
             wanted.into_values().filter(|want| !kept.contains(&want.key)).collect();
         self.add(&set.name, &added);
+    }
+
+    /// All that are wanted, which may be many: whoever has them need not have them twice.
+    fn add_all(&mut self, name: &SetName, wanted: &[&Element]) {
+        if !wanted.is_empty() {
+            self.elements.push(Step::AddElements(name.clone(), Vec::new()));
+        }
     }
 
     fn add(&mut self, name: &SetName, elements: &[&Element]) {

@@ -136,6 +136,13 @@ impl Desired {
         let mut all = Transaction::default();
         for family in self.config.families() {
             let base = self.base(family);
+            let table = TableName::own(family);
+            let trunk = self.trunks.get(&family).cloned();
+            let shared = self.shared.keys().filter(|(of, _)| *of == family);
+            let shared = shared.map(|(of, shared)| maps::plan_shared(*of, shared));
+            let ports = self.ports.values().filter(|plan| plan.id.family == family);
+            let pieces = trunk.into_iter().chain(shared).chain(ports.map(|plan| self.piece(plan)));
+            let pieces = Piece::build_all(pieces, &table);
             let mut bounds = Vec::new();
             for step in &base.steps {
                 // What is in it and not desired goes.
@@ -145,15 +152,7 @@ impl Desired {
             }
             all.append(base);
             all.steps.extend(bounds);
-            let table = TableName::own(family);
-            let mut piece = self.trunks.get(&family).cloned().unwrap_or_default();
-            for (of, shared) in self.shared.keys().filter(|(of, _)| *of == family) {
-                piece.absorb(maps::plan_shared(*of, shared));
-            }
-            for plan in self.ports.values().filter(|plan| plan.id.family == family) {
-                piece.absorb(self.piece(plan));
-            }
-            all.append(piece.build(&table));
+            all.append(pieces);
         }
         all
     }
