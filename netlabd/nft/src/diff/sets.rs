@@ -39,7 +39,10 @@ impl<'a> SetsDiff<'a> {
             sets.iter().map(|set| (set.name.name.as_str(), *set)).collect();
         diff.deleted = observed
             .iter()
-            .filter(|(name, now)| wanted.get(name.as_str()).is_none_or(|want| !same(want, now)))
+            .filter(|(name, now)| {
+                let want = wanted.get(name.as_str());
+                want.is_none_or(|want| !same(want, desired.elements.get(&want.name), now))
+            })
             .map(|(name, _)| name.as_str())
             .collect();
         for set in sets {
@@ -130,9 +133,16 @@ impl<'a> SetsDiff<'a> {
     }
 }
 
-/// The comment of a set that packets fill is not worth what they put there.
-fn same(desired: &Set, observed: &ObservedSet) -> bool {
-    observed.shape == Shape::of(desired)
+/// The comment of a set that packets fill is not worth what they put there, and the room in a set
+/// not worth to make it anew, as long as there is enough.
+fn same(desired: &Set, elements: Option<&Vec<&Element>>, observed: &ObservedSet) -> bool {
+    let mut shape = Shape::of(desired);
+    let size = observed.shape.size;
+    let count = elements.map_or(0, Vec::len);
+    if desired.room.is_some() && size.is_none_or(|size| count <= size as usize) {
+        shape.size = size;
+    }
+    observed.shape == shape
         && (observed.shape.is_dynamic()
             || observed.comment.as_deref() == Some(desired.comment.as_str()))
 }
