@@ -42,6 +42,11 @@ pub trait Store: Send + Sync + 'static {
     /// The empty prefix lists everything.
     async fn list(&self, prefix: &str) -> Result<Listing, ReadError>;
 
+    /// The same for each of the prefixes, in their order, all at one revision. For whoever needs a
+    /// few kinds of objects whole: as many records again say who has which address and what was
+    /// applied last.
+    async fn list_each(&self, prefixes: &[&str]) -> Result<Listing, ReadError>;
+
     /// Writes all of `transaction` or nothing. When it returns, the writes survive a power cut and
     /// every reader sees them.
     ///

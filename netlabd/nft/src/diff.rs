@@ -31,6 +31,49 @@ use crate::transaction::{Step, Transaction};
 /// desired elements.
 #[must_use]
 pub fn diff(desired: &Transaction, observed: &Observed) -> Transaction {
+    let mut difference = outline(desired, observed);
+    let mut wanted: BTreeMap<&SetName, Vec<&[Element]>> = BTreeMap::new();
+    for step in &desired.steps {
+        if let Step::AddElements(set, elements) = step {
+            wanted.entry(set).or_default().push(elements);
+        }
+    }
+    fill(&mut difference, |set| wanted.get(set).map(|lists| lists.concat()));
+    difference
+}
+
+/// The same for whoever needs the desired no more: what is not there at all is not copied.
+#[must_use]
+pub fn diff_into(desired: Transaction, observed: &Observed) -> Transaction {
+    let mut difference = outline(&desired, observed);
+    let mut wanted: BTreeMap<SetName, Vec<Element>> = BTreeMap::new();
+    for step in desired.steps {
+        if let Step::AddElements(set, mut elements) = step {
+            let list = wanted.entry(set).or_default();
+            if list.is_empty() {
+                *list = elements;
+            } else {
+                list.append(&mut elements);
+            }
+        }
+    }
+    fill(&mut difference, |set| wanted.remove(set));
+    difference
+}
+
+/// Puts all elements that are wanted of a set where [`outline`] left them out.
+fn fill(difference: &mut Transaction, mut wanted: impl FnMut(&SetName) -> Option<Vec<Element>>) {
+    for step in &mut difference.steps {
+        if let Step::AddElements(set, elements) = step
+            && elements.is_empty()
+        {
+            *elements = wanted(set).unwrap_or_default();
+        }
+    }
+}
+
+/// The changes, where an empty list of elements stands for all that are wanted of its set.
+fn outline(desired: &Transaction, observed: &Observed) -> Transaction {
     let desired = Desired::of(desired);
     let mut steps = Vec::new();
     for name in observed.tables.keys() {

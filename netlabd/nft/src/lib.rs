@@ -45,7 +45,7 @@ mod instruction;
 mod message;
 
 pub use conntrack::{Conntrack, ConntrackError, Flow};
-pub use diff::diff;
+pub use diff::{diff, diff_into};
 pub use element::{Data, Element, Protocol, Tuple, Value};
 pub use expression::{ConntrackStates, Expression, Field, Operator, Side, Verdict};
 pub use monitor::{Event, Monitor};

@@ -43,6 +43,10 @@ pub struct Set {
     /// How many elements it can have. With a size known from the start, filling it takes half the
     /// time; none for a set that grows as needed.
     pub size: Option<u32>,
+    /// As the size, but of no meaning: how many elements a new one gets room for, which makes it
+    /// quicker to fill; with 0 it grows as needed. One that is there stays while what is desired has
+    /// room in it, whatever its size. None for a set whose size is what [`Set::size`] says.
+    pub room: Option<u32>,
     /// Whether its addresses are whole networks: each is a [`crate::Value::Network`] then.
     pub interval: bool,
     /// What it is for.
@@ -56,8 +60,13 @@ impl Set {
     /// A set of such keys, which grows as needed and which no packet changes.
     #[must_use]
     pub fn new(name: SetName, key: Vec<Datatype>, comment: Comment) -> Self {
-        let (data, dynamic, timeout, size, interval) = (None, false, None, None, false);
-        Self { name, key, data, dynamic, timeout, size, interval, comment }
+        let (data, dynamic, timeout, size, room, interval) = (None, false, None, None, None, false);
+        Self { name, key, data, dynamic, timeout, size, room, interval, comment }
+    }
+
+    /// The size that the kernel is told when it makes the set.
+    pub(crate) fn size_of_new(&self) -> Option<u32> {
+        self.size.or(self.room.filter(|room| *room > 0))
     }
 
     /// The same as a map.
@@ -90,7 +99,7 @@ impl fmt::Display for Set {
             None => {}
         }
         f.write_str(";")?;
-        if let Some(size) = self.size {
+        if let Some(size) = self.size_of_new() {
             write!(f, " size {size};")?;
         }
         let flags = [

@@ -21,7 +21,7 @@ use netlab_api::pod::PortRef;
 use netlab_api::resource::{Kind, Object};
 use netlab_api::service::ServiceType;
 use netlab_api::{ApiError, EndpointSlice, Event, ObjectMeta, Service, Time};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
@@ -40,6 +40,11 @@ mod plan;
 /// How long the task rests after the store could not be read or written.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long the task waits for somebody who asks before it reads what there is. The slices follow
+/// from the rest already, unless the daemon before ended half way, and at the start of a daemon all
+/// processors have work that is waited for.
+const UNASKED: Duration = Duration::from_secs(1);
+
 /// Services whose slices are written in one transaction: enough to share its cost, and few enough
 /// that nobody waits long for a place in the store's queue.
 const TOGETHER: usize = 256;
@@ -52,6 +57,8 @@ const REASONS: [&str; 2] = [NO_PODS, NO_SUCH_PORT];
 /// The task, and how far it is.
 pub(super) struct Endpoints {
     settled: watch::Sender<Settled>,
+    /// Somebody asked, or is going to.
+    asked: Arc<Notify>,
     /// The task, which must not keep the store open when nobody asks.
     follower: OnceLock<AbortHandle>,
 }
@@ -76,12 +83,19 @@ impl Drop for Endpoints {
 impl Endpoints {
     /// Follows the store for as long as it is open.
     pub(super) async fn start(store: Arc<dyn Store>) -> Result<Arc<Endpoints>, ApiError> {
-        let endpoints =
-            Arc::new(Endpoints { settled: watch::Sender::default(), follower: OnceLock::new() });
+        let asked = Arc::new(Notify::new());
+        let endpoints = Arc::new(Endpoints {
+            settled: watch::Sender::default(),
+            asked: asked.clone(),
+            follower: OnceLock::new(),
+        });
         let began = store.revision().await.map_err(read_failed)?;
         let weak = Arc::downgrade(&endpoints);
         // Nobody waits for it to read all there is, unless for endpoints.
         let follower = tokio::spawn(async move {
+            // In either case it begins.
+            let _ = tokio::time::timeout(UNASKED, asked.notified()).await;
+            drop(asked);
             loop {
                 match Task::read_all(store.clone()).await {
                     Ok((task, watch)) => {
@@ -97,9 +111,15 @@ impl Endpoints {
         Ok(endpoints)
     }
 
+    /// Begins now, if it has not. To be called once a node is done with its own start.
+    pub(super) fn begin(&self) {
+        self.asked.notify_one();
+    }
+
     /// Waits until the slices follow from all changes up to `revision`; answers the revision that
     /// has them.
     pub(super) async fn settled(&self, revision: Revision) -> Revision {
+        self.begin();
         let mut settled = self.settled.subscribe();
         match settled.wait_for(|settled| settled.taken_in >= revision).await {
             Ok(settled) => revision.max(settled.written),
@@ -124,7 +144,7 @@ struct Task {
 
 impl Task {
     async fn read_all(store: Arc<dyn Store>) -> Result<(Task, Watch), ApiError> {
-        let listing = store.list("").await.map_err(read_failed)?;
+        let listing = store.list_each(&index::PREFIXES).await.map_err(read_failed)?;
         let revision = listing.revision;
         let watch = store.watch("", revision).await.map_err(watch_failed)?;
         let task = Task {

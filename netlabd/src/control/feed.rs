@@ -30,6 +30,7 @@ mod told;
 use super::plane::NodeView;
 use crate::error::chain;
 use crate::store::{Revision, Store, Watch, WatchError};
+use facts::PREFIXES;
 use index::{Handle, State};
 use told::{Item, Told};
 
@@ -118,7 +119,7 @@ impl Feed {
 
     async fn read_all(&self, store: &dyn Store) -> Result<Watch, ApiError> {
         // Nothing is watched below, so what comes between list and watch is in the watch.
-        let listing = store.list("").await.map_err(super::draft::read_failed)?;
+        let listing = store.list_each(&PREFIXES).await.map_err(super::draft::read_failed)?;
         let revision = listing.revision;
         self.lock().rebuild(listing);
         self.nudge();

@@ -50,6 +50,7 @@ impl ControlPlane for Control {
                 revision: programmed.revision,
                 failures: programmed.failures,
             });
+            self.endpoints.begin();
         }
         if let Some(status) = status {
             self.register_node(node, status).await?;

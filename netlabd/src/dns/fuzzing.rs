@@ -271,7 +271,7 @@ fn changed(query: &Query, response: &[u8], limit: usize) {
     Shuffler::new(&LoadBalance { prefer, ..LoadBalance::default() }).shuffle_wire(&mut shuffled);
     check::same_records(response, &shuffled);
     let name: Name = RENAMED.parse().expect("a name");
-    let renamed = restore_wire(response, &query.question.name, &name);
+    let renamed = restore_wire(response, &query.question.name.clone().into(), &name);
     for other in [renamed, alias_wire(response, &name)].into_iter().flatten() {
         let mut other = other;
         wire::truncate(&mut other, limit);

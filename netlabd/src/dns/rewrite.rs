@@ -115,6 +115,13 @@ impl Rewriter {
     }
 }
 
+impl From<Name> for Rewritten {
+    /// Another name, of which no other names follow.
+    fn from(name: Name) -> Rewritten {
+        Rewritten { name, suffixes: None }
+    }
+}
+
 impl Rewritten {
     /// A name of the answer as who asked for `asked` sees it; `None`: as it is.
     fn restored(&self, name: &Name, asked: &Name) -> Option<Name> {

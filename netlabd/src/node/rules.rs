@@ -14,8 +14,8 @@ use netlab_api::ProxyMode;
 use netlab_link::mark;
 use netlab_nft::conntrack::{Conntrack, ConntrackError, Filter};
 use netlab_nft::{
-    Error, Family, Protocol, Socket, Step, Transaction, antispoof, diff, masquerade, observe,
-    observe_with_elements, teardown, untracked,
+    Error, Family, Protocol, Socket, Step, Transaction, antispoof, diff, diff_into, masquerade,
+    observe, observe_with_elements, teardown, untracked,
 };
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
@@ -154,12 +154,16 @@ impl Rules {
     /// # Errors
     /// When the kernel refuses.
     pub fn ensure(&mut self) -> Result<Option<String>, Error> {
+        self.ensure_while(&mut || {})
+    }
+
+    fn ensure_while(&mut self, meanwhile: &mut dyn FnMut()) -> Result<Option<String>, Error> {
         // Until it is done: after a failure the next change compares as well.
         self.doubtful = true;
         let difference = if self.knows_services {
             let desired = self.desired();
             let observed = observe_with_elements(&mut self.socket, |_| true)?;
-            diff(&desired, &observed)
+            diff_into(desired, &observed)
         } else {
             let observed = observe(&mut self.socket)?;
             self.only_fixed(diff(&self.fixed, &observed))
@@ -168,6 +172,7 @@ impl Rules {
             self.doubtful = false;
             return Ok(None);
         }
+        meanwhile();
         self.commit(&difference)?;
         self.doubtful = false;
         Ok(Some(summary(&difference)))
@@ -206,9 +211,23 @@ impl Rules {
         mode: ProxyMode,
         services: BTreeMap<ServiceName, Vec<PortPlan>>,
     ) -> Result<(Option<String>, DeletedFlows), RulesError> {
+        self.set_services_while(mode, services, &mut || {})
+    }
+
+    /// The same; `meanwhile` is called when all is planned and only the kernel has work, if there is
+    /// anything to write. It should begin something and return.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_services_while(
+        &mut self,
+        mode: ProxyMode,
+        services: BTreeMap<ServiceName, Vec<PortPlan>>,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<(Option<String>, DeletedFlows), RulesError> {
         self.services = Desired::of(mode, self.services.config().clone(), services);
         self.knows_services = true;
-        let difference = self.ensure()?;
+        let difference = self.ensure_while(meanwhile)?;
         // Endpoints may have gone while nobody looked.
         let mut stale = Stale::default();
         stale.is_now(self.services.ports());
@@ -228,7 +247,7 @@ impl Rules {
     ) -> Result<Vec<String>, RulesError> {
         self.services = Desired::of(mode, self.services.config().clone(), services);
         let observed = observe_with_elements(&mut self.socket, |_| true)?;
-        let difference = diff(&self.desired(), &observed);
+        let difference = diff_into(self.desired(), &observed);
         Ok(summary(&difference).lines().map(|line| format!("to be done: {line}")).collect())
     }
 

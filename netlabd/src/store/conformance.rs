@@ -46,6 +46,7 @@ macro_rules! conformance {
             a_conflict_writes_nothing_of_many_keys
             malformed_transactions_are_refused
             a_list_is_in_key_order_and_of_its_prefix_only
+            a_list_of_several_prefixes_is_that_of_each
             a_list_never_shows_half_a_transaction
             of_many_rivals_exactly_one_wins_each_round
             a_watch_begins_right_after_its_list
@@ -214,6 +215,20 @@ pub(crate) fn a_list_is_in_key_order_and_of_its_prefix_only(factory: Factory) {
         assert_eq!(listing.revision, store.revision().await.unwrap());
         assert_eq!(store.list("").await.unwrap().entries.len(), 8);
         assert_eq!(keys(&store.list("pods/z").await.unwrap().entries), [""; 0]);
+    });
+}
+
+pub(crate) fn a_list_of_several_prefixes_is_that_of_each(factory: Factory) {
+    run(async {
+        let Subject { store, _keep } = factory();
+        for key in ["pods/b", "pods/a", "applied/pods/a", "settings/network", "nodes/a", "pods0"] {
+            put(&*store, key, key).await;
+        }
+        let listing = store.list_each(&["pods/", "none/", "nodes/", "settings/network"]).await;
+        let listing = listing.unwrap();
+        assert_eq!(keys(&listing.entries), ["pods/a", "pods/b", "nodes/a", "settings/network"]);
+        assert_eq!(listing.revision, store.revision().await.unwrap());
+        assert!(store.list_each(&[]).await.unwrap().entries.is_empty());
     });
 }
 

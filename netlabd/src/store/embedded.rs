@@ -140,6 +140,10 @@ impl Store for SledStore {
         Ok(self.state.list(prefix))
     }
 
+    async fn list_each(&self, prefixes: &[&str]) -> Result<Listing, ReadError> {
+        Ok(self.state.list_each(prefixes))
+    }
+
     async fn commit(&self, transaction: Transaction) -> Result<Revision, CommitError> {
         let queue = self.queue.as_ref().ok_or(CommitError::Closed)?;
         let (answer, answered) = oneshot::channel();

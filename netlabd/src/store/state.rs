@@ -68,6 +68,15 @@ struct Inner {
     history: History,
 }
 
+impl Inner {
+    fn entries_of<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Entry> {
+        self.entries
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |(key, _)| key.starts_with(prefix))
+            .map(|(_, entry)| entry)
+    }
+}
+
 impl State {
     /// The state at `revision`, with no history before it.
     pub(super) fn new(
@@ -90,13 +99,14 @@ impl State {
 
     pub(super) fn list(&self, prefix: &str) -> Listing {
         let inner = self.read();
-        let entries = inner
-            .entries
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(_, entry)| entry.clone())
-            .collect();
-        Listing { revision: inner.revision, entries }
+        Listing { revision: inner.revision, entries: inner.entries_of(prefix).cloned().collect() }
+    }
+
+    /// What [`State::list`] says of each of the prefixes, in their order, all at one revision.
+    pub(super) fn list_each(&self, prefixes: &[&str]) -> Listing {
+        let inner = self.read();
+        let entries = prefixes.iter().flat_map(|prefix| inner.entries_of(prefix)).cloned();
+        Listing { revision: inner.revision, entries: entries.collect() }
     }
 
     /// The bytes of all keys and values.

@@ -127,6 +127,35 @@ fn a_daemon_that_starts_again_touches_nothing_that_is_right() {
 }
 
 #[test]
+fn a_set_that_is_full_is_made_anew_and_one_with_room_stays() {
+    in_netns(|| {
+        let size = || {
+            let words = ["list", "set", "ip", "netlab", "reject-services"];
+            let output = Command::new("nft").args(words).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let size = text.lines().find_map(|line| line.trim().strip_prefix("size "));
+            size.map(|size| size.parse::<u32>().unwrap())
+        };
+        let mut rules = Rules::open(&config()).unwrap();
+        rules.set_services(ProxyMode::Nftables, random::plain(0..10)).unwrap();
+        assert_eq!(size(), None);
+        rules.set_services(ProxyMode::Nftables, random::plain(0..1000)).unwrap();
+        assert_eq!(size(), None, "it grew as needed, and was not made anew");
+        rules.teardown().unwrap();
+        rules.set_services(ProxyMode::Nftables, random::plain(0..1000)).unwrap();
+        assert_eq!(size(), Some(2048));
+        let programmed = rules.change_services(random::plain(1000..2048)).unwrap();
+        assert!(!programmed.full);
+        let programmed = rules.change_services(random::plain(2048..2049)).unwrap();
+        assert!(programmed.full);
+        assert_eq!((size(), difference(&rules.desired()).as_str()), (Some(4096), ""));
+        let mut second = Rules::open(&config()).unwrap();
+        second.set_services(ProxyMode::Nftables, random::plain(0..100)).unwrap();
+        assert_eq!((size(), difference(&second.desired()).as_str()), (Some(4096), ""));
+    });
+}
+
+#[test]
 fn rules_that_somebody_took_away_are_put_back_by_the_next_change() {
     in_netns(|| {
         let mut services = random::example();

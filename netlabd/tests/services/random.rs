@@ -2,6 +2,8 @@
 //! Random services and changes of them.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use netlab_api::{EndpointSlice, Service};
 use netlabd::node::proxy::desired::ServiceName;
@@ -173,4 +175,20 @@ pub(crate) fn example() -> BTreeMap<ServiceName, Vec<PortPlan>> {
         Wish { number: 4, endpoints: Vec::new(), ..plain },
     ]);
     round.plans()
+}
+
+/// Services without endpoints, with one port each.
+pub(crate) fn plain(numbers: Range<u32>) -> BTreeMap<ServiceName, Vec<PortPlan>> {
+    let plan = |number: u32| {
+        let address = Ipv4Addr::from_bits(Ipv4Addr::new(10, 43, 0, 0).to_bits() + number);
+        let name = format!("plain{number}");
+        let service: Service = serde_json::from_value(json!({
+            "metadata": { "name": name, "namespace": "default" },
+            "spec": { "clusterIP": address, "clusterIPs": [address], "ports": [{ "port": 80 }] },
+        }))
+        .expect("a service");
+        let plans = plan_service(&service, &Endpoints::default(), &NodeFacts::default());
+        (("default".to_owned(), name), plans)
+    };
+    numbers.map(plan).collect()
 }

@@ -20,7 +20,8 @@ pub(super) struct SetsDiff<'a> {
     pub(super) removals: Vec<Step>,
     /// Sets that come.
     pub(super) additions: Vec<Step>,
-    /// Elements that come; after chains, to which verdicts may lead.
+    /// Elements that come; after chains, to which verdicts may lead. A list without any stands for
+    /// all that are wanted.
     pub(super) elements: Vec<Step>,
 }
 
@@ -38,7 +39,10 @@ impl<'a> SetsDiff<'a> {
             sets.iter().map(|set| (set.name.name.as_str(), *set)).collect();
         diff.deleted = observed
             .iter()
-            .filter(|(name, now)| wanted.get(name.as_str()).is_none_or(|want| !same(want, now)))
+            .filter(|(name, now)| {
+                let want = wanted.get(name.as_str());
+                want.is_none_or(|want| !same(want, desired.elements.get(&want.name), now))
+            })
             .map(|(name, _)| name.as_str())
             .collect();
         for set in sets {
@@ -49,7 +53,7 @@ impl<'a> SetsDiff<'a> {
                 }
                 _ => {
                     diff.additions.push(Step::AddSet(set.clone()));
-                    diff.add(&set.name, elements.unwrap_or_default());
+                    diff.add_all(&set.name, elements.unwrap_or_default());
                 }
             }
         }
@@ -81,7 +85,7 @@ impl<'a> SetsDiff<'a> {
                 Some(_) => Step::FlushMap(name),
                 None => Step::FlushSet(name),
             });
-            self.add(&set.name, desired);
+            self.add_all(&set.name, desired);
         }
     }
 
@@ -114,6 +118,13 @@ impl<'a> SetsDiff<'a> {
         self.add(&set.name, &added);
     }
 
+    /// All that are wanted, which may be many: whoever has them need not have them twice.
+    fn add_all(&mut self, name: &SetName, wanted: &[&Element]) {
+        if !wanted.is_empty() {
+            self.elements.push(Step::AddElements(name.clone(), Vec::new()));
+        }
+    }
+
     fn add(&mut self, name: &SetName, elements: &[&Element]) {
         if !elements.is_empty() {
             let elements = elements.iter().copied().cloned().collect();
@@ -122,9 +133,16 @@ impl<'a> SetsDiff<'a> {
     }
 }
 
-/// The comment of a set that packets fill is not worth what they put there.
-fn same(desired: &Set, observed: &ObservedSet) -> bool {
-    observed.shape == Shape::of(desired)
+/// The comment of a set that packets fill is not worth what they put there, and the room in a set
+/// not worth to make it anew, as long as there is enough.
+fn same(desired: &Set, elements: Option<&Vec<&Element>>, observed: &ObservedSet) -> bool {
+    let mut shape = Shape::of(desired);
+    let size = observed.shape.size;
+    let count = elements.map_or(0, Vec::len);
+    if desired.room.is_some() && size.is_none_or(|size| count <= size as usize) {
+        shape.size = size;
+    }
+    observed.shape == shape
         && (observed.shape.is_dynamic()
             || observed.comment.as_deref() == Some(desired.comment.as_str()))
 }

@@ -97,7 +97,7 @@ pub(crate) struct Shape {
 
 impl Shape {
     pub(crate) fn of(set: &Set) -> Self {
-        let Set { key, data, dynamic, timeout, size, interval, .. } = set;
+        let Set { key, data, dynamic, timeout, interval, .. } = set;
         let flags = [
             (sys::NFT_SET_MAP, data.is_some()),
             (sys::NFT_SET_EVAL, *dynamic),
@@ -114,7 +114,7 @@ impl Shape {
                 MapData::Values(types) => (type_number(types), types_len(types)),
             }),
             timeout: timeout.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX)),
-            size: *size,
+            size: set.size_of_new(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use netlab_nft::{
     Chain, Comment, Datatype, Element, Expression, Family, Field, MapData, Protocol, Rule, Set,
-    Side, Step, Table, TableName, Transaction, Tuple, Value, Verdict, diff, observe,
+    Side, Step, Table, TableName, Transaction, Tuple, Value, Verdict, diff, diff_into, observe,
     observe_with_elements,
 };
 use nix::errno::Errno;
@@ -216,6 +216,50 @@ fn one_changed_element_is_replaced_and_nothing_else_is_touched() {
     );
     // Nobody looked, so nobody knows.
     assert!(diff(&desired, &observe(&mut socket).unwrap()).is_empty());
+}
+
+#[test]
+fn a_set_stays_while_it_has_room_and_what_fills_it_makes_it_anew() {
+    let namespace = Namespace::new();
+    let mut socket = socket(&namespace);
+    let table = TableName::own(Family::Ip);
+    let comment = Comment::new("for a test");
+    let desired = |room, count: u8| Transaction {
+        steps: vec![
+            Step::AddTable(Table { name: table.clone(), comment: comment.clone() }),
+            Step::AddSet(Set {
+                room: Some(room),
+                ..Set::new(table.set("s"), vec![Datatype::Ipv4Addr], comment.clone())
+            }),
+            Step::AddElements(
+                table.set("s"),
+                (0..count)
+                    .map(|last| Element::new(Value::Address([10, 0, 0, last].into())))
+                    .collect(),
+            ),
+        ],
+    };
+    socket.commit(&desired(4, 3)).unwrap();
+    assert!(namespace.sh("nft list set ip netlab s").contains("size 4"));
+    let change = |socket: &mut _, room, count| {
+        let observed = observe_with_elements(socket, |_| true).unwrap();
+        let change = diff(&desired(room, count), &observed);
+        assert_eq!(diff_into(desired(room, count), &observed), change);
+        change
+    };
+    // More room is no reason, and less is none.
+    for room in [0, 1, 64] {
+        assert!(change(&mut socket, room, 3).is_empty(), "{room}");
+    }
+    let one_more = change(&mut socket, 64, 4);
+    assert_eq!(one_more.to_string(), "add element ip netlab s { 10.0.0.3 }\n");
+    socket.commit(&one_more).unwrap();
+    let too_many = Transaction { steps: vec![desired(4, 5).steps.pop().unwrap()] };
+    assert_eq!(socket.commit(&too_many).unwrap_err().errno(), Some(Errno::ENFILE));
+    let anew = change(&mut socket, 64, 5);
+    socket.commit(&anew).unwrap();
+    assert!(namespace.sh("nft list set ip netlab s").contains("size 64"));
+    assert!(change(&mut socket, 0, 5).is_empty());
 }
 
 #[test]

@@ -2,9 +2,10 @@
 //! What the task of endpoints knows: which services select which pods, so that a change is a look
 //! at those whom it concerns. Pure.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use netlab_api::endpoint_slice::ZONE_LABEL;
+use netlab_api::endpoint_slice::{MANAGED_BY, ZONE_LABEL};
 use netlab_api::resource::Kind;
 use netlab_api::{EndpointSlice, Node, Pod, Service};
 use serde::Deserialize;
@@ -13,6 +14,9 @@ use serde_json::value::RawValue;
 use super::plan::Backing;
 use crate::control::draft::decode_entry;
 use crate::store::{Change, Entry, Listing, Revision};
+
+/// Prefixes of the keys that the index knows.
+pub(super) const PREFIXES: [&str; 4] = ["endpointslices/", "nodes/", "pods/", "services/"];
 
 /// Namespace and name of a service.
 pub(super) type ServiceName = (String, String);
@@ -91,6 +95,34 @@ impl Wish<'_> {
         let Spec { selector } = serde_json::from_str(spec).ok()?;
         Some(Wish { uid: metadata.uid, labels: metadata.labels, selector, spec })
     }
+}
+
+/// The service of a slice that the cluster writes; `None` of other slices. Of all slices only this
+/// is read, without a copy of anything.
+fn service_that_we_write_for(entry: &Entry) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Record<'a> {
+        #[serde(borrow, default)]
+        metadata: Metadata<'a>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Metadata<'a> {
+        #[serde(borrow)]
+        labels: Labels<'a>,
+    }
+    // The names of the fields are `MANAGED_BY_LABEL` and `SERVICE_NAME_LABEL`.
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Labels<'a> {
+        #[serde(borrow, rename = "endpointslice.kubernetes.io/managed-by")]
+        managed_by: Option<Cow<'a, str>>,
+        #[serde(borrow, rename = "kubernetes.io/service-name")]
+        service: Option<Cow<'a, str>>,
+    }
+    let Record { metadata } = serde_json::from_slice(&entry.value).ok()?;
+    let Labels { managed_by, service } = metadata.labels;
+    managed_by.filter(|by| by == MANAGED_BY).and(service)
 }
 
 impl Index {
@@ -220,12 +252,11 @@ impl Index {
             space.forget_slice(name);
             self.stale.insert((namespace.to_owned(), owner));
         }
-        let slice = now.and_then(|entry| decode_entry::<EndpointSlice>(entry).ok());
-        let managed = slice.filter(EndpointSlice::is_managed);
-        let service = managed.as_ref().and_then(EndpointSlice::service);
-        if let (Some(service), Some(entry)) = (service, now) {
-            space.keep_slice(service, name, entry.clone());
-            self.stale.insert((namespace.to_owned(), service.to_owned()));
+        if let Some(entry) = now
+            && let Some(service) = service_that_we_write_for(entry)
+        {
+            space.keep_slice(&service, name, entry.clone());
+            self.stale.insert((namespace.to_owned(), service.into_owned()));
         }
     }
 

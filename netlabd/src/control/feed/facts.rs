@@ -159,6 +159,10 @@ pub(super) enum Parsed<'a> {
     Network,
 }
 
+/// Prefixes of the keys that [`parse_key`] knows.
+pub(super) const PREFIXES: [&str; 6] =
+    ["endpointslices/", "namespaces/", "nodes/", "pods/", "services/", NETWORK_KEY];
+
 /// What a key of the store is about, if nodes are concerned.
 pub(super) fn parse_key(key: &str) -> Option<Parsed<'_>> {
     if key == NETWORK_KEY {
@@ -195,4 +199,24 @@ pub(super) struct Common {
     pub(super) proxy_mode: ProxyMode,
     pub(super) settings: ClusterSettings,
     pub(super) dns: Option<DnsSettings>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_listed_is_all_that_nodes_are_concerned_with() {
+        let others = ["applied/pods/shop/a", "events/shop/a", "allocations/nodeport/tcp/30000"];
+        let kinds = [Kind::Namespace, Kind::Node, Kind::Pod, Kind::Service, Kind::EndpointSlice];
+        let objects = kinds.map(|kind| format!("{}/shop/a", kind.plural()));
+        let concerning = objects.iter().map(String::as_str).chain([NETWORK_KEY]);
+        for (key, concerns) in
+            concerning.map(|key| (key, true)).chain(others.map(|key| (key, false)))
+        {
+            assert_eq!(parse_key(key).is_some(), concerns, "{key}");
+            let is_listed = PREFIXES.iter().any(|prefix| key.starts_with(prefix));
+            assert_eq!(is_listed, concerns, "{key}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netlab_api::ProxyMode;
-use netlab_nft::{Family, Protocol, Step, TableName, Transaction};
+use netlab_nft::{Family, Protocol, SetName, Step, TableName, Transaction};
 
 use super::classic;
 use super::maps::base::BaseConfig;
@@ -135,7 +135,15 @@ impl Desired {
     pub fn whole(&self) -> Transaction {
         let mut all = Transaction::default();
         for family in self.config.families() {
-            let base = self.base(family);
+            let mut base = self.base(family);
+            let table = TableName::own(family);
+            let trunk = self.trunks.get(&family).cloned();
+            let shared = self.shared.keys().filter(|(of, _)| *of == family);
+            let shared = shared.map(|(of, shared)| maps::plan_shared(*of, shared));
+            let ports = self.ports.values().filter(|plan| plan.id.family == family);
+            let pieces = trunk.into_iter().chain(shared).chain(ports.map(|plan| self.piece(plan)));
+            let pieces = Piece::build_all(pieces, &table);
+            give_room(&mut base, &pieces);
             let mut bounds = Vec::new();
             for step in &base.steps {
                 // What is in it and not desired goes.
@@ -145,15 +153,7 @@ impl Desired {
             }
             all.append(base);
             all.steps.extend(bounds);
-            let table = TableName::own(family);
-            let mut piece = self.trunks.get(&family).cloned().unwrap_or_default();
-            for (of, shared) in self.shared.keys().filter(|(of, _)| *of == family) {
-                piece.absorb(maps::plan_shared(*of, shared));
-            }
-            for plan in self.ports.values().filter(|plan| plan.id.family == family) {
-                piece.absorb(self.piece(plan));
-            }
-            all.append(piece.build(&table));
+            all.append(pieces);
         }
         all
     }
@@ -378,6 +378,27 @@ impl Desired {
                 (family, classic::trunk(family, &ports, &self.config))
             })
             .collect()
+    }
+}
+
+/// From so many elements on a set is made with room for them. A smaller one is filled in no time
+/// and then grows as needed.
+const MANY: usize = 1000;
+
+/// Sets that are made with `base` get room for what is put into them, and for half as much again.
+/// When one is full, the kernel refuses a change; then all rules are compared, and it is made anew.
+fn give_room(base: &mut Transaction, pieces: &Transaction) {
+    let counts = pieces.steps.iter().filter_map(|step| match step {
+        Step::AddElements(set, elements) => Some((set, elements.len())),
+        _ => None,
+    });
+    let counts: HashMap<&SetName, usize> = counts.collect();
+    for step in &mut base.steps {
+        if let Step::AddSet(set) = step {
+            let count = counts.get(&set.name).copied().filter(|count| *count >= MANY);
+            let room = count.map_or(0, |count| (count + count / 2).next_power_of_two());
+            set.room = Some(u32::try_from(room).unwrap_or(0));
+        }
     }
 }
 

@@ -53,7 +53,11 @@ impl Piece {
     /// Adds an element to a set.
     pub fn put(&mut self, set: &str, element: Element) {
         let Element { key, data, comment } = element;
-        self.elements.entry(set.to_owned()).or_default().insert(key, Value { data, comment });
+        let value = Value { data, comment };
+        match self.elements.get_mut(set) {
+            Some(elements) => drop(elements.insert(key, value)),
+            None => drop(self.elements.insert(set.to_owned(), BTreeMap::from([(key, value)]))),
+        }
     }
 
     /// Adds a chain.
@@ -67,21 +71,30 @@ impl Piece {
         self.sets.insert(set.name.name.clone(), set);
     }
 
-    /// Adds all that another piece has.
-    pub fn absorb(&mut self, other: Piece) {
-        self.sets.extend(other.sets);
-        self.chains.extend(other.chains);
-        for (set, elements) in other.elements {
-            self.elements.entry(set).or_default().extend(elements);
+    /// The steps that make all of these from nothing, in a table that has the sets of all. The same
+    /// as [`diff`] from an empty piece, without a copy of everything.
+    pub fn build_all(pieces: impl IntoIterator<Item = Piece>, table: &TableName) -> Transaction {
+        let (mut sets, mut chains) = (BTreeMap::new(), BTreeMap::new());
+        // Lists, and sorted at the end: a tree of so many takes twice the time.
+        let mut elements: BTreeMap<String, Vec<Element>> = BTreeMap::new();
+        for piece in pieces {
+            sets.extend(piece.sets);
+            chains.extend(piece.chains);
+            for (set, own) in piece.elements {
+                let own = own.into_iter().map(|(key, Value { data, comment })| Element {
+                    key,
+                    data,
+                    comment,
+                });
+                match elements.get_mut(&set) {
+                    Some(all) => all.extend(own),
+                    None => drop(elements.insert(set, own.collect())),
+                }
+            }
         }
-    }
-
-    /// The steps that make all of it from nothing, in a table that has the sets of all. The same as
-    /// [`diff`] from an empty piece, without a copy of everything.
-    pub fn build(self, table: &TableName) -> Transaction {
-        let mut steps: Vec<Step> = self.sets.into_values().map(Step::AddSet).collect();
+        let mut steps: Vec<Step> = sets.into_values().map(Step::AddSet).collect();
         let mut rules = Vec::new();
-        for (name, OwnChain { comment, rules: own }) in self.chains {
+        for (name, OwnChain { comment, rules: own }) in chains {
             let name = table.chain(&name);
             rules.extend(own.into_iter().map(|OwnRule { expressions, comment }| {
                 Step::AddRule(Rule { chain: name.clone(), expressions, comment })
@@ -89,14 +102,9 @@ impl Piece {
             steps.push(Step::AddChain(Chain { name, base: None, comment }));
         }
         steps.append(&mut rules);
-        for (set, elements) in self.elements {
-            let elements = elements.into_iter();
-            let elements =
-                elements.map(|(key, Value { data, comment })| Element { key, data, comment });
-            let elements: Vec<Element> = elements.collect();
-            if !elements.is_empty() {
-                steps.push(Step::AddElements(table.set(&set), elements));
-            }
+        for (set, mut elements) in elements {
+            elements.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+            steps.push(Step::AddElements(table.set(&set), elements));
         }
         Transaction { steps }
     }

@@ -10,6 +10,7 @@ use netlab_link::{IfIndex, NodeLinks, PodLink, PodLinkId};
 
 use super::drift::LISTEN_AFTER;
 use super::entry::Process;
+use super::names::Untold;
 use super::start::is_finished;
 use super::{MachineError, Reconciler};
 use crate::control::cluster::PodIdentity;
@@ -66,11 +67,9 @@ impl Reconciler {
         if let Some(dns) = &dns {
             self.take_dns(dns);
         }
-        self.name_all(&services, &slices, namespaces);
         self.take_services(proxy_mode, &services, &slices);
-        // What is kept of them is much smaller.
-        drop((services, slices));
-        self.program_services().await;
+        // What is kept of them is much smaller, and the zone's thread is the last to need them.
+        self.program_all(Untold { services, slices, namespaces }).await;
         self.listen_to_rules_after(LISTEN_AFTER);
         // Before the links are looked at: it says which MTU they must have.
         self.ensure_fabric().await;

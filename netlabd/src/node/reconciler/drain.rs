@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Which pods are endpoints, and what is waited for.
 #[derive(Debug, Default)]
 pub(super) struct Drains {
-    /// Uids of pods in each slice, by the slice's namespace and name.
+    /// Uids of pods in each slice that has some, by the slice's namespace and name.
     slices: HashMap<(String, String), Vec<String>>,
     /// In how many slices a pod is.
     backing: HashMap<String, usize>,
@@ -40,18 +40,24 @@ impl Drains {
 
     /// Takes in a slice as it is now.
     pub(super) fn see(&mut self, slice: &EndpointSlice) {
-        let namespace = slice.metadata.namespace.clone().unwrap_or_default();
-        self.lose(&namespace, &slice.metadata.name);
+        let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
+        self.lose(namespace, &slice.metadata.name);
         let pods = slice.endpoints.iter().filter_map(|endpoint| endpoint.target_ref.as_ref());
         let uids: Vec<String> = pods.map(|pod| pod.uid.clone()).collect();
+        if uids.is_empty() {
+            return;
+        }
         for uid in &uids {
             *self.backing.entry(uid.clone()).or_default() += 1;
         }
-        self.slices.insert((namespace, slice.metadata.name.clone()), uids);
+        self.slices.insert((namespace.to_owned(), slice.metadata.name.clone()), uids);
     }
 
     /// A slice is gone.
     pub(super) fn lose(&mut self, namespace: &str, name: &str) {
+        if self.slices.is_empty() {
+            return;
+        }
         let uids = self.slices.remove(&(namespace.to_owned(), name.to_owned()));
         for uid in uids.into_iter().flatten() {
             if let Some(count) = self.backing.get_mut(&uid) {

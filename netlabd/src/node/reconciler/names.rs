@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netlab_api::{DnsSettings, EndpointSlice, ObjectMeta, Service};
+use tokio::task::JoinHandle;
 
 use super::Reconciler;
 use crate::error::chain;
@@ -54,16 +55,31 @@ impl Told {
     }
 }
 
+/// All that names are made of, but for pods, until the zone is told of it.
+pub(super) struct Untold {
+    pub(super) services: Vec<Arc<Service>>,
+    pub(super) slices: Vec<Arc<EndpointSlice>>,
+    pub(super) namespaces: Vec<String>,
+}
+
 impl Reconciler {
-    /// Takes in all that names are made of, but for pods.
-    pub(super) fn name_all(
-        &mut self,
-        services: &[Arc<Service>],
-        slices: &[Arc<EndpointSlice>],
-        namespaces: Vec<String>,
-    ) {
-        let told = &mut self.told;
-        self.machine.names.tell(|zone| told.all(zone, services, slices, namespaces));
+    /// What tells the zone of all there is, on another thread. From here until
+    /// [`Reconciler::note_told`] nothing else may be told.
+    pub(super) fn telling(&mut self, untold: Untold) -> impl FnOnce() -> JoinHandle<Told> + use<> {
+        let machine = self.machine.clone();
+        let mut told = std::mem::take(&mut self.told);
+        let tell = move || {
+            let Untold { services, slices, namespaces } = untold;
+            machine.names.tell(|zone| told.all(zone, &services, &slices, namespaces));
+            told
+        };
+        move || tokio::task::spawn_blocking(tell)
+    }
+
+    /// Waits until the zone was told.
+    pub(super) async fn note_told(&mut self, telling: JoinHandle<Told>) {
+        let told = telling.await;
+        self.told = told.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     }
 
     pub(super) fn name_service(&mut self, service: &Service) {

@@ -9,19 +9,34 @@ use netlab_api::event::EventKind;
 use netlab_api::{EndpointSlice, ProxyMode, Service, Time};
 
 use super::drift::FORWARDING_JOURNAL;
+use super::names::Untold;
 use super::{Input, Reconciler};
 use crate::error::chain;
 use crate::node::proxy::anchor::{Anchor, AnchorWish, anchored_networks};
 use crate::node::proxy::announce::Announcer;
+use crate::node::proxy::desired::ServiceName;
 use crate::node::proxy::health::{HealthFacts, HealthPorts};
+use crate::node::proxy::maps::base::BaseConfig;
 use crate::node::proxy::metrics::Sync;
-use crate::node::proxy::port::NodeFacts;
+use crate::node::proxy::port::{NodeFacts, PortPlan};
 use crate::node::rules::{DeletedFlows, Deletion, LATE_LOOK, Rules, base_config};
 
 /// How long to rest after the kernel refused rules.
 const REST: Duration = Duration::from_secs(1);
 /// Why services may not work here.
 const NOT_PROGRAMMED: &str = "ServicesNotProgrammed";
+
+/// What is to become of the rules for services.
+struct ServicesChange {
+    mode: ProxyMode,
+    config: BaseConfig,
+    is_reconfigured: bool,
+    /// The plans are those of all services.
+    are_all: bool,
+    /// The layout or the configuration is another.
+    switches: bool,
+    plans: BTreeMap<ServiceName, Vec<PortPlan>>,
+}
 
 impl Reconciler {
     /// Takes in all services there are.
@@ -199,18 +214,46 @@ impl Reconciler {
 
     /// Writes what changed of services.
     pub(super) async fn program_services(&mut self) {
+        if let Some(change) = self.plan_services() {
+            self.write_services(change, &mut || {});
+        }
+    }
+
+    /// The same with all that names are made of: while the kernel takes the rules, another thread
+    /// tells the zone. Not sooner, for all threads share one malloc: two of them that plan take
+    /// longer than one after the other.
+    pub(super) async fn program_all(&mut self, untold: Untold) {
+        let mut tell = Some(self.telling(untold));
+        let mut telling = None;
+        let mut begin = || {
+            if let Some(tell) = tell.take() {
+                telling = Some(tell());
+            }
+        };
+        if let Some(change) = self.plan_services() {
+            self.write_services(change, &mut begin);
+        }
+        // Where there was nothing to write.
+        begin();
+        if let Some(telling) = telling {
+            self.note_told(telling).await;
+        }
+    }
+
+    /// What there is to write; nothing if nothing changed.
+    fn plan_services(&mut self) -> Option<ServicesChange> {
         self.note_place();
-        let Some(in_use) = self.rules.as_ref().map(Rules::services) else { return };
+        let in_use = self.rules.as_ref().map(Rules::services)?;
         let mode = self.proxy_mode;
         let config = base_config(&self.machine.config());
         let is_reconfigured = *in_use.config() != config;
-        let is_new = std::mem::take(&mut self.services_are_new);
+        let are_all = std::mem::take(&mut self.services_are_new);
         let switches = in_use.mode() != mode || is_reconfigured;
-        if !is_new && !switches && !self.services.is_dirty() && !self.retry_services {
+        if !are_all && !switches && !self.services.is_dirty() && !self.retry_services {
             if self.services_failure.is_none() {
                 self.machine.proxy.settled(self.seen.0);
             }
-            return;
+            return None;
         }
         self.retry_services = false;
         self.announced_is_stale = true;
@@ -218,16 +261,22 @@ impl Reconciler {
         let plans = self.services.plan();
         // Many plans leave much memory behind that nobody uses.
         self.inputs_since_rest += plans.len();
+        self.machine.proxy.planned(&plans, are_all);
+        Some(ServicesChange { mode, config, is_reconfigured, are_all, switches, plans })
+    }
+
+    fn write_services(&mut self, change: ServicesChange, meanwhile: &mut dyn FnMut()) {
+        let ServicesChange { mode, config, is_reconfigured, are_all, switches, plans } = change;
         let Some(rules) = &mut self.rules else { return };
         let proxy = &self.machine.proxy;
-        proxy.planned(&plans, is_new);
         let began = Instant::now();
         let families: Vec<_> = config.families().collect();
         if is_reconfigured {
             rules.set_config(config);
         }
-        let written = if is_new {
-            rules.set_services(mode, plans).map(|(_, deleted)| (true, deleted))
+        let written = if are_all {
+            let set = rules.set_services_while(mode, plans, meanwhile);
+            set.map(|(_, deleted)| (true, deleted))
         } else {
             let changed = rules.change_services(plans).map(|it| {
                 if it.cleanup_failed {

@@ -55,6 +55,17 @@ impl Store for MemoryStore {
         Ok(Listing { revision: Revision(data.revision), entries })
     }
 
+    async fn list_each(&self, prefixes: &[&str]) -> Result<Listing, ReadError> {
+        let data = self.0.data.lock().unwrap();
+        let mut all = data.entries.clone();
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut entries = Vec::new();
+        for prefix in prefixes {
+            entries.extend(all.iter().filter(|entry| entry.key.starts_with(prefix)).cloned());
+        }
+        Ok(Listing { revision: Revision(data.revision), entries })
+    }
+
     async fn commit(&self, transaction: Transaction) -> Result<Revision, CommitError> {
         let mut data = self.0.data.lock().unwrap();
         for (at, write) in transaction.writes.iter().enumerate() {

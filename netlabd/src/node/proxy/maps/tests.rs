@@ -45,7 +45,7 @@ fn text(spec: serde_json::Value, endpoints: &[(&str, &str)]) -> String {
     let plans = plans(spec, endpoints);
     let mut text = String::new();
     for port in &plans {
-        text += &plan(port, &config().pod_networks).build(&table).to_string();
+        text += &Piece::build_all([plan(port, &config().pod_networks)], &table).to_string();
         text += &format!("shared: {:?}\n", shared(port));
     }
     text
@@ -55,8 +55,10 @@ fn classic_text(spec: serde_json::Value, endpoints: &[(&str, &str)]) -> String {
     let table = TableName::own(Family::Ip);
     let plans = plans(spec, endpoints);
     let trunk = classic::trunk(Family::Ip, &plans, &config());
-    let own = plans.iter().map(|port| classic::plan(port, &config()).build(&table).to_string());
-    own.collect::<String>() + &trunk.build(&table).to_string()
+    let own = plans
+        .iter()
+        .map(|port| Piece::build_all([classic::plan(port, &config())], &table).to_string());
+    own.collect::<String>() + &Piece::build_all([trunk], &table).to_string()
 }
 
 fn cluster_ip() -> serde_json::Value {
@@ -270,7 +272,7 @@ fn the_base_is_the_same_whatever_services_there_are() {
     let table = TableName::own(Family::Ip);
     let mut text = String::new();
     for way in [Way::Cluster, Way::External, Way::NodePort] {
-        text += &balance(Family::Ip, way, 3).build(&table).to_string();
+        text += &Piece::build_all([balance(Family::Ip, way, 3)], &table).to_string();
     }
     expect![[r#"
         add chain ip netlab balance-3 { comment "one of 3 endpoints"; }
