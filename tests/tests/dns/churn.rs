@@ -25,7 +25,7 @@ use crate::wire::{self, ask, kind};
 const SERVICES: u8 = 4;
 
 /// Slices of a service. Each changes whenever its writer writes.
-const SLICES: u8 = 4;
+const SLICES: u8 = 8;
 
 /// Endpoints of a slice; each is ready or not.
 const ENDPOINTS: u8 = 4;
