@@ -115,7 +115,7 @@ impl Rewriter {
     }
 }
 
-impl From<Name> for Rewritten {
+impl std::convert::From<Name> for Rewritten {
     /// Another name, of which no other names follow.
     fn from(name: Name) -> Rewritten {
         Rewritten { name, suffixes: None }

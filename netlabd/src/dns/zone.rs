@@ -14,7 +14,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use netlab_api::{EndpointSlice, Service};
@@ -26,10 +25,12 @@ use super::name::Name;
 use super::record::{Answer, Found, Question, Rcode};
 use entry::{Entry, ServiceFacts, SliceFacts};
 use holders::Holders;
+use key::{Key, key, lower, parts};
 
 mod answer;
 mod entry;
 mod holders;
+mod key;
 mod list;
 mod place;
 mod reverse;
@@ -82,9 +83,6 @@ impl ZoneSettings {
         }
     }
 }
-
-/// `namespace.name` in lower case. Neither has a dot in it.
-type Key = Arc<[u8]>;
 
 /// The names of a cluster.
 #[derive(Debug)]
@@ -231,6 +229,14 @@ impl Zone {
         }
     }
 
+    /// Services are gone, but for those of which `kept` says so by namespace and name.
+    pub fn keep_services(&mut self, kept: &dyn Fn(&str, &str) -> bool) {
+        let services = self.entries.iter().filter(|(_, entry)| entry.service.is_some());
+        let names = services.map(|(key, _)| parts(key));
+        let gone: Vec<_> = names.filter(|(namespace, name)| !kept(namespace, name)).collect();
+        gone.iter().for_each(|(namespace, name)| self.remove_service(namespace, name));
+    }
+
     /// A slice of endpoints is new, or otherwise.
     pub fn put_slice(&mut self, slice: &EndpointSlice) {
         let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
@@ -262,6 +268,13 @@ impl Zone {
     /// A slice of endpoints is gone.
     pub fn remove_slice(&mut self, namespace: &str, name: &str) {
         self.take_slice(&key(namespace, name));
+    }
+
+    /// Slices are gone, but for those of which `kept` says so.
+    pub fn keep_slices(&mut self, kept: &dyn Fn(&str, &str) -> bool) {
+        let names = self.slices.keys().map(|key| parts(key));
+        let gone: Vec<_> = names.filter(|(namespace, name)| !kept(namespace, name)).collect();
+        gone.iter().for_each(|(namespace, name)| self.remove_slice(namespace, name));
     }
 
     /// A pod has these addresses.
@@ -392,14 +405,6 @@ impl Zone {
         let wanted = &wanted[..namespace.len()];
         self.namespaces.contains(wanted) || self.used.contains_key(wanted)
     }
-}
-
-fn lower(text: &str) -> Box<[u8]> {
-    text.as_bytes().to_ascii_lowercase().into()
-}
-
-fn key(namespace: &str, name: &str) -> Key {
-    [namespace.as_bytes(), b".", name.as_bytes()].concat().to_ascii_lowercase().into()
 }
 
 fn count_down<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, usize>, key: K) {

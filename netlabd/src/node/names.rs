@@ -28,10 +28,14 @@ pub trait Zone: Send + Sync {
     fn put_service(&mut self, service: &Service);
     /// A service is gone.
     fn remove_service(&mut self, namespace: &str, name: &str);
+    /// Services are gone, but for those of which `kept` says so by namespace and name.
+    fn keep_services(&mut self, kept: &dyn Fn(&str, &str) -> bool);
     /// A slice of endpoints is new, or otherwise.
     fn put_slice(&mut self, slice: &EndpointSlice);
     /// A slice of endpoints is gone.
     fn remove_slice(&mut self, namespace: &str, name: &str);
+    /// Slices are gone, but for those of which `kept` says so.
+    fn keep_slices(&mut self, kept: &dyn Fn(&str, &str) -> bool);
     /// A namespace is there.
     fn put_namespace(&mut self, name: &str);
     /// A namespace is gone.

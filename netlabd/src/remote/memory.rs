@@ -16,8 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use netlab_api::ObjectMeta;
 use netlab_api::view::{ViewChange, ViewChanges, ViewEvent, ViewSnapshot};
-use netlab_api::{EndpointSlice, ObjectMeta, Service};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 /// Name of the file, in the state folder.
 const VIEW_FILE: &str = "view.json";
@@ -53,8 +55,18 @@ struct Seen {
 struct View {
     /// All but services and slices.
     rest: ViewSnapshot,
-    services: HashMap<Name, Arc<Service>>,
-    slices: HashMap<Name, Arc<EndpointSlice>>,
+    /// As they are written: that is all they are kept for, and takes a third of the objects' room.
+    services: HashMap<Name, Arc<RawValue>>,
+    slices: HashMap<Name, Arc<RawValue>>,
+}
+
+/// A view on its way to the file: a [`ViewSnapshot`], once it is read.
+#[derive(Debug, Serialize)]
+struct Written {
+    #[serde(flatten)]
+    rest: serde_json::Map<String, serde_json::Value>,
+    services: Vec<Arc<RawValue>>,
+    slices: Vec<Arc<RawValue>>,
 }
 
 /// Namespace and name.
@@ -64,14 +76,18 @@ fn name_of(metadata: &ObjectMeta) -> Name {
     (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone())
 }
 
+fn written(object: &impl Serialize) -> Arc<RawValue> {
+    to_raw_value(object).expect("an object is plain data").into()
+}
+
 impl View {
     fn of(mut snapshot: ViewSnapshot) -> View {
         let services = std::mem::take(&mut snapshot.services).into_iter();
         let slices = std::mem::take(&mut snapshot.slices).into_iter();
         View {
             rest: snapshot,
-            services: services.map(|it| (name_of(&it.metadata), it)).collect(),
-            slices: slices.map(|it| (name_of(&it.metadata), it)).collect(),
+            services: services.map(|it| (name_of(&it.metadata), written(&it))).collect(),
+            slices: slices.map(|it| (name_of(&it.metadata), written(&it))).collect(),
         }
     }
 
@@ -80,13 +96,13 @@ impl View {
         for change in &changes.changes {
             match change {
                 ViewChange::Service(service) => {
-                    self.services.insert(name_of(&service.metadata), service.clone());
+                    self.services.insert(name_of(&service.metadata), written(service));
                 }
                 ViewChange::ServiceGone { namespace, name } => {
                     self.services.remove(&(namespace.clone(), name.clone()));
                 }
                 ViewChange::Slice(slice) => {
-                    self.slices.insert(name_of(&slice.metadata), slice.clone());
+                    self.slices.insert(name_of(&slice.metadata), written(slice));
                 }
                 ViewChange::SliceGone { namespace, name } => {
                     self.slices.remove(&(namespace.clone(), name.clone()));
@@ -96,12 +112,19 @@ impl View {
         }
         self.rest.apply(rest);
     }
+}
 
-    fn snapshot(&self) -> ViewSnapshot {
-        let mut snapshot = self.rest.clone();
-        snapshot.services = self.services.values().cloned().collect();
-        snapshot.slices = self.slices.values().cloned().collect();
-        snapshot
+impl Written {
+    fn of(
+        rest: &ViewSnapshot,
+        services: Vec<Arc<RawValue>>,
+        slices: Vec<Arc<RawValue>>,
+    ) -> serde_json::Result<Written> {
+        let mut rest: serde_json::Map<_, _> = serde_json::from_value(serde_json::to_value(rest)?)?;
+        // Empty there, and told beside it.
+        rest.remove("services");
+        rest.remove("slices");
+        Ok(Written { rest, services, slices })
     }
 }
 
@@ -171,14 +194,15 @@ impl Memory {
 
     fn write(&self) -> io::Result<()> {
         let began = Instant::now();
-        let snapshot = {
+        let (rest, services, slices) = {
             let mut seen = self.lock();
             seen.is_due = false;
             let Some(view) = &seen.view else { return Ok(()) };
-            view.snapshot()
+            let services = view.services.values().cloned().collect();
+            (view.rest.clone(), services, view.slices.values().cloned().collect())
         };
         // Without the lock: whoever follows the cluster must not wait for it.
-        let text = serde_json::to_vec(&snapshot)?;
+        let text = serde_json::to_vec(&Written::of(&rest, services, slices)?)?;
         let temporary = self.path.with_extension("new");
         let mut file = File::create(&temporary)?;
         file.write_all(&text)?;
@@ -203,6 +227,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use netlab_api::view::ViewNode;
+    use netlab_api::{EndpointSlice, Service};
 
     use super::*;
 

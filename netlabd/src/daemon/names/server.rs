@@ -34,11 +34,17 @@ impl Told for Zone {
     fn remove_service(&mut self, namespace: &str, name: &str) {
         Zone::remove_service(self, namespace, name);
     }
+    fn keep_services(&mut self, kept: &dyn Fn(&str, &str) -> bool) {
+        Zone::keep_services(self, kept);
+    }
     fn put_slice(&mut self, slice: &EndpointSlice) {
         Zone::put_slice(self, slice);
     }
     fn remove_slice(&mut self, namespace: &str, name: &str) {
         Zone::remove_slice(self, namespace, name);
+    }
+    fn keep_slices(&mut self, kept: &dyn Fn(&str, &str) -> bool) {
+        Zone::keep_slices(self, kept);
     }
     fn put_namespace(&mut self, name: &str) {
         Zone::put_namespace(self, name);

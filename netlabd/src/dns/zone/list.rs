@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::answer::{VERSION, VERSION_TTL, service_name};
 use super::entry::{Entry, Kind, dashed};
 use super::reverse::name_of;
-use super::{Key, Zone};
+use super::{Key, Zone, parts};
 use crate::dns::config::PodNames;
 use crate::dns::name::Name;
 use crate::dns::record::{Answer, Found, Owner, Question, Record, RecordData, RecordType};
@@ -44,12 +44,6 @@ impl Listed {
             Owner::Asked => None,
         }
     }
-}
-
-fn parts(key: &[u8]) -> (String, String) {
-    let text = String::from_utf8_lossy(key);
-    let (namespace, name) = text.split_once('.').unwrap_or(("", &text));
-    (namespace.to_owned(), name.to_owned())
 }
 
 impl Zone {

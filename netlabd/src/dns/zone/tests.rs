@@ -389,6 +389,27 @@ fn a_service_that_lost_its_slices_and_itself_leaves_nothing() {
 }
 
 #[test]
+fn services_and_slices_that_are_not_kept_are_gone() {
+    let mut zone = zone();
+    (0..2).for_each(|it| zone.put_service(&shape(it, 2)));
+    (0..2).for_each(|it| zone.put_slice(&sliced(it, 0)));
+    let records = zone.transfer();
+    let all = |_: &str, _: &str| true;
+    zone.keep_services(&all);
+    zone.keep_slices(&all);
+    assert_eq!(zone.transfer(), records);
+    let kept = shape(1, 2).metadata.name;
+    zone.keep_services(&|namespace, name| namespace == "default" && name == kept);
+    zone.keep_slices(&|_, name| name == "s1");
+    let keys = |key: &Key| String::from_utf8_lossy(key).into_owned();
+    let slices: Vec<String> = zone.slices.keys().map(keys).collect();
+    assert_eq!(slices, ["default.s1"]);
+    let with_service = zone.entries.iter().filter(|(_, entry)| entry.service.is_some());
+    let services: Vec<String> = with_service.map(|(key, _)| keys(key)).collect();
+    assert_eq!(services, [format!("default.{kept}")]);
+}
+
+#[test]
 fn the_serial_grows_with_changes_and_only_with_those() {
     let mut zone = zone();
     zone.put_service(&shape(0, 0));

@@ -99,7 +99,11 @@ impl Endpoints {
         let has_endpoints = all.values().any(|facts| facts.ready || facts.lingers);
         let serving = all.iter().filter(|(_, facts)| facts.serving || facts.ready);
         let serving = serving.map(|(address, _)| *address).collect();
-        PortEndpoints { cluster, local, own, serving, has_endpoints }
+        let mut chosen = PortEndpoints { cluster, local, own, serving, has_endpoints };
+        // They are kept, and a list that was filtered has room for four.
+        chosen.cluster.shrink_to_fit();
+        chosen.serving.shrink_to_fit();
+        chosen
     }
 
     /// Nodes with a ready endpoint.

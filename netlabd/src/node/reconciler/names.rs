@@ -2,7 +2,7 @@
 //! Keeps the zone as the cluster's services, namespaces and pods are: before a revision is reported
 //! as programmed, so that a name is there when the command that made it returns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,15 +16,13 @@ use crate::node::names::Zone;
 /// What the zone was told, as far as that must be known to take it back.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    services: BTreeSet<(String, String)>,
-    slices: BTreeSet<(String, String)>,
     namespaces: BTreeSet<String>,
     /// Pods by namespace.
     pods: BTreeMap<String, BTreeSet<String>>,
 }
 
-fn name_of(metadata: &ObjectMeta) -> (String, String) {
-    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone())
+fn name_of(metadata: &ObjectMeta) -> (&str, &str) {
+    (metadata.namespace.as_deref().unwrap_or_default(), &metadata.name)
 }
 
 impl Told {
@@ -40,16 +38,11 @@ impl Told {
         self.namespaces.difference(&namespaces).for_each(|gone| zone.remove_namespace(gone));
         namespaces.difference(&self.namespaces).for_each(|new| zone.put_namespace(new));
         self.namespaces = namespaces;
-        let now = services.iter().map(|service| name_of(&service.metadata)).collect();
-        for (namespace, name) in self.services.difference(&now) {
-            zone.remove_service(namespace, name);
-        }
-        self.services = now;
-        let now = slices.iter().map(|slice| name_of(&slice.metadata)).collect();
-        for (namespace, name) in self.slices.difference(&now) {
-            zone.remove_slice(namespace, name);
-        }
-        self.slices = now;
+        // There may be many of these, and the zone knows itself which it has.
+        let now: HashSet<_> = services.iter().map(|service| name_of(&service.metadata)).collect();
+        zone.keep_services(&|namespace, name| now.contains(&(namespace, name)));
+        let now: HashSet<_> = slices.iter().map(|slice| name_of(&slice.metadata)).collect();
+        zone.keep_slices(&|namespace, name| now.contains(&(namespace, name)));
         services.iter().for_each(|service| zone.put_service(service));
         slices.iter().for_each(|slice| zone.put_slice(slice));
     }
@@ -82,23 +75,19 @@ impl Reconciler {
         self.told = told.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     }
 
-    pub(super) fn name_service(&mut self, service: &Service) {
-        self.told.services.insert(name_of(&service.metadata));
+    pub(super) fn name_service(&self, service: &Service) {
         self.machine.names.tell(|zone| zone.put_service(service));
     }
 
-    pub(super) fn unname_service(&mut self, namespace: &str, name: &str) {
-        self.told.services.remove(&(namespace.to_owned(), name.to_owned()));
+    pub(super) fn unname_service(&self, namespace: &str, name: &str) {
         self.machine.names.tell(|zone| zone.remove_service(namespace, name));
     }
 
-    pub(super) fn name_slice(&mut self, slice: &EndpointSlice) {
-        self.told.slices.insert(name_of(&slice.metadata));
+    pub(super) fn name_slice(&self, slice: &EndpointSlice) {
         self.machine.names.tell(|zone| zone.put_slice(slice));
     }
 
-    pub(super) fn unname_slice(&mut self, namespace: &str, name: &str) {
-        self.told.slices.remove(&(namespace.to_owned(), name.to_owned()));
+    pub(super) fn unname_slice(&self, namespace: &str, name: &str) {
         self.machine.names.tell(|zone| zone.remove_slice(namespace, name));
     }
 
