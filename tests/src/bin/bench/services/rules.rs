@@ -41,7 +41,7 @@ impl OurRules {
         let mut services = Services::default();
         services.set_node(NodeFacts { name: "bench".to_owned(), zone: None });
         let began = Instant::now();
-        services.reset(objects.0, objects.1);
+        services.reset(&objects.0, &objects.1);
         let plans = services.plan();
         rules.set_services(ProxyMode::Nftables, plans)?;
         Ok((OurRules { rules, services, fleet }, began.elapsed()))
@@ -56,7 +56,7 @@ impl OurRules {
         for turn in 0..sizes.rounds {
             let number = self.fleet.pick(turn);
             let changed = slice(number, &self.fleet.changed(number, turn));
-            self.write(|services| services.put_slice(changed), &mut changes)?;
+            self.write(|services| services.put_slice(&changed), &mut changes)?;
         }
         Ok(changes)
     }
@@ -74,8 +74,8 @@ impl OurRules {
                 (service(number), slice(number, &self.fleet.changed(number, turn)));
             self.write(
                 |services| {
-                    services.put(new);
-                    services.put_slice(endpoints);
+                    services.put(&new);
+                    services.put_slice(&endpoints);
                 },
                 &mut added,
             )?;
