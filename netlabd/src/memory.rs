@@ -45,7 +45,7 @@ pub fn give_back() {
 
 /// Unmaps the pages of the program's code. What runs next is mapped again from the kernel's cache,
 /// sixteen pages at a time: 13 MB are resident after a start, a quarter of it in a daemon at rest.
-pub fn let_go_of_code() {
+fn let_go_of_code() {
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
     let here = let_go_of_code as fn() as usize;
     let Some((first, last)) =

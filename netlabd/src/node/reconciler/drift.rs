@@ -273,8 +273,6 @@ impl Reconciler {
         self.stale_hosts.extend(self.hosts.keys().cloned());
         let unsettled = self.entries.iter().filter(|(_, entry)| !entry.is_settled());
         self.touched.extend(unsettled.map(|(uid, _)| uid.clone()));
-        // A look goes through much of the program, and the next one is far away.
-        tokio::task::spawn_blocking(crate::memory::let_go_of_code);
     }
 
     /// Puts back records and pins that somebody removed: nothing tells when they go.
