@@ -39,6 +39,7 @@ use super::zone::{Direct, Zone};
 pub mod clients;
 mod compose;
 mod notes;
+mod refusals;
 mod startup;
 #[cfg(test)]
 mod tests;
@@ -53,14 +54,12 @@ pub use transfer::{Messages, Transfer};
 
 use compose::{Join, is_nxdomain, joined, targets};
 use notes::Asked;
+use refusals::Refusals;
 use startup::Startup;
 
 /// Bytes of an answer over UDP, at most, whatever the client takes: what passes every network in
 /// one piece (RFC 9715 section 3).
 const PAYLOAD: u16 = 1232;
-
-/// Strangers who are told that they are refused, per second; the others hear nothing.
-const REFUSALS: u32 = 1000;
 
 /// HINFO (RFC 1035 section 3.3.2): how loops are looked for.
 const HINFO: RecordType = RecordType(13);
@@ -550,35 +549,6 @@ impl Drop for Chain {
     fn drop(&mut self) {
         self.telling.abort();
         self.errors.flush();
-    }
-}
-
-/// How many refusals may still be told in this second.
-#[derive(Debug)]
-struct Refusals {
-    start: Instant,
-    /// The second, and how many were told in it.
-    state: AtomicU64,
-}
-
-impl Refusals {
-    fn new() -> Refusals {
-        Refusals { start: Instant::now(), state: AtomicU64::new(0) }
-    }
-
-    fn may_tell(&self, now: Instant) -> bool {
-        let second = now.saturating_duration_since(self.start).as_secs() << 32;
-        let before = self.state.load(Ordering::Relaxed);
-        if before & !u64::from(u32::MAX) != second {
-            // Two threads may do so at once, and then some more are told.
-            self.state.store(second | 1, Ordering::Relaxed);
-            return true;
-        }
-        // Counts on only below the bound, so that it never runs into the second.
-        before & u64::from(u32::MAX) < u64::from(REFUSALS) && {
-            self.state.fetch_add(1, Ordering::Relaxed);
-            true
-        }
     }
 }
 

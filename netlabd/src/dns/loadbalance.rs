@@ -14,11 +14,10 @@ use hickory_proto::rr::RecordType as WireType;
 use ipnet::IpNet;
 
 use super::config::LoadBalance;
+use super::message::HEADER;
 use super::message::IN;
 use super::message::wire::skip_name;
 use super::record::{Answer, Owner, Record, RecordData, RecordType};
-
-const HEADER: usize = 12;
 
 /// Shuffles. Each thread has its own; after a while it allocates nothing.
 #[derive(Debug, Clone)]

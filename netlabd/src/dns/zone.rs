@@ -33,6 +33,7 @@ mod holders;
 mod key;
 mod list;
 mod place;
+mod records;
 mod reverse;
 
 pub use list::Listed;

@@ -210,7 +210,7 @@ async fn strangers_and_those_who_come_when_it_is_full_are_told_so() {
     let step = chain.now(&packet, stranger, Protocol::Udp, now, &mut out);
     assert!(matches!(step, Step::Answered));
     assert_eq!((out.len(), out[3] & 0xf), (packet.len(), 5));
-    for _ in 0..3 * REFUSALS {
+    for _ in 0..3 * refusals::REFUSALS {
         chain.now(&packet, stranger, Protocol::Udp, now, &mut out);
     }
     assert!(matches!(chain.now(&packet, stranger, Protocol::Udp, now, &mut out), Step::Silent));

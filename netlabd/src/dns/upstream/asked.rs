@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What of a client's query goes on to an upstream, and how it is written. Pure.
 
-use crate::dns::message::Query;
+use crate::dns::message::{HEADER, IN, Query};
 use crate::dns::name::Name;
 use crate::dns::record::{Question, RecordType};
-
-/// Bytes of a message's header.
-pub(super) const HEADER: usize = 12;
-
-/// Class IN.
-const CLASS_IN: u16 = 1;
 
 /// The smallest answer that every client takes over UDP (RFC 1035 section 4.2.1).
 pub(super) const SMALLEST_PAYLOAD: u16 = 512;
@@ -82,7 +76,7 @@ impl Asked {
         out.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, u8::from(self.edns.is_some())]);
         out.extend_from_slice(self.name.wire());
         out.extend_from_slice(&self.kind.to_be_bytes());
-        out.extend_from_slice(&CLASS_IN.to_be_bytes());
+        out.extend_from_slice(&IN.to_be_bytes());
         if let Some((payload, dnssec_ok)) = self.edns {
             write_opt(&mut out, payload.max(SMALLEST_PAYLOAD), 0, dnssec_ok);
         }
@@ -117,7 +111,7 @@ pub(super) fn write_failure(query: &Query, rcode: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, u8::from(query.edns.is_some())]);
     out.extend_from_slice(name.wire());
     out.extend_from_slice(&kind.0.to_be_bytes());
-    out.extend_from_slice(&CLASS_IN.to_be_bytes());
+    out.extend_from_slice(&IN.to_be_bytes());
     if let Some(edns) = &query.edns {
         write_opt(out, edns.payload, 0, edns.dnssec_ok);
     }

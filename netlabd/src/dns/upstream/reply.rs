@@ -4,9 +4,9 @@
 //!
 //! OPT is between us and the upstream, so it goes; the client gets one of its own.
 
-use super::asked::{Asked, HEADER, OPT_SIZE, SMALLEST_PAYLOAD, write_opt};
+use super::asked::{Asked, OPT_SIZE, SMALLEST_PAYLOAD, write_opt};
 use crate::dns::message::wire::{WireRecord, records};
-use crate::dns::message::{Query, Section};
+use crate::dns::message::{HEADER, Query, Section};
 use crate::dns::record::RecordType;
 
 /// Seconds for what says of itself nothing about how long it is true.

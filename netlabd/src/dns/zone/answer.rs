@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::entry::{EndpointFacts, Entry, Kind, Label, PortFacts, ServiceFacts, undashed};
 use super::place::{Part, Place};
+use super::records::{Records, Seen};
 use super::reverse::{Apex, Reverse};
 use super::{Key, Outcome, Zone};
 use crate::dns::config::PodNames;
@@ -28,9 +29,6 @@ const EXPIRE: u32 = 86_400;
 
 /// Aliases that are followed inside the zone, as in CoreDNS.
 const MOST_ALIASES: usize = 8;
-
-/// Answers that are compared one by one when looking for doubles; more are looked up.
-const FEW: usize = 32;
 
 /// Whether there is such a name, whatever it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -548,62 +546,6 @@ impl Sink for Nothing {
     fn code(&mut self, _: Rcode) {}
 
     fn add(&mut self, _: Section, _: Record) {}
-}
-
-/// Where the records of one name go.
-struct Records<'a, S> {
-    sink: &'a mut S,
-    owner: Owner,
-    /// Records that answer.
-    count: usize,
-}
-
-impl<S: Sink> Records<'_, S> {
-    fn add(&mut self, ttl: u32, data: RecordData) {
-        self.count += 1;
-        self.sink.add(Section::Answer, Record { owner: self.owner.clone(), ttl, data });
-    }
-
-    /// An address, if it is of the family that was asked for.
-    fn address(&mut self, kind: RecordType, ttl: u32, address: IpAddr) {
-        match (kind, address) {
-            (RecordType::A, IpAddr::V4(address)) => self.add(ttl, RecordData::A(address)),
-            (RecordType::AAAA, IpAddr::V6(address)) => self.add(ttl, RecordData::Aaaa(address)),
-            _ => {}
-        }
-    }
-
-    fn srv(&mut self, ttl: u32, weight: u16, port: u16, target: Name) {
-        self.add(ttl, RecordData::Srv { priority: 0, weight, port, target });
-    }
-
-    fn additional(&mut self, ttl: u32, name: Name, address: IpAddr) {
-        let data = match address {
-            IpAddr::V4(address) => RecordData::A(address),
-            IpAddr::V6(address) => RecordData::Aaaa(address),
-        };
-        self.sink.add(Section::Additional, Record { owner: Owner::Name(name), ttl, data });
-    }
-}
-
-/// Addresses that were told already: two slices may have the same.
-#[derive(Default)]
-struct Seen {
-    few: Vec<IpAddr>,
-    many: std::collections::HashSet<IpAddr>,
-}
-
-impl Seen {
-    fn is_new(&mut self, address: IpAddr) -> bool {
-        if self.few.len() < FEW {
-            let is_new = !self.few.contains(&address);
-            if is_new {
-                self.few.push(address);
-            }
-            return is_new;
-        }
-        !self.few.contains(&address) && self.many.insert(address)
-    }
 }
 
 /// Whether labels in wire form are what a text has between its dots.
