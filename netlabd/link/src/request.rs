@@ -52,6 +52,9 @@ pub enum Request {
     AddRoute(Route),
     /// Adds a route in place of that with the same destination, table and metric.
     SetRoute(Route),
+    /// Adds an IPv4 route before all others with the same destination, table and metric: it wins,
+    /// and they stay.
+    PrependRoute(Route),
     /// Removes a route.
     DelRoute(Route),
     /// Adds a permanent neighbour in place of that with the same address.
@@ -112,6 +115,9 @@ impl Request {
             Self::DelAddress(address) => (RouteNetlinkMessage::DelAddress(address.to_message()), 0),
             Self::AddRoute(route) => (RouteNetlinkMessage::NewRoute(route.to_message(false)), ADD),
             Self::SetRoute(route) => (RouteNetlinkMessage::NewRoute(route.to_message(false)), SET),
+            Self::PrependRoute(route) => {
+                (RouteNetlinkMessage::NewRoute(route.to_message(false)), NLM_F_CREATE)
+            }
             Self::DelRoute(route) => (RouteNetlinkMessage::DelRoute(route.to_message(true)), 0),
             Self::SetNeighbour(neighbour) => {
                 (RouteNetlinkMessage::NewNeighbour(neighbour.to_message()), SET)
@@ -154,6 +160,7 @@ impl fmt::Display for Request {
             | Self::DelAddress(Address { address, .. })
             | Self::AddRoute(Route { destination: address, .. })
             | Self::SetRoute(Route { destination: address, .. })
+            | Self::PrependRoute(Route { destination: address, .. })
             | Self::DelRoute(Route { destination: address, .. }) => address.addr().is_ipv6(),
             Self::SetNeighbour(Neighbour { address, .. })
             | Self::DelNeighbour(Neighbour { address, .. })
@@ -181,6 +188,7 @@ impl fmt::Display for Request {
             Self::DelAddress(address) => write!(f, "{ip} address del {address}"),
             Self::AddRoute(route) => write!(f, "{ip} route add {route}"),
             Self::SetRoute(route) => write!(f, "{ip} route replace {route}"),
+            Self::PrependRoute(route) => write!(f, "{ip} route prepend {route}"),
             Self::DelRoute(route) => write!(f, "{ip} route del {route}"),
             Self::SetNeighbour(neighbour) => write!(f, "{ip} neigh replace {neighbour}"),
             Self::DelNeighbour(Neighbour { dev, address, .. }) => {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Routes.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnet::IpNet;
 use netlink_packet_route::{
@@ -17,6 +20,9 @@ use crate::{IfIndex, mark};
 /// The metric that the kernel gives an IPv6 route without one (`IP6_RT_PRIO_USER`). Written out,
 /// so that a route that was wished for equals the one that is found.
 const DEFAULT_METRIC_V6: u32 = 1024;
+
+/// The table of this machine's own addresses (`RT_TABLE_LOCAL` of `linux/rtnetlink.h`).
+const LOCAL_TABLE: u32 = 255;
 
 /// A route of one of the tables of a network namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,6 +107,19 @@ impl Route {
             kind: RouteKind::Blackhole,
             dev: None,
             ..Self::new(destination, mark::LOOPBACK_INDEX)
+        }
+    }
+
+    /// A route of ours by which packets to an address of this machine reach it over `lo`.
+    ///
+    /// The kernel makes such a route for each address. Where that names another device than `lo`,
+    /// it is no use to packets of the machine's own: for each of them it makes a route anew
+    /// (`__mkroute_output`), which costs more than the answer to a question.
+    pub fn own_address(address: Ipv4Addr) -> Self {
+        Self {
+            kind: RouteKind::Local,
+            table: LOCAL_TABLE,
+            ..Self::host(address.into(), mark::LOOPBACK_INDEX)
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use netlab_link::{Monitor, Netns};
 use netlabd::node::proxy::anchor::{self, Anchor, AnchorError, AnchorWish};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::lab::{DEADLINE, connect, dial, namespace, serve, sh};
 
@@ -16,6 +17,21 @@ fn wish() -> AnchorWish {
     let networks = ["10.43.0.0/16", "fd43::/112", "192.0.2.240/28"];
     let networks = networks.iter().map(|it| it.parse().unwrap()).collect();
     AnchorWish { networks, mtu: 1450, ..AnchorWish::default() }
+}
+
+/// Waits for an event that is about what was done to the device or a route.
+fn hear(runtime: &Runtime, monitor: &mut Monitor, anchor: &Anchor, harm: &str) {
+    let heard = async {
+        loop {
+            let event = monitor.next().await.unwrap();
+            if anchor.concerns(&event) {
+                return;
+            }
+        }
+    };
+    runtime
+        .block_on(async { tokio::time::timeout(DEADLINE, heard).await })
+        .unwrap_or_else(|_| panic!("no event of `{harm}`"));
 }
 
 /// A node without a default route, and a pod of it, with the rules of a service that has an
@@ -108,7 +124,7 @@ fn what_is_there_is_found_kept_mended_and_removed() {
     assert_eq!(next.repair().unwrap(), Vec::<String>::new());
     assert_eq!(next.examine(&wish()).unwrap(), Vec::<String>::new());
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     for harm in [
         "link del nlsvc",
         "link set nlsvc down",
@@ -120,17 +136,7 @@ fn what_is_there_is_found_kept_mended_and_removed() {
         let mut monitor = Monitor::open(&node).unwrap();
         sh(&node, &format!("ip {harm}"));
         assert!(!next.examine(&wish()).unwrap().is_empty(), "{harm}");
-        let heard = async {
-            loop {
-                let event = monitor.next().await.unwrap();
-                if next.concerns(&event) {
-                    return;
-                }
-            }
-        };
-        runtime
-            .block_on(async { tokio::time::timeout(DEADLINE, heard).await })
-            .unwrap_or_else(|_| panic!("no event of `ip {harm}`"));
+        hear(&runtime, &mut monitor, &next, harm);
         assert!(!next.repair().unwrap().is_empty(), "{harm}");
         assert_eq!(look().lines().count(), whole.lines().count(), "after `ip {harm}`");
         assert_eq!(next.examine(&wish()).unwrap(), Vec::<String>::new(), "{harm}");
@@ -165,4 +171,49 @@ fn what_others_made_is_in_the_way_and_stays() {
     sh(&node, "ip route del 10.43.0.0/16");
     assert!(anchor.ensure(&wish()).unwrap());
     assert!(sh(&node, "ip route show 10.43.0.0/16").contains("nlsvc"));
+}
+
+#[test]
+fn the_node_reaches_its_own_addresses_over_lo() {
+    let (node, _pod) = node();
+    let addresses = ["10.43.0.10", "fd43::a"].map(|it| it.parse().unwrap()).into();
+    let wish = AnchorWish { addresses, ..wish() };
+    let mut anchor = Anchor::open(&node).unwrap();
+    anchor.ensure(&wish).unwrap();
+    let ways = || sh(&node, "ip route show table local proto 110");
+    assert_eq!(ways(), "local 10.43.0.10 dev lo scope host \n");
+    // Twice the same: with its own device in that route, the kernel would not keep what it looked up.
+    for _ in 0..2 {
+        let way = sh(&node, "ip route get 10.43.0.10");
+        assert!(way.starts_with("local 10.43.0.10 dev lo src 10.43.0.10"), "{way}");
+    }
+    let mut next = Anchor::open(&node).unwrap();
+    assert!(!next.ensure(&wish).unwrap());
+
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    for harm in [
+        "ip route del local 10.43.0.10 dev lo table local",
+        "ip link set lo down; ip link set lo up",
+    ] {
+        let _inside = runtime.enter();
+        let mut monitor = Monitor::open(&node).unwrap();
+        sh(&node, harm);
+        let told = ["local route to 10.43.0.10 is missing or wrong"];
+        assert_eq!(next.examine(&wish).unwrap(), told, "{harm}");
+        hear(&runtime, &mut monitor, &next, harm);
+        assert_eq!(next.repair().unwrap(), ["local route to 10.43.0.10"], "{harm}");
+        assert_eq!(ways().lines().count(), 1, "after `{harm}`");
+    }
+    // Without `lo` there is nothing that could be led over it: no reason to fail.
+    sh(&node, "ip link set lo down");
+    next.repair().unwrap();
+    sh(&node, "ip link set lo up");
+    next.repair().unwrap();
+
+    // A device that is made anew finds it there, and with the device it goes.
+    sh(&node, "ip link del nlsvc");
+    next.repair().unwrap();
+    assert_eq!(ways().lines().count(), 1);
+    anchor::teardown(&node).unwrap();
+    assert_eq!(sh(&node, "ip route show table all proto 110; ip addr show to 10.43.0.10"), "");
 }

@@ -5,6 +5,7 @@
 //!   10.43.0.0/16   dev nlsvc proto 110       a bridge without ports
 //!   192.0.2.240/28 dev nlsvc proto 110       a pool of load balancer addresses
 //!   10.43.0.10/32  on nlsvc                  the cluster's DNS, which every node is itself
+//!   local 10.43.0.10 dev lo table local      the node's own way to it
 //! ```
 //!
 //! A packet to a service is translated before it leaves, but the kernel looks for a route first: on
@@ -17,7 +18,9 @@
 //! The addresses of the cluster's DNS stand on this device and not on `lo`, so that they carry our
 //! mark: what is on `lo` could be anyone's. Packets to them are the node's own all the same, and
 //! are answered without any rule. The node's own connections never come from them, since every
-//! node has the same: an answer from elsewhere would not come back.
+//! node has the same: an answer from elsewhere would not come back. Over IPv4 the route that the
+//! kernel makes for such an address costs the node's own packets dearly, so one over `lo` comes
+//! before it (see [`Route::own_address`]).
 //!
 //! [`plan`] and [`diff`] are pure. The kernel is looked at when nothing is known of it: at the
 //! start, after a refusal, and when there is reason to believe that somebody else changed it.
@@ -30,7 +33,7 @@ use netlab_api::service::IpMode;
 use netlab_link::monitor::What;
 use netlab_link::{
     Address, Batch, Bridge, Change, Event, IfName, KernelError, LinkChange, LinkRef, Netns,
-    Request, Route, RouteFilter, RouteSocket, SocketError, mark,
+    Request, Route, RouteFilter, RouteKind, RouteSocket, SocketError, mark,
 };
 use nix::errno::Errno;
 
@@ -130,6 +133,8 @@ pub struct State {
     pub routes: BTreeMap<IpNet, Route>,
     /// The addresses that it has.
     pub addresses: BTreeSet<IpNet>,
+    /// The routes of the node's own packets to those of IPv4.
+    pub own: BTreeSet<Route>,
 }
 
 /// The device, as far as it can differ.
@@ -168,6 +173,11 @@ pub fn plan(wish: &AnchorWish) -> State {
     }
     let inside = |address: &&IpAddr| state.routes.keys().any(|network| network.contains(*address));
     state.addresses = wish.addresses.iter().filter(inside).copied().map(IpNet::from).collect();
+    for address in &state.addresses {
+        if let IpAddr::V4(address) = address.addr() {
+            state.own.insert(Route::own_address(address));
+        }
+    }
     if !state.routes.is_empty() {
         let group = mark::FABRIC_LINK_GROUP;
         state.device = Some(Device { fit: true, group, mtu: wish.mtu, up: true });
@@ -180,6 +190,10 @@ pub fn plan(wish: &AnchorWish) -> State {
 pub fn diff(observed: &State, wanted: &State) -> Difference {
     let mut difference = Difference::default();
     let batch = &mut difference.batch;
+    // They lead to another device, and would stay when this one goes.
+    for route in observed.own.difference(&wanted.own) {
+        batch.del_route(route.clone());
+    }
     let mut device = observed.device;
     if device.is_some_and(|device| !device.fit) || wanted.device.is_none() {
         if device.take().is_some() {
@@ -220,6 +234,10 @@ pub fn diff(observed: &State, wanted: &State) -> Difference {
     }
     for address in addresses.difference(&wanted.addresses) {
         batch.del_address(on_device(address));
+    }
+    for route in wanted.own.difference(&observed.own) {
+        batch.push(Request::PrependRoute(route.clone()));
+        difference.missing.push(format!("local route to {}", route.destination.addr()));
     }
     // With a link's last address go its routes of IPv4 (`fib_inetaddr_event`).
     let has_v4 = |all: &BTreeSet<IpNet>| all.iter().any(|address| address.addr().is_ipv4());
@@ -315,14 +333,16 @@ impl Anchor {
             What::LinkDeleted { index, name } => {
                 *index == mark::SERVICE_INDEX || name.as_str() == mark::SERVICE_NAME
             }
+            // What led over it went when it was down.
+            What::LinkChanged { index, up, .. } if *index == mark::LOOPBACK_INDEX => *up,
             What::LinkChanged { index, name, up, mtu } => {
                 *index == mark::SERVICE_INDEX
                     && (name.as_str() != mark::SERVICE_NAME || !up || *mtu != device.mtu)
             }
-            What::RouteDeleted(route) => {
-                route.dev == Some(mark::SERVICE_INDEX)
-                    && self.wanted.routes.contains_key(&route.destination)
+            What::RouteDeleted(route) if route.dev == Some(mark::SERVICE_INDEX) => {
+                self.wanted.routes.contains_key(&route.destination)
             }
+            What::RouteDeleted(route) => self.wanted.own.contains(route),
             What::AddressDeleted(address) => {
                 address.dev == mark::SERVICE_INDEX
                     && self.wanted.addresses.contains(&address.address)
@@ -355,6 +375,13 @@ pub fn teardown(netns: &Netns) -> Result<(), AnchorError> {
 fn observe(socket: &mut RouteSocket) -> Result<State, AnchorError> {
     let failed = |source| AnchorError::Observe { source };
     let mut state = State::default();
+    let protocol = Some(mark::ROUTE_PROTOCOL);
+    let mut routes = socket.list_routes(RouteFilter { protocol, table: None }).map_err(failed)?;
+    // Kernels before 5.0 ignore the filter.
+    routes.retain(|route| route.protocol == mark::ROUTE_PROTOCOL);
+    let is_own =
+        |route: &Route| route.kind == RouteKind::Local && route.dev == Some(mark::LOOPBACK_INDEX);
+    state.own = routes.iter().filter(|route| is_own(route)).cloned().collect();
     let link = socket.list_links().map_err(failed)?;
     let link = link.into_iter().find(|link| link.name.as_str() == mark::SERVICE_NAME);
     let Some(link) = link else { return Ok(state) };
@@ -362,9 +389,8 @@ fn observe(socket: &mut RouteSocket) -> Result<State, AnchorError> {
     if link.group != mark::FABRIC_LINK_GROUP && !numbered {
         return Err(AnchorError::NameTaken { name: link.name });
     }
-    let protocol = Some(mark::ROUTE_PROTOCOL);
-    for route in socket.list_routes(RouteFilter { protocol, table: None }).map_err(failed)? {
-        if route.dev == Some(link.index) && route.protocol == mark::ROUTE_PROTOCOL {
+    for route in routes {
+        if route.dev == Some(link.index) {
             state.routes.insert(route.destination, route);
         }
     }
@@ -399,6 +425,8 @@ fn send(socket: &mut RouteSocket, batch: &Batch) -> Result<(), AnchorError> {
             {
                 continue;
             }
+            // Without `lo` no packet of the node reaches an address of its own anyway.
+            Request::PrependRoute(_) if error.errno() == Errno::ENETDOWN => continue,
             Request::AddRoute(route) if error.is_exists() => {
                 AnchorError::RouteInTheWay { network: route.destination }
             }

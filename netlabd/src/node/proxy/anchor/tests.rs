@@ -17,22 +17,33 @@ fn own_addresses_come_after_the_device_and_only_inside_its_networks() {
     expect_test::expect![[r#"
         ip address replace 10.43.0.10/32 dev if15728645 scope host
         ip -6 address replace fd43::a/128 dev if15728645 preferred_lft 0
+        ip route prepend local 10.43.0.10/32 dev if1 table 255 proto 110
     "#]]
     .assert_eq(&added.batch.to_string());
-    assert_eq!(added.missing, ["address 10.43.0.10", "address fd43::a"]);
+    assert_eq!(
+        added.missing,
+        ["address 10.43.0.10", "address fd43::a", "local route to 10.43.0.10"]
+    );
     let removed = diff(&wanted, &without);
     assert!(removed.missing.is_empty());
     // The kernel takes the routes along with the last address of IPv4.
     expect_test::expect![[r#"
+        ip route del local 10.43.0.10/32 dev if1 table 255 proto 110
         ip address del 10.43.0.10/32 dev if15728645
         ip -6 address del fd43::a/128 dev if15728645
         ip route replace 10.43.0.0/16 dev if15728645 proto 110
     "#]]
     .assert_eq(&removed.batch.to_string());
-    // A new device has none.
+    // A new device has none, but the way over `lo` stays.
     let mut observed = wanted.clone();
     observed.device.as_mut().unwrap().fit = false;
     assert_eq!(diff(&observed, &wanted).missing.len(), 5);
+    // It does not go with the device.
+    expect_test::expect![[r#"
+        ip route del local 10.43.0.10/32 dev if1 table 255 proto 110
+        ip link del dev nlsvc
+    "#]]
+    .assert_eq(&diff(&wanted, &State::default()).batch.to_string());
 }
 
 #[test]
