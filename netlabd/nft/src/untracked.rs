@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   chain untracked-prerouting { type filter hook prerouting priority raw
-//!       ip daddr 10.43.0.10 meta l4proto udp th dport 53 notrack
-//!       ip saddr 10.43.0.10 meta l4proto udp th sport 53 notrack    answers to the node itself, over lo
+//!       ip daddr 10.43.0.10 meta l4proto udp th dport 53 notrack accept
+//!       ip saddr 10.43.0.10 meta l4proto udp th sport 53 notrack accept    answers to the node itself
 //!   }
 //!   chain untracked-output { the same, for what the node sends }
 //! ```
@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::element::Protocol;
-use crate::expression::{Expression, Operator, Side};
+use crate::expression::{Expression, Operator, Side, Verdict};
 use crate::rule::{Base, Chain, ChainType, Comment, Family, Hook, Policy, Rule, Table, TableName};
 use crate::transaction::{Step, Transaction};
 
@@ -64,6 +64,8 @@ pub fn plan(addresses: &[IpAddr], port: u16) -> Transaction {
                         Expression::Protocol(protocol),
                         at_port,
                         Expression::Untracked,
+                        // No other rule of the chain is about it.
+                        Expression::Verdict(Verdict::Accept),
                     ],
                     comment: Comment::new(match side {
                         Side::Source => "answers",
@@ -78,8 +80,9 @@ pub fn plan(addresses: &[IpAddr], port: u16) -> Transaction {
 
 fn of_each(networks: &[IpNet]) -> impl Iterator<Item = (IpNet, Protocol, Side)> + '_ {
     networks.iter().flat_map(|network| {
-        [Side::Destination, Side::Source].into_iter().flat_map(move |side| {
-            [Protocol::Udp, Protocol::Tcp].map(|protocol| (*network, protocol, side))
+        // The most frequent first.
+        [Protocol::Udp, Protocol::Tcp].into_iter().flat_map(move |protocol| {
+            [Side::Destination, Side::Source].map(|side| (*network, protocol, side))
         })
     })
 }
@@ -97,14 +100,14 @@ mod tests {
             add table ip netlab { comment "netlabd keeps this table as it needs it"; }
             add chain ip netlab untracked-prerouting { type filter hook prerouting priority raw; policy accept; comment "questions to this node's own DNS and its answers"; }
             add chain ip netlab untracked-output { type filter hook output priority raw; policy accept; comment "questions to this node's own DNS and its answers"; }
-            add rule ip netlab untracked-prerouting ip daddr 10.43.0.10/32 meta l4proto udp th dport 53 notrack comment "questions"
-            add rule ip netlab untracked-prerouting ip daddr 10.43.0.10/32 meta l4proto tcp th dport 53 notrack comment "questions"
-            add rule ip netlab untracked-prerouting ip saddr 10.43.0.10/32 meta l4proto udp th sport 53 notrack comment "answers"
-            add rule ip netlab untracked-prerouting ip saddr 10.43.0.10/32 meta l4proto tcp th sport 53 notrack comment "answers"
-            add rule ip netlab untracked-output ip daddr 10.43.0.10/32 meta l4proto udp th dport 53 notrack comment "questions"
-            add rule ip netlab untracked-output ip daddr 10.43.0.10/32 meta l4proto tcp th dport 53 notrack comment "questions"
-            add rule ip netlab untracked-output ip saddr 10.43.0.10/32 meta l4proto udp th sport 53 notrack comment "answers"
-            add rule ip netlab untracked-output ip saddr 10.43.0.10/32 meta l4proto tcp th sport 53 notrack comment "answers"
+            add rule ip netlab untracked-prerouting ip daddr 10.43.0.10/32 meta l4proto udp th dport 53 notrack accept comment "questions"
+            add rule ip netlab untracked-prerouting ip saddr 10.43.0.10/32 meta l4proto udp th sport 53 notrack accept comment "answers"
+            add rule ip netlab untracked-prerouting ip daddr 10.43.0.10/32 meta l4proto tcp th dport 53 notrack accept comment "questions"
+            add rule ip netlab untracked-prerouting ip saddr 10.43.0.10/32 meta l4proto tcp th sport 53 notrack accept comment "answers"
+            add rule ip netlab untracked-output ip daddr 10.43.0.10/32 meta l4proto udp th dport 53 notrack accept comment "questions"
+            add rule ip netlab untracked-output ip saddr 10.43.0.10/32 meta l4proto udp th sport 53 notrack accept comment "answers"
+            add rule ip netlab untracked-output ip daddr 10.43.0.10/32 meta l4proto tcp th dport 53 notrack accept comment "questions"
+            add rule ip netlab untracked-output ip saddr 10.43.0.10/32 meta l4proto tcp th sport 53 notrack accept comment "answers"
         "#]]
         .assert_eq(&plan(&addresses, 53).to_string());
         assert!(plan(&[], 53).steps.is_empty());
