@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use smallvec::SmallVec;
 use tokio::sync::broadcast;
 
 use super::answered::AnsweredBy;
@@ -130,10 +131,13 @@ impl<N: AsRef<[u8]>> Query<N> {
     }
 }
 
+/// A name in wire form. Names of a cluster fit in place.
+type NameBytes = SmallVec<[u8; 48]>;
+
 /// The queries of one thread; the oldest is at `next` once there are [`KEPT`].
 #[derive(Debug, Default)]
 struct Ring {
-    entries: Vec<Query<Vec<u8>>>,
+    entries: Vec<Query<NameBytes>>,
     next: usize,
 }
 
@@ -145,7 +149,7 @@ impl Ring {
             name.extend_from_slice(query.name);
             *old = query.with(name);
         } else {
-            self.entries.push(query.with(query.name.to_vec()));
+            self.entries.push(query.with(NameBytes::from_slice(query.name)));
         }
         self.next = (self.next + 1) % KEPT;
     }

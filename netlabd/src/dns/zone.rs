@@ -25,7 +25,7 @@ use super::name::Name;
 use super::record::{Answer, Found, Question, Rcode};
 use entry::{Entry, ServiceFacts, SliceFacts};
 use holders::Holders;
-use key::{Key, key, lower, parts};
+use key::{Key, Near, key, lower, parts};
 
 mod answer;
 mod entry;
@@ -98,7 +98,7 @@ pub struct Zone {
     /// How many services each namespace has: where there is one, there is a namespace.
     used: HashMap<Box<[u8]>, usize>,
     /// Services, and slices of services, by service.
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<Near, Entry>,
     /// Which service a slice is of, by the slice's own key.
     slices: HashMap<Key, Key>,
     /// Services that have an address, as a cluster IP or as an endpoint's.
@@ -205,7 +205,7 @@ impl Zone {
         let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
         let key = key(namespace, &service.metadata.name);
         let facts = ServiceFacts::of(service);
-        if self.entries.get(&key).and_then(|entry| entry.service.as_ref()) == Some(&facts) {
+        if self.entries.get(&*key).and_then(|entry| entry.service.as_ref()) == Some(&facts) {
             return;
         }
         let before = self.take_service(&key);
@@ -216,7 +216,7 @@ impl Zone {
         for address in facts.cluster_ips.iter() {
             self.holders.add(address, &key);
         }
-        self.entries.entry(key).or_default().service = Some(facts);
+        self.entry_or_new(key).service = Some(facts);
         self.changed();
     }
 
@@ -232,8 +232,8 @@ impl Zone {
 
     /// Services are gone, but for those of which `kept` says so by namespace and name.
     pub fn keep_services(&mut self, kept: &dyn Fn(&str, &str) -> bool) {
-        let services = self.entries.iter().filter(|(_, entry)| entry.service.is_some());
-        let names = services.map(|(key, _)| parts(key));
+        let services = self.entries.values().filter(|entry| entry.service.is_some());
+        let names = services.map(|entry| parts(&entry.key));
         let gone: Vec<_> = names.filter(|(namespace, name)| !kept(namespace, name)).collect();
         gone.iter().for_each(|(namespace, name)| self.remove_service(namespace, name));
     }
@@ -249,7 +249,7 @@ impl Zone {
         let service = key(namespace, service);
         let facts = SliceFacts::of(slice, own.clone());
         let known = self.slices.get(&own) == Some(&service)
-            && self.entries.get(&service).is_some_and(|entry| entry.slices.contains(&facts));
+            && self.entries.get(&*service).is_some_and(|entry| entry.slices.contains(&facts));
         if known {
             return;
         }
@@ -259,7 +259,7 @@ impl Zone {
             self.holders.add(endpoint.address, &service);
         }
         self.slices.insert(own, service.clone());
-        let slices = &mut self.entries.entry(service).or_default().slices;
+        let slices = &mut self.entry_or_new(service).slices;
         // Most services have one or two.
         slices.reserve_exact(1);
         slices.push(facts);
@@ -340,19 +340,23 @@ impl Zone {
 
     /// The same key, as the one that is there already if there is one: kept once.
     fn known(&self, key: Key) -> Key {
-        self.entries.get_key_value(&key).map_or(key, |(known, _)| known.clone())
+        self.entries.get(&*key).map_or(key, |entry| entry.key.clone())
+    }
+
+    fn entry_or_new(&mut self, key: Key) -> &mut Entry {
+        self.entries.entry(Near::from_slice(&key)).or_insert_with(|| Entry::new(key))
     }
 
     /// Forgets that a service has an address, unless it has it in another way too.
     fn let_go(&mut self, address: IpAddr, service: &Key) {
-        if self.entries.get(service).is_some_and(|entry| entry.has(address)) {
+        if self.entries.get(&**service).is_some_and(|entry| entry.has(address)) {
             return;
         }
         self.holders.remove(address, service);
     }
 
     fn take_service(&mut self, key: &Key) -> Option<ServiceFacts> {
-        let facts = self.entries.get_mut(key)?.service.take()?;
+        let facts = self.entries.get_mut(&**key)?.service.take()?;
         for address in facts.cluster_ips.iter() {
             self.let_go(address, key);
         }
@@ -361,7 +365,7 @@ impl Zone {
 
     fn take_slice(&mut self, own: &Key) {
         let Some(service) = self.slices.remove(own) else { return };
-        let Some(entry) = self.entries.get_mut(&service) else { return };
+        let Some(entry) = self.entries.get_mut(&*service) else { return };
         let Some(place) = entry.slices.iter().position(|slice| slice.name == *own) else { return };
         let facts = entry.slices.remove(place);
         for endpoint in &facts.endpoints {
@@ -381,13 +385,13 @@ impl Zone {
 
     fn drop_if_empty(&mut self, key: &Key) {
         let is_empty = |entry: &Entry| entry.service.is_none() && entry.slices.is_empty();
-        if self.entries.get(key).is_some_and(is_empty) {
-            self.entries.remove(key);
+        if self.entries.get(&**key).is_some_and(is_empty) {
+            self.entries.remove(&**key);
         }
     }
 
     /// The entry of a service by labels as they were asked.
-    fn entry(&self, namespace: &[u8], service: &[u8]) -> Option<(&Key, &Entry)> {
+    fn entry(&self, namespace: &[u8], service: &[u8]) -> Option<&Entry> {
         let mut wanted = [0; 127];
         let length = namespace.len() + 1 + service.len();
         let place = wanted.get_mut(..length)?;
@@ -395,7 +399,7 @@ impl Zone {
         place[namespace.len()] = b'.';
         place[namespace.len() + 1..].copy_from_slice(service);
         place.make_ascii_lowercase();
-        self.entries.get_key_value(&wanted[..length])
+        self.entries.get(&wanted[..length])
     }
 
     fn has_namespace(&self, namespace: &[u8]) -> bool {

@@ -85,8 +85,8 @@ impl Zone {
     /// The service that a place is of.
     fn service_at(&self, place: Place<'_>) -> Option<Found<'_>> {
         let Place::Service { namespace, service, .. } = place else { return None };
-        let (key, entry) = self.entry(namespace, service)?;
-        Some(Found { key, entry, facts: entry.service.as_ref()? })
+        let entry = self.entry(namespace, service)?;
+        Some(Found { key: &entry.key, entry, facts: entry.service.as_ref()? })
     }
 
     /// An alias, and what the name says that it leads to. As in CoreDNS, one that leads to nothing in
@@ -460,7 +460,7 @@ impl Zone {
     fn names_of(&self, address: IpAddr) -> Option<Vec<Name>> {
         let domain = &self.settings.domain;
         let holders = || self.holders.of(address);
-        let entries = || holders().filter_map(|key| Some((key, self.entries.get(key)?)));
+        let entries = || holders().filter_map(|key| Some((key, self.entries.get(&**key)?)));
         let own = entries().find(|(_, entry)| {
             entry.service.as_ref().is_some_and(|facts| facts.cluster_ips.contains(address))
         });

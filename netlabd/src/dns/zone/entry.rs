@@ -11,13 +11,20 @@ use super::Key;
 use crate::dns::name::{MAX_LABEL, Name};
 
 /// A service, its slices, or both; either may come first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Entry {
+    /// The service's key.
+    pub(super) key: Key,
     pub(super) service: Option<ServiceFacts>,
     pub(super) slices: Vec<SliceFacts>,
 }
 
 impl Entry {
+    /// One without a service.
+    pub(super) fn new(key: Key) -> Entry {
+        Entry { key, service: None, slices: Vec::new() }
+    }
+
     /// Whether an address is this service's own or an endpoint's.
     pub(super) fn has(&self, address: IpAddr) -> bool {
         let of_slice = |slice: &SliceFacts| slice.endpoints.iter().any(|it| it.address == address);

@@ -3,8 +3,14 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 /// `namespace.name` in lower case. Neither has a dot in it.
 pub(super) type Key = Arc<[u8]>;
+
+/// A key as it is looked for. Most are short enough to lie in the map itself: to read one elsewhere
+/// would take longer than everything else that an answer needs of the zone.
+pub(super) type Near = SmallVec<[u8; 24]>;
 
 /// A name as it is compared.
 pub(super) fn lower(text: &str) -> Box<[u8]> {

@@ -55,8 +55,8 @@ impl Zone {
             listed.extend(self.of_itself());
         }
         let is_wanted = |key: &Key| namespace.is_none_or(|wanted| parts(key).0 == wanted);
-        let entries: BTreeMap<&Key, &Entry> =
-            self.entries.iter().filter(|(key, _)| is_wanted(key)).collect();
+        let entries = self.entries.values().filter(|entry| is_wanted(&entry.key));
+        let entries: BTreeMap<&Key, &Entry> = entries.map(|entry| (&entry.key, entry)).collect();
         for (key, entry) in entries {
             self.of_entry(key, entry, &mut listed, &mut back);
         }

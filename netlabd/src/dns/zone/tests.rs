@@ -404,8 +404,8 @@ fn services_and_slices_that_are_not_kept_are_gone() {
     let keys = |key: &Key| String::from_utf8_lossy(key).into_owned();
     let slices: Vec<String> = zone.slices.keys().map(keys).collect();
     assert_eq!(slices, ["default.s1"]);
-    let with_service = zone.entries.iter().filter(|(_, entry)| entry.service.is_some());
-    let services: Vec<String> = with_service.map(|(key, _)| keys(key)).collect();
+    let with_service = zone.entries.values().filter(|entry| entry.service.is_some());
+    let services: Vec<String> = with_service.map(|entry| keys(&entry.key)).collect();
     assert_eq!(services, [format!("default.{kept}")]);
 }
 
