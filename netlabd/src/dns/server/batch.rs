@@ -47,80 +47,80 @@ pub(super) struct Datagram<'a> {
 
 /// Room for a batch of datagrams.
 pub(super) struct Inbox {
-    bytes: Box<[[u8; DATAGRAM]; BATCH]>,
+    bytes: Vec<[u8; DATAGRAM]>,
     names: Box<[libc::sockaddr_storage; BATCH]>,
     controls: Box<[Control; BATCH]>,
-    lengths: [usize; BATCH],
-    control_lengths: [usize; BATCH],
+    /// Where each part of a datagram goes: into the fields above.
+    parts: Box<[libc::iovec; BATCH]>,
+    /// Point at all of these. The kernel writes into those that it uses.
+    headers: Box<[libc::mmsghdr; BATCH]>,
+    /// The headers that must be made, or made anew, before the kernel may have them.
+    written: usize,
 }
 
 impl Inbox {
     /// Empty room.
     pub(super) fn new() -> Inbox {
         Inbox {
-            bytes: Box::new([[0; DATAGRAM]; BATCH]),
+            // Zero as the kernel gives it: what is never received takes no memory.
+            bytes: vec![[0; DATAGRAM]; BATCH],
             // SAFETY: all bytes zero is a `sockaddr_storage`.
             names: Box::new([unsafe { MaybeUninit::zeroed().assume_init() }; BATCH]),
             controls: Box::new([Control([0; CONTROL]); BATCH]),
-            lengths: [0; BATCH],
-            control_lengths: [0; BATCH],
+            // SAFETY: all bytes zero is an `iovec`.
+            parts: Box::new([unsafe { MaybeUninit::zeroed().assume_init() }; BATCH]),
+            // SAFETY: all bytes zero is a `mmsghdr`.
+            headers: Box::new([unsafe { MaybeUninit::zeroed().assume_init() }; BATCH]),
+            written: BATCH,
         }
     }
 
     /// Receives what is there; how many. None are there: [`io::ErrorKind::WouldBlock`].
-    pub(super) fn receive(&mut self, socket: &UdpSocket, with_local: bool) -> io::Result<usize> {
-        // SAFETY: all bytes zero are `iovec`s and `mmsghdr`s; they are filled below.
-        let mut parts: [libc::iovec; BATCH] = unsafe { MaybeUninit::zeroed().assume_init() };
-        // SAFETY: as above.
-        let mut headers: [libc::mmsghdr; BATCH] = unsafe { MaybeUninit::zeroed().assume_init() };
-        for at in 0..BATCH {
-            parts[at].iov_base = self.bytes[at].as_mut_ptr().cast();
-            parts[at].iov_len = DATAGRAM;
-            let header = &mut headers[at].msg_hdr;
+    pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        for at in 0..self.written {
+            self.parts[at].iov_base = self.bytes[at].as_mut_ptr().cast();
+            self.parts[at].iov_len = DATAGRAM;
+            let header = &mut self.headers[at].msg_hdr;
             header.msg_name = ptr::from_mut(&mut self.names[at]).cast();
             header.msg_namelen = NAME_LENGTH;
-            header.msg_iov = &raw mut parts[at];
+            header.msg_iov = &raw mut self.parts[at];
             header.msg_iovlen = 1;
-            if with_local {
-                header.msg_control = self.controls[at].0.as_mut_ptr().cast();
-                header.msg_controllen = CONTROL as _;
-            }
+            header.msg_control = self.controls[at].0.as_mut_ptr().cast();
+            header.msg_controllen = CONTROL as _;
         }
-        // SAFETY: every header points at memory of `self` or of this frame, with its length.
+        // SAFETY: every header points at memory of `self`, with its length, which no field moves.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
-                headers.as_mut_ptr(),
+                self.headers.as_mut_ptr(),
                 BATCH as libc::c_uint,
                 libc::MSG_DONTWAIT as _,
                 ptr::null_mut(),
             )
         };
-        let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-        for (at, header) in headers.iter().enumerate().take(received) {
-            self.lengths[at] = (header.msg_len as usize).min(DATAGRAM);
-            self.control_lengths[at] = if with_local { header.msg_hdr.msg_controllen } else { 0 };
-        }
-        Ok(received)
+        // It writes into the headers of what it received and into no others.
+        self.written = usize::try_from(received).unwrap_or(0);
+        usize::try_from(received).map_err(|_| io::Error::last_os_error())
     }
 
     /// The datagram at a place of the last batch. `None` when it is from no IP address.
     pub(super) fn datagram(&self, at: usize) -> Option<Datagram<'_>> {
         Some(Datagram {
-            bytes: &self.bytes[at][..self.lengths[at]],
+            bytes: &self.bytes[at][..(self.headers[at].msg_len as usize).min(DATAGRAM)],
             peer: read_name(&self.names[at])?,
             local: self.local(at),
         })
     }
 
     fn local(&self, at: usize) -> Option<Local> {
-        if self.control_lengths[at] == 0 {
+        let length = self.headers[at].msg_hdr.msg_controllen;
+        if length == 0 {
             return None;
         }
         // SAFETY: all bytes zero is a `msghdr`.
         let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
         header.msg_control = self.controls[at].0.as_ptr().cast_mut().cast();
-        header.msg_controllen = self.control_lengths[at].min(CONTROL) as _;
+        header.msg_controllen = length.min(CONTROL as _);
         // SAFETY: the header describes control messages as the kernel wrote them, and the macros
         // stay within their length. Payloads are read unaligned, only if the whole fits.
         unsafe {
@@ -308,12 +308,12 @@ mod tests {
     fn datagrams_come_and_go_in_batches() {
         let (server, client) = pair("127.0.0.1:0");
         let mut inbox = Inbox::new();
-        let nothing = inbox.receive(&server, false).unwrap_err();
+        let nothing = inbox.receive(&server).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         for at in 0..40u8 {
             client.send(&[at; 3]).unwrap();
         }
-        assert_eq!(inbox.receive(&server, false).unwrap(), BATCH);
+        assert_eq!(inbox.receive(&server).unwrap(), BATCH);
         let outgoing: Vec<_> = (0..BATCH)
             .map(|at| {
                 let datagram = inbox.datagram(at).unwrap();
@@ -329,7 +329,7 @@ mod tests {
             assert_eq!(client.recv(&mut bytes).unwrap(), 3);
             assert_eq!(usize::from(bytes[0]), at);
         }
-        assert_eq!(inbox.receive(&server, false).unwrap(), 8);
+        assert_eq!(inbox.receive(&server).unwrap(), 8);
     }
 
     #[test]

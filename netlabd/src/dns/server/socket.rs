@@ -79,11 +79,6 @@ impl Udp {
         let address = socket.local_addr().unwrap_or(address);
         Ok(Udp { socket, address })
     }
-
-    /// Whether datagrams arrive for any address of the machine.
-    pub(super) fn is_wildcard(&self) -> bool {
-        self.address.ip().is_unspecified()
-    }
 }
 
 /// Opens a TCP listener.

@@ -4,15 +4,13 @@
 //! anything else: what others must be asked for becomes a task, and its answer leaves from the
 //! socket at which the question came.
 
-use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::Shared;
@@ -22,6 +20,15 @@ use crate::dns::chain::{Chain, Protocol, Step};
 
 /// Batches in a row from one socket before the others are looked at.
 const TURNS: usize = 8;
+
+/// So many questions at one waking tell of more clients than processors.
+const MANY: usize = 4;
+
+/// Token of what wakes a thread in its epoll; sockets have their places.
+const WAKE: u64 = u64::MAX;
+
+/// Events that are taken at once. More come with the next look.
+const EVENTS: usize = 16;
 
 /// Bytes that an answer's buffer keeps between questions.
 const KEPT: usize = 4096;
@@ -50,10 +57,15 @@ impl Worker {
             .map_err(|errno| failed(errno.into()))?;
         let told =
             Arc::new(Told { wake, wish: Mutex::new(Wish { sockets: Vec::new(), stop: false }) });
-        let mut answering = Answering::new(shared, Arc::clone(&told));
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .and_then(|epoll| {
+                epoll.add(&told.wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE)).map(|()| epoll)
+            })
+            .map_err(|errno| failed(errno.into()))?;
+        let heard = Arc::clone(&told);
         let thread = Builder::new()
             .name(format!("dns-{number}"))
-            .spawn(move || answering.run())
+            .spawn(move || Answering::new(shared, heard, epoll).run())
             .map_err(failed)?;
         Ok(Worker { told, thread: Some(thread) })
     }
@@ -84,21 +96,27 @@ impl Told {
 struct Answering {
     shared: Arc<Shared>,
     told: Arc<Told>,
+    epoll: Epoll,
     sockets: Vec<Arc<Udp>>,
     inbox: Inbox,
     answers: Vec<Vec<u8>>,
+    /// Many questions were there when it was woken last.
+    busy: bool,
 }
 
 impl Answering {
-    fn new(shared: Arc<Shared>, told: Arc<Told>) -> Answering {
+    fn new(shared: Arc<Shared>, told: Arc<Told>, epoll: Epoll) -> Answering {
         let answers = (0..BATCH).map(|_| Vec::new()).collect();
-        Answering { shared, told, sockets: Vec::new(), inbox: Inbox::new(), answers }
+        let inbox = Inbox::new();
+        Answering { shared, told, epoll, sockets: Vec::new(), inbox, answers, busy: false }
     }
 
     fn run(&mut self) {
+        let mut events = [EpollEvent::empty(); EVENTS];
         loop {
-            let ready = match wait(&self.told.wake, &self.sockets) {
-                Ok(ready) => ready,
+            let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+                Ok(count) => count,
+                Err(nix::errno::Errno::EINTR) => continue,
                 Err(error) => {
                     // Out of memory at most: the next look finds the same datagrams.
                     tracing::warn!(%error, "cannot wait for questions");
@@ -107,13 +125,17 @@ impl Answering {
                 }
             };
             let chain = self.shared.chain();
-            for at in 0..self.sockets.len() {
-                if ready.sockets & (1 << at.min(63)) != 0 {
-                    let socket = Arc::clone(&self.sockets[at]);
-                    self.serve(&chain, &socket, TURNS);
+            let mut told = false;
+            let mut answered = 0;
+            for event in &events[..count] {
+                told |= event.data() == WAKE;
+                let socket = usize::try_from(event.data()).ok().and_then(|at| self.sockets.get(at));
+                if let Some(socket) = socket.map(Arc::clone) {
+                    answered += self.serve(&chain, &socket);
                 }
             }
-            if ready.told && self.look() {
+            self.busy = answered >= MANY;
+            if told && self.look() {
                 return;
             }
         }
@@ -128,23 +150,33 @@ impl Answering {
             (wish.sockets.clone(), wish.stop)
         };
         let before = std::mem::replace(&mut self.sockets, if stop { Vec::new() } else { sockets });
+        for socket in &before {
+            // Fails only for one that could not be added.
+            let _ = self.epoll.delete(&socket.socket);
+        }
+        for (place, socket) in (0..).zip(&self.sockets) {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, place);
+            if let Err(error) = self.epoll.add(&socket.socket, event) {
+                let address = socket.address;
+                tracing::error!(%address, %error, "a thread cannot wait for questions");
+            }
+        }
         let chain = self.shared.chain();
         for gone in before {
             if !self.sockets.iter().any(|socket| Arc::ptr_eq(socket, &gone)) {
-                self.serve(&chain, &gone, TURNS);
+                self.serve(&chain, &gone);
             }
         }
         stop
     }
 
-    /// Answers what one socket has received.
-    fn serve(&mut self, chain: &Arc<Chain>, socket: &Arc<Udp>, turns: usize) {
-        for _ in 0..turns {
-            let received = match self.inbox.receive(&socket.socket, socket.is_wildcard()) {
-                Ok(received) => received,
-                // Nothing more, or an error of an answer that was sent before; poll tells the rest.
-                Err(_) => return,
-            };
+    /// Answers what one socket has received; how many questions that were.
+    fn serve(&mut self, chain: &Arc<Chain>, socket: &Arc<Udp>) -> usize {
+        let mut answered = 0;
+        for _ in 0..TURNS {
+            // Nothing more, or an error of an answer that was sent before; the next look tells.
+            let Ok(received) = self.inbox.receive(&socket.socket) else { break };
+            answered += received;
             let started = Instant::now();
             let mut outgoing: [Option<(SocketAddr, Option<Local>)>; BATCH] = [None; BATCH];
             for (at, to) in outgoing.iter_mut().enumerate().take(received) {
@@ -181,9 +213,15 @@ impl Answering {
                 }
             }
             if received < BATCH {
-                return;
+                if answered < MANY && !self.busy {
+                    break;
+                }
+                // Where processors are short, whoever asks gets the time to ask more: many
+                // questions then cost one sleep and one waking. Elsewhere this returns at once.
+                std::thread::yield_now();
             }
         }
+        answered
     }
 }
 
@@ -205,32 +243,4 @@ fn flush(
     if count > 0 {
         send(socket, &datagrams[..count]);
     }
-}
-
-/// What woke a thread.
-struct Ready {
-    told: bool,
-    /// One bit per socket; those after the 63rd share the last.
-    sockets: u64,
-}
-
-fn wait(wake: &EventFd, sockets: &[Arc<Udp>]) -> io::Result<Ready> {
-    let watched = |fd| PollFd::new(fd, PollFlags::POLLIN);
-    let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(sockets.len() + 1);
-    fds.push(watched(wake.as_fd()));
-    fds.extend(sockets.iter().map(|socket| watched(socket.socket.as_fd())));
-    match poll(&mut fds, PollTimeout::NONE) {
-        Ok(_) => {}
-        Err(nix::errno::Errno::EINTR) => return Ok(Ready { told: false, sockets: 0 }),
-        Err(errno) => return Err(errno.into()),
-    }
-    // An error counts as readable: reading takes it from the socket.
-    let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-    let mut sockets = 0;
-    for (at, fd) in fds[1..].iter().enumerate() {
-        if ready(fd) {
-            sockets |= 1 << at.min(63);
-        }
-    }
-    Ok(Ready { told: ready(&fds[0]), sockets })
 }
