@@ -181,8 +181,9 @@ fn measure(cli: &Cli, place: &Place, report: &mut Report) -> anyhow::Result<()> 
         let sizes = names::Sizes {
             services: cli.names,
             records: cli.records,
-            rounds: cli.rounds,
-            seconds: 5,
+            // Which thread has a client is chance: many short turns say more than few long ones.
+            rounds: cli.rounds * 3,
+            seconds: 1,
         };
         names::measure(&place.bin_dir, &sizes, report).context("failed to measure names")?;
     }

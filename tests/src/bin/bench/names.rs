@@ -46,6 +46,9 @@ pub(crate) struct Sizes {
 /// Queries a second at which waiting times are compared.
 const HALF_LOAD: u32 = 20_000;
 
+/// How long one turn of waiting is.
+const PACED: Duration = Duration::from_secs(1);
+
 /// Queries a second at which CPU time is compared.
 const STEADY_LOAD: u32 = 40_000;
 
@@ -56,6 +59,7 @@ const STEADY_LOAD: u32 = 40_000;
 pub(crate) fn measure(bin_dir: &Path, sizes: &Sizes, report: &mut Report) -> anyhow::Result<()> {
     let outside = Outside::default();
     // Who is asked for names outside: the same for all.
+    server::make_room()?;
     let upstream = Server::start(Program::Knot, &Catalogue::Outside(outside), server::UPSTREAM)
         .context("the upstream")?;
     let services = Catalogue::Services { count: sizes.services };
@@ -169,7 +173,7 @@ impl Turns<'_> {
         let mut times = vec![(Vec::new(), Vec::new()); self.servers.len()];
         for _ in 0..self.sizes.rounds {
             for (server, (middle, late)) in self.servers.iter().zip(&mut times) {
-                match load::waits(server, catalogue, HALF_LOAD, Duration::from_secs(2)) {
+                match load::waits(server, catalogue, HALF_LOAD, PACED) {
                     Ok(waits) => {
                         middle.push(waits.at(0.5));
                         late.push(waits.at(0.99));

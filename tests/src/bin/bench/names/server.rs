@@ -23,26 +23,27 @@ const CLUSTER_DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 43,
 /// Where the one listens that all ask for names outside.
 pub(super) const UPSTREAM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5301);
 
-/// Whom netlab is compared with, and where they listen.
+/// Whom netlab is compared with, and where they listen: each at the port of names of an address on
+/// `lo`, as netlab does. Packets to other ports, and to 127.0.0.1, cost less on the way.
 pub(super) const PEERS: [(Program, SocketAddr); 3] = [
-    (Program::Knot, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5302)),
-    (Program::Unbound, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5303)),
-    (Program::Dnsmasq, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5304)),
+    (Program::Knot, peer(Ipv4Addr::new(192, 0, 2, 2))),
+    (Program::Unbound, peer(Ipv4Addr::new(192, 0, 2, 3))),
+    (Program::Dnsmasq, peer(Ipv4Addr::new(192, 0, 2, 4))),
 ];
+
+const fn peer(address: Ipv4Addr) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(address), 53)
+}
 
 /// Questions to peers are not tracked, as those to netlabd are not: all pay the same on the way.
 const UNTRACKED: &str = "table ip bench {
   chain out { type filter hook output priority raw; policy accept;
-    udp dport 5302-5304 notrack
-    tcp dport 5302-5304 notrack
-    udp sport 5302-5304 notrack
-    tcp sport 5302-5304 notrack
+    ip daddr 192.0.2.2-192.0.2.4 th dport 53 notrack accept
+    ip saddr 192.0.2.2-192.0.2.4 th sport 53 notrack accept
   }
   chain in { type filter hook prerouting priority raw; policy accept;
-    udp dport 5302-5304 notrack
-    tcp dport 5302-5304 notrack
-    udp sport 5302-5304 notrack
-    tcp sport 5302-5304 notrack
+    ip daddr 192.0.2.2-192.0.2.4 th dport 53 notrack accept
+    ip saddr 192.0.2.2-192.0.2.4 th sport 53 notrack accept
   }
 }
 ";
@@ -138,7 +139,7 @@ impl Server {
         let asked = catalogue.asked();
         let name = asked.last().map_or("www0.example.com.", String::as_str);
         let query = load::query(1, name)?;
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
         let began = Instant::now();
         loop {
@@ -167,6 +168,18 @@ impl Drop for Server {
             let _ = child.wait();
         }
     }
+}
+
+/// Gives `lo` the addresses of all peers.
+///
+/// # Errors
+/// When `ip` fails.
+pub(super) fn make_room() -> anyhow::Result<()> {
+    for (_, address) in PEERS {
+        let address = address.ip().to_string();
+        command::run(Command::new("ip").args(["address", "replace", &address, "dev", "lo"]))?;
+    }
+    Ok(())
 }
 
 /// Spares questions to peers what questions to netlabd are spared.
@@ -207,7 +220,7 @@ fn unbound(dir: &Path, catalogue: &Catalogue, address: SocketAddr) -> anyhow::Re
         "server:\n  interface: {}@{}\n  num-threads: 2\n  so-reuseport: yes\n  chroot: \"\"\n  \
          username: \"\"\n  directory: {folder}\n  pidfile: {folder}/pid\n  use-syslog: no\n  \
          do-daemonize: no\n  do-not-query-localhost: no\n  module-config: iterator\n  \
-         incoming-num-tcp: 256\n  access-control: 127.0.0.0/8 allow\n",
+         incoming-num-tcp: 256\n  access-control: 192.0.2.0/24 allow\n",
         address.ip(),
         address.port()
     );
