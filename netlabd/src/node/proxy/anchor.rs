@@ -333,8 +333,6 @@ impl Anchor {
             What::LinkDeleted { index, name } => {
                 *index == mark::SERVICE_INDEX || name.as_str() == mark::SERVICE_NAME
             }
-            // What led over it went when it was down.
-            What::LinkChanged { index, up, .. } if *index == mark::LOOPBACK_INDEX => *up,
             What::LinkChanged { index, name, up, mtu } => {
                 *index == mark::SERVICE_INDEX
                     && (name.as_str() != mark::SERVICE_NAME || !up || *mtu != device.mtu)
@@ -425,8 +423,6 @@ fn send(socket: &mut RouteSocket, batch: &Batch) -> Result<(), AnchorError> {
             {
                 continue;
             }
-            // Without `lo` no packet of the node reaches an address of its own anyway.
-            Request::PrependRoute(_) if error.errno() == Errno::ENETDOWN => continue,
             Request::AddRoute(route) if error.is_exists() => {
                 AnchorError::RouteInTheWay { network: route.destination }
             }
