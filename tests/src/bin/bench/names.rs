@@ -31,7 +31,7 @@ use load::{Load, Transport};
 use server::{Program, Server};
 
 /// How much is measured.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
     /// Services with a cluster IP.
     pub(crate) services: u32,
@@ -232,40 +232,25 @@ fn forwarded(
     let catalogue = Catalogue::Outside(outside);
     eprintln!("{catalogue}");
     with_daemon(bin_dir, |cluster| {
-        both_passes(&Server::daemon(cluster.pid()?), &catalogue, sizes, report)
-    })?;
-    for (program, address) in server::PEERS {
-        // It asks nobody.
-        if program == Program::Knot {
-            continue;
+        let mut servers = vec![Server::daemon(cluster.pid()?)];
+        // Knot asks nobody.
+        for (program, address) in server::PEERS.into_iter().filter(|it| it.0 != Program::Knot) {
+            let peer = Server::start(program, &Catalogue::Forwarded, address)
+                .with_context(|| format!("{program} as a forwarder"))?;
+            servers.push(peer);
         }
-        let server = Server::start(program, &Catalogue::Forwarded, address)
-            .with_context(|| format!("{program} as a forwarder"))?;
-        if let Err(error) = both_passes(&server, &catalogue, sizes, report) {
-            no_figure(&server, &catalogue.to_string(), &error);
-        }
-    }
-    Ok(())
-}
-
-fn both_passes(
-    server: &Server,
-    catalogue: &Catalogue,
-    sizes: &Sizes,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let who = server.to_string();
-    let questions = catalogue.questions()?;
-    let load = Load { server, questions: questions.path(), seconds: sizes.seconds };
-    let what = format!("{catalogue}: queries a second, each name for the first time");
-    report.add(Row::rates(&what, &who, &[load.once()?]));
-    let mut samples = Vec::new();
-    for _ in 0..sizes.rounds {
-        samples.push(load.most(Transport::Udp)?);
-    }
-    let what = format!("{catalogue}: queries a second, out of the cache");
-    report.add(Row::rates(&what, &who, &samples));
-    Ok(())
+        server::untrack_peers()?;
+        let questions = catalogue.questions()?;
+        let questions = questions.path();
+        let what = format!("{catalogue}: queries a second, each name for the first time");
+        let once = Sizes { rounds: 1, ..*sizes };
+        let mut turns = Turns { servers: &servers, questions, sizes: &once, report };
+        turns.take(&what, Row::rates, |load| load.once())?;
+        let what = format!("{catalogue}: queries a second, out of the cache");
+        let mut turns = Turns { servers: &servers, questions, sizes, report };
+        turns.take(&what, Row::rates, |load| load.most(Transport::Udp))?;
+        Ok(())
+    })
 }
 
 impl Row {
