@@ -75,7 +75,7 @@ pub fn validate(object: &Object) -> Vec<FieldError> {
 /// All that keeps `new` from taking the place of `old`: what is wrong with it, and what of it may
 /// not change.
 pub fn validate_update(old: &Object, new: &Object) -> Vec<FieldError> {
-    let mut errors = validate(new);
+    let mut errors = Vec::new();
     let (was, is) = (old.metadata(), new.metadata());
     let fixed = [
         ("metadata.name", was.name != is.name),
@@ -110,6 +110,8 @@ pub fn validate_update(old: &Object, new: &Object) -> Vec<FieldError> {
             errors.push(FieldError::new(format!("spec.{field}"), message).hint(cure));
         }
     }
+    // What else is wrong may only follow from these.
+    errors.extend(validate(new));
     errors
 }
 

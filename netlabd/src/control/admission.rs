@@ -302,9 +302,7 @@ impl Admission<'_, '_> {
         if wanted == live {
             return Ok(live);
         }
-        let mut errors = validate(&wanted);
-        errors.extend(validate_update(&live, &wanted));
-        check(&wanted, errors)?;
+        check(&wanted, validate_update(&live, &wanted))?;
         if let (Object::Service(live), Object::Service(wanted)) = (&live, &mut wanted) {
             self.settle_service(Some(live), wanted).await?;
         }

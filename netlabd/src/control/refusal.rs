@@ -8,24 +8,23 @@ use netlab_api::{ApiError, Reason};
 use super::cluster::{ObjectKey, WriteOptions};
 
 /// Field errors as one answer, in Kubernetes' shape: `Pod "web" is invalid: field: Invalid value:
-/// …`, or where Kubernetes has no words for it: `Pod "web" is invalid: field must be …`.
+/// …`, or where Kubernetes has no words for it: `Pod "web" is invalid: field must be …`. Several
+/// have a line each, as kubectl shows them.
 pub(super) fn check(object: &Object, errors: Vec<FieldError>) -> Result<(), ApiError> {
     let Some(first) = errors.first() else {
         return Ok(());
     };
-    let all: Vec<_> = errors
-        .iter()
-        .map(|error| match &error.invalid_value {
-            Some(invalid_value) => format!("{}: {invalid_value}", error.field),
-            None => format!("{} {}", error.field, error.message),
-        })
-        .collect();
-    let message = format!(
-        "{} \"{}\" is invalid: {}",
-        object.kind().name(),
-        object.metadata().name,
-        all.join("; ")
-    );
+    let text = |error: &FieldError| match &error.invalid_value {
+        Some(invalid_value) => format!("{}: {invalid_value}", error.field),
+        None => format!("{} {}", error.field, error.message),
+    };
+    let all: Vec<String> = errors.iter().map(text).collect();
+    let list = match all.as_slice() {
+        [one] => format!(" {one}"),
+        several => several.iter().map(|text| format!("\n* {text}")).collect(),
+    };
+    let (kind, name) = (object.kind().name(), &object.metadata().name);
+    let message = format!("{kind} \"{name}\" is invalid:{list}");
     let mut error = ApiError::new(Reason::Invalid, message)
         .with_object(object.slash_name())
         .with_field(first.field.clone());

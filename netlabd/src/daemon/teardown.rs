@@ -55,8 +55,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         anyhow::bail!("not everything could be removed:\n  {}", errors.join("\n  "));
     }
     for dir in [&config.run_dir, &config.state_dir] {
-        accept_missing(fs::remove_dir_all(dir))
-            .with_context(|| format!("failed to remove `{}`", dir.display()))?;
+        remove_dir(dir).with_context(|| format!("failed to remove `{}`", dir.display()))?;
     }
     Ok(())
 }
@@ -175,9 +174,17 @@ fn unmount(pin_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn accept_missing(result: io::Result<()>) -> io::Result<()> {
-    match result {
+/// Removes a folder with all in it. One on which something is mounted is somebody else's: it is
+/// only emptied.
+fn remove_dir(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error)
+            if error.kind() == io::ErrorKind::ResourceBusy
+                && fs::read_dir(dir)?.next().is_none() =>
+        {
+            Ok(())
+        }
         other => other,
     }
 }
