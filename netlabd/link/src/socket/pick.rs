@@ -23,7 +23,7 @@ const NEXT_HOPS: [u16; 4] = [libc::RTA_GATEWAY, libc::RTA_MULTIPATH, libc::RTA_V
 /// A next hop that is an object of its own (since Linux 5.3); `linux/rtnetlink.h`.
 const RTA_NH_ID: u16 = 30;
 
-/// What a [`Link`](crate::Link) is made of. The kernel says thirty times as much of each, and most of that are
+/// What a [`Link`](crate::Link) is made of. The kernel says far more of each, and most of that are
 /// settings, in attributes of attributes.
 const LINK_ATTRIBUTES: [u16; 8] = [
     libc::IFLA_ADDRESS,
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn attributes_are_picked_whole_and_in_order_whatever_stands_between() {
-        let nested = 5 | !KIND & 0x8000;
+        let nested = 5 | (!KIND & 0x8000);
         let parts = [attribute(3, b"odd"), attribute(7, &[1; 9]), attribute(nested, &[2; 8])];
         let message = [vec![9; 12], parts.concat()].concat();
         let picked = with_attributes(&message, 12, &[3, 5]);
