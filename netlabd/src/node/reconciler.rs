@@ -63,7 +63,7 @@ const RESYNC: Duration = Duration::from_secs(30);
 
 /// A full look may take one part in this of a processor: with thousands of pods it comes less often,
 /// for the monitors hear of nearly everything anyway.
-const RESYNC_SHARE: u32 = 6000;
+const RESYNC_SHARE: u32 = 4000;
 
 /// Pods whose processes are being started at once. More only wait for the kernel's locks.
 const STARTERS: usize = 4;
