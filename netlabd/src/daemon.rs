@@ -39,6 +39,7 @@ use crate::server::{
     serve_remote,
 };
 use crate::store::{HistoryLimits, Options as StoreOptions};
+use crate::tick;
 use config::Config;
 use names::NamesKeeping;
 use seat::Seat;
@@ -50,7 +51,7 @@ mod seat;
 pub mod teardown;
 
 /// How often the events are counted, which is cheap.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
+const HOUSEKEEPING: Duration = tick::SHORTEST;
 
 /// Old events are looked for every so many rounds: it means to read them all.
 const THOROUGH_ROUNDS: u32 = 120;
@@ -63,8 +64,12 @@ const STATUS_ROUNDS: u32 = 60;
 const STATUS_PATIENCE: Duration = Duration::from_secs(3);
 const STATUS_RETRY: Duration = Duration::from_millis(500);
 
-/// How often is looked whether the socket is still there.
-const SOCKET_LOOK: Duration = Duration::from_secs(2);
+/// How often is looked whether the socket is still there though nothing was heard of it, as when its
+/// folder is another.
+const SOCKET_LOOK: Duration = Duration::from_secs(30);
+
+/// How soon is tried again to make a socket.
+const SOCKET_RETRY: Duration = Duration::from_secs(2);
 
 /// Name of the socket in the run folder.
 const SOCKET: &str = "netlabd.sock";
@@ -249,21 +254,35 @@ async fn serve_always(
     let mut servers = JoinSet::new();
     servers.spawn(serve_one(listener));
     let mut stopping = stop.clone();
-    let mut look = tokio::time::interval(SOCKET_LOOK);
-    loop {
+    while let Some(file) = &mut file {
+        // Before the look: what is removed after it is heard of.
+        let removal = file.watch();
+        let looks_again = async {
+            match file.put_back() {
+                Ok(None) => match removal {
+                    Ok(removal) => tokio::select! {
+                        () = removal.wait() => {}
+                        () = tick::next(SOCKET_LOOK) => {}
+                    },
+                    // The kernel grants no more watches.
+                    Err(_) => tick::next(tick::SHORTEST).await,
+                },
+                Ok(Some(listener)) => {
+                    tracing::warn!("the socket was removed: made another");
+                    servers.spawn(serve_one(listener));
+                }
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "nobody can connect");
+                    tokio::time::sleep(SOCKET_RETRY).await;
+                }
+            }
+        };
         tokio::select! {
             () = told_to_stop(&mut stopping) => break,
-            _ = look.tick() => {}
-        }
-        match file.as_mut().map(SocketFile::put_back) {
-            Some(Ok(Some(listener))) => {
-                tracing::warn!("the socket was removed: made another");
-                servers.spawn(serve_one(listener));
-            }
-            Some(Err(error)) => tracing::error!(error = %chain(&error), "nobody can connect"),
-            Some(Ok(None)) | None => {}
+            () = looks_again => {}
         }
     }
+    told_to_stop(&mut stopping).await;
     while servers.join_next().await.is_some() {}
 }
 
@@ -284,10 +303,8 @@ fn store_options() -> StoreOptions {
 /// Forgets old events and tokens where they are kept, and tells the cluster when the node's
 /// addresses change.
 async fn keep_house(control: Option<Arc<Control>>, machine: Arc<Machine>) {
-    let mut interval = tokio::time::interval(HOUSEKEEPING);
     let mut owes_status = false;
     for round in 0_u32.. {
-        interval.tick().await;
         let thorough = round.is_multiple_of(THOROUGH_ROUNDS);
         if let Some(control) = &control {
             if let Err(error) = control.prune_events(Time::now(), thorough).await {
@@ -304,6 +321,7 @@ async fn keep_house(control: Option<Arc<Control>>, machine: Arc<Machine>) {
                 tracing::warn!(%error, "the node's status is not told yet");
             }
         }
+        tick::next(HOUSEKEEPING).await;
     }
 }
 

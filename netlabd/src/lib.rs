@@ -11,4 +11,5 @@ pub mod node;
 pub mod remote;
 pub mod server;
 pub mod store;
+mod tick;
 pub mod trust;

@@ -24,7 +24,9 @@ pub use connection::serve;
 pub use health::{Gate, Readiness};
 pub use metrics::Metrics;
 pub use remote::{BoundPort, NodePort, RemoteError, bind_port, serve_remote};
-pub use socket::{BoundSocket, SocketError, SocketFile, SocketLock, bind_socket, lock_socket};
+pub use socket::{
+    BoundSocket, Removal, SocketError, SocketFile, SocketLock, bind_socket, lock_socket,
+};
 pub use tunnel::{TunnelServer, Tunnels};
 
 mod answer;

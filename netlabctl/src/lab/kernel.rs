@@ -50,8 +50,9 @@ fn observe_machine(netns: &Netns, is_router: bool) -> Result<ObservedMachine, Fa
     let names: BTreeMap<IfIndex, String> =
         links.iter().map(|link| (link.index, link.name.to_string())).collect();
     let addresses = socket.list_addresses().map_err(failed)?;
-    let routes =
-        socket.list_routes(RouteFilter { protocol: Some(STATIC), table: None }).map_err(failed)?;
+    let routes = socket
+        .list_routes(RouteFilter { protocol: Some(STATIC), ..RouteFilter::default() })
+        .map_err(failed)?;
     Ok(ObservedMachine {
         links: links.iter().map(|link| (link.name.to_string(), link.up)).collect(),
         addresses: addresses

@@ -47,7 +47,7 @@ pub fn observe_node(socket: &mut RouteSocket) -> Result<NodeLinks, SocketError> 
                 && PodLinkId::from_host_name(&link.name).is_some())
     });
     let protocol = Some(mark::ROUTE_PROTOCOL);
-    let mut routes = socket.list_routes(RouteFilter { protocol, table: None })?;
+    let mut routes = socket.list_routes(RouteFilter { protocol, ..RouteFilter::default() })?;
     // Kernels before 5.0 ignore the filter.
     routes.retain(|route| {
         route.protocol == mark::ROUTE_PROTOCOL
@@ -71,7 +71,7 @@ pub fn observe_pod(socket: &mut RouteSocket) -> Result<PodNetwork, SocketError> 
     Ok(PodNetwork {
         links: socket.list_links()?,
         addresses,
-        routes: socket.list_routes(RouteFilter { protocol: None, table: Some(254) })?,
+        routes: socket.list_routes(RouteFilter { table: Some(254), ..RouteFilter::default() })?,
         neighbours: socket.list_neighbours()?,
     })
 }

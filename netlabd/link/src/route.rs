@@ -254,7 +254,7 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 }
 
 impl RouteKind {
-    fn to_netlink(self) -> RouteType {
+    pub(crate) fn to_netlink(self) -> RouteType {
         match self {
             Self::Unicast => RouteType::Unicast,
             Self::Local => RouteType::Local,

@@ -16,6 +16,7 @@ use crate::{Batch, Netns, Request};
 mod dump;
 mod error;
 mod frame;
+mod pick;
 
 pub use dump::RouteFilter;
 pub use error::{BatchError, KernelError, SocketError};

@@ -22,7 +22,11 @@ pub struct Uplink {
 /// # Errors
 /// [`SocketError`] when the kernel could not be asked or understood.
 pub fn observe_uplink(socket: &mut RouteSocket) -> Result<Option<Uplink>, SocketError> {
-    let routes = socket.list_routes(RouteFilter { protocol: None, table: Some(254) })?;
+    let routes = socket.list_routes(RouteFilter {
+        table: Some(254),
+        default: true,
+        ..RouteFilter::default()
+    })?;
     let default = routes
         .iter()
         .filter(|route| route.is_default() && route.kind == RouteKind::Unicast)

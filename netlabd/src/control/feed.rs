@@ -204,6 +204,11 @@ impl Feed {
         self.lock().nodes.contains_key(node)
     }
 
+    /// Whether there is any node but this one.
+    pub(super) fn has_others(&self, node: &str) -> bool {
+        self.lock().nodes.keys().any(|name| name != node)
+    }
+
     /// Lost nodes that are being deleted: they will not let go of their pods.
     pub(super) fn deserted_nodes(&self) -> Vec<String> {
         let state = self.lock();

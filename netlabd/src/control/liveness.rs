@@ -20,6 +20,7 @@ use netlab_api::{ApiError, Node, Pod, Time};
 use super::draft::Draft;
 use super::event::event_about;
 use super::{Control, MAX_ROUNDS, too_busy};
+use crate::tick;
 
 /// `Ready` condition of a pod whose node was lost, and of no other.
 const NODE_NOT_READY: &str = "NodeNotReady";
@@ -31,6 +32,10 @@ const HEARTBEATS_A_GRACE: u32 = 4;
 
 /// How often is looked for lost nodes, as a part of the grace.
 const LOOKS_A_GRACE: u32 = 10;
+
+/// How often the node of this process speaks, which is never lost: as at the start, it may have
+/// been marked so by a server before this one.
+const HOME_HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// Whether a node counts as lost.
 pub(super) fn is_lost(node: &Node) -> bool {
@@ -62,9 +67,14 @@ impl Liveness {
         self.home.get().is_some_and(|home| home == node)
     }
 
-    /// After which time a node should be heard again.
-    pub(super) fn heartbeat(&self) -> Duration {
+    /// After which time a node of another process should be heard again.
+    fn heartbeat(&self) -> Duration {
         self.grace / HEARTBEATS_A_GRACE
+    }
+
+    /// After which time this node should be heard again.
+    pub(super) fn heartbeat_of(&self, node: &str) -> Duration {
+        if self.is_home(node) { HOME_HEARTBEAT } else { self.heartbeat() }
     }
 
     pub(super) fn hear(&self, node: &str, now: Instant) {
@@ -106,10 +116,21 @@ impl Control {
     pub fn watch_nodes(self: &Arc<Self>, home: &str) {
         self.liveness.set_home(home);
         let control = Arc::downgrade(self);
-        let pause = self.liveness.grace / LOOKS_A_GRACE;
+        let home = home.to_owned();
+        let grace = self.liveness.grace;
+        let pause = grace / LOOKS_A_GRACE;
         let heartbeat = self.liveness.heartbeat();
         tokio::spawn(async move {
             loop {
+                // With nobody to lose there is no hurry. Who joins meanwhile has the whole grace.
+                let is_alone = match control.upgrade() {
+                    Some(control) => !control.feed.has_others(&home),
+                    None => return,
+                };
+                if is_alone {
+                    tick::next(tick::SHORTEST.min(grace / 2)).await;
+                    continue;
+                }
                 let began = Instant::now();
                 tokio::time::sleep(pause).await;
                 let absence = began.elapsed().saturating_sub(pause);

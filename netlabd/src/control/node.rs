@@ -66,7 +66,7 @@ impl ControlPlane for Control {
             let events = events.into_iter();
             self.record_events(events.filter_map(|event| vouch(event, node, now)).collect()).await;
         }
-        let heartbeat = self.liveness.heartbeat();
+        let heartbeat = self.liveness.heartbeat_of(node);
         Ok(ReportAnswer { heartbeat_millis: heartbeat.as_millis().try_into().unwrap_or(u64::MAX) })
     }
 

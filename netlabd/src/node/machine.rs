@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What all parts of the node share: its options, its kernel handles, its queues.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use netlab_api::node::{NodeAddress, NodeAddressKind, NodeInfo, NodeStatus};
 use netlab_api::pod::{Condition, ConditionStatus};
 use netlab_api::{ClusterSettings, Pod, Time};
-use netlab_link::{Families, Netns, PodLinkId, RouteSocket, mark};
+use netlab_link::{Families, IfIndex, Netns, PodLinkId, RouteSocket, mark};
 use nix::unistd::gethostname;
 
 use super::hosts::HostsFiles;
@@ -271,17 +271,18 @@ fn links_of_processes(runtime: &Runtime) -> BTreeMap<String, PodLinkId> {
 /// Addresses of the node that others may reach: those of the uplink first, then of other links
 /// that are not pods'; no loopback, no link-local ones.
 fn own_addresses(socket: &mut RouteSocket) -> Result<Vec<IpAddr>, netlab_link::SocketError> {
-    let links = socket.list_links()?;
     let uplink = netlab_link::observe_uplink(socket)?.map(|uplink| uplink.link.index);
-    let is_foreign = |address: &netlab_link::Address| {
-        links.iter().any(|link| {
-            link.index == address.dev
-                && ![mark::LINK_GROUP, mark::FABRIC_LINK_GROUP].contains(&link.group)
-                && link.index != mark::LOOPBACK_INDEX
-        })
-    };
     let mut addresses = socket.list_addresses()?;
-    addresses.retain(is_foreign);
+    // Pods' links have no address, so however many there are, only a few are asked for.
+    let indexes: BTreeSet<IfIndex> = addresses.iter().map(|address| address.dev).collect();
+    let mut foreign = BTreeSet::new();
+    for index in indexes.into_iter().filter(|index| *index != mark::LOOPBACK_INDEX) {
+        let is_ours = |group| [mark::LINK_GROUP, mark::FABRIC_LINK_GROUP].contains(&group);
+        if socket.get_link(index)?.is_some_and(|link| !is_ours(link.group)) {
+            foreign.insert(index);
+        }
+    }
+    addresses.retain(|address| foreign.contains(&address.dev));
     addresses
         .sort_by_key(|address| (Some(address.dev) != uplink, address.address.addr().is_ipv6()));
     let reachable = |ip: &IpAddr| match ip {

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use netlab_api::ProxyMode;
 use netlab_api::view::{Routing, ViewNode};
 use netlab_link::IfIndex;
+use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::follow;
@@ -60,9 +61,9 @@ mod start;
 /// A full look at the node's links at least this often, whatever the monitors say.
 const RESYNC: Duration = Duration::from_secs(30);
 
-/// A full look may take one part in this of the time: with thousands of pods it comes less often,
+/// A full look may take one part in this of a processor: with thousands of pods it comes less often,
 /// for the monitors hear of nearly everything anyway.
-const RESYNC_SHARE: u32 = 3000;
+const RESYNC_SHARE: u32 = 4000;
 
 /// Pods whose processes are being started at once. More only wait for the kernel's locks.
 const STARTERS: usize = 4;
@@ -271,9 +272,10 @@ impl Reconciler {
                 }
                 _ = resync.tick() => {
                     if Instant::now() >= next_full_look {
-                        let began = Instant::now();
+                        let began = processor_time();
                         self.resync().await;
-                        next_full_look = Instant::now() + RESYNC.max(began.elapsed() * RESYNC_SHARE);
+                        let took = processor_time().saturating_sub(began);
+                        next_full_look = Instant::now() + RESYNC.max(took * RESYNC_SHARE);
                     }
                 }
                 // The sender lives in the machine.
@@ -329,6 +331,14 @@ impl Reconciler {
         }
         self.report_programmed();
     }
+}
+
+/// How long processors have worked for this process. A look that has to wait for them, because others
+/// are busy, is not put off for that.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+        .map(Duration::from)
+        .expect("Linux has this clock since 2.6.12")
 }
 
 /// Waits until the daemon stops; a sender that is gone says the same.

@@ -28,6 +28,9 @@ use nix::unistd::Group;
 use tokio::net::UnixListener;
 
 use super::peer::inherited_descriptor;
+pub use removal::Removal;
+
+mod removal;
 
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
@@ -263,6 +266,16 @@ impl SocketFile {
         let listener = UnixListener::from_std(StdListener::from(socket)).map_err(failed)?;
         self.identity = identity;
         Ok(Some(listener))
+    }
+}
+
+impl SocketFile {
+    /// Hears of what is taken out of the socket's folder from here on.
+    ///
+    /// # Errors
+    /// When the folder is gone, or the kernel grants no more watches.
+    pub fn watch(&self) -> io::Result<Removal> {
+        Removal::watch(self.path.parent().unwrap_or(Path::new("/")))
     }
 }
 

@@ -10,13 +10,14 @@ use netlink_packet_route::{
     link::{InfoKind, LinkAttribute, LinkExtentMask, LinkInfo, LinkMessage},
     neighbour::{NeighbourFlags, NeighbourMessage, NeighbourState},
     nsid::{NsidAttribute, NsidMessage},
-    route::{RouteMessage, RouteProtocol},
+    route::{RouteAttribute, RouteMessage, RouteProtocol, RouteType},
 };
 
+use super::pick::Pick;
 use super::{Frames, KernelError, RouteSocket, SocketError, decode};
 use crate::{
-    Address, FdbEntry, IfIndex, Link, Neighbour, Netns, ProxyNeighbour, Route, Vxlan,
-    request::encode,
+    Address, FdbEntry, IfIndex, Link, LinkRef, Neighbour, Netns, ProxyNeighbour, Route, RouteKind,
+    Vxlan, request::encode,
 };
 
 /// How often a list is asked for again when what it shows changed meanwhile. While pods come and
@@ -31,6 +32,14 @@ pub struct RouteFilter {
     pub protocol: Option<u8>,
     /// Only those of this table; of the first 255 ones.
     pub table: Option<u8>,
+    /// Only those of this kind.
+    pub kind: Option<RouteKind>,
+    /// Only those over this interface.
+    pub dev: Option<IfIndex>,
+    /// Only default routes.
+    pub default: bool,
+    /// None that lead straight to a link, as those to pods do, of which there are thousands.
+    pub indirect: bool,
 }
 
 impl RouteSocket {
@@ -42,12 +51,11 @@ impl RouteSocket {
         let mut message = LinkMessage::default();
         // Counters are most of what the kernel would send.
         message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let request = RouteNetlinkMessage::GetLink(message);
         let mut links =
-            self.dump("ip link show", &RouteNetlinkMessage::GetLink(message), |message| {
-                match message {
-                    RouteNetlinkMessage::NewLink(message) => Link::from_message(&message),
-                    _ => None,
-                }
+            self.dump_picked("ip link show", &request, &Pick::Links, |message| match message {
+                RouteNetlinkMessage::NewLink(message) => Link::from_message(&message),
+                _ => None,
             })?;
         links.sort();
         Ok(links)
@@ -58,9 +66,8 @@ impl RouteSocket {
     ///
     /// # Errors
     /// As [`RouteSocket::list_links`].
-    pub fn get_link(&mut self, index: IfIndex) -> Result<Option<Link>, SocketError> {
-        let mut message = LinkMessage::default();
-        message.header.index = index.get();
+    pub fn get_link(&mut self, link: impl Into<LinkRef>) -> Result<Option<Link>, SocketError> {
+        let mut message = link.into().to_message();
         message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         let request = RouteNetlinkMessage::GetLink(message);
         let found = self.ask("ip link show", &request, NLM_F_ACK, |message| match message {
@@ -99,11 +106,16 @@ impl RouteSocket {
             message.header.address_family = family;
             message.header.protocol = RouteProtocol::from(filter.protocol.unwrap_or_default());
             message.header.table = filter.table.unwrap_or_default();
+            message.header.kind = filter.kind.map_or(RouteType::Unspec, RouteKind::to_netlink);
+            message.attributes.extend(filter.dev.map(|dev| RouteAttribute::Oif(dev.get())));
             let request = RouteNetlinkMessage::GetRoute(message);
-            let found = self.dump("ip route show", &request, |message| match message {
-                RouteNetlinkMessage::NewRoute(message) => Route::from_message(&message),
-                _ => None,
-            });
+            let found =
+                self.dump_picked("ip route show", &request, &Pick::Routes(filter), |message| {
+                    match message {
+                        RouteNetlinkMessage::NewRoute(message) => Route::from_message(&message),
+                        _ => None,
+                    }
+                });
             match found {
                 Ok(found) => routes.extend(found),
                 // A table exists from its first route on.
@@ -229,11 +241,23 @@ impl RouteSocket {
         &mut self,
         what: &str,
         request: &RouteNetlinkMessage,
+        keep: impl FnMut(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Vec<T>, SocketError> {
+        self.dump_picked(what, request, &Pick::All, keep)
+    }
+
+    /// The same of messages that `pick` picks out, and shortens, before they are decoded.
+    fn dump_picked<T>(
+        &mut self,
+        what: &str,
+        request: &RouteNetlinkMessage,
+        pick: &Pick,
         mut keep: impl FnMut(RouteNetlinkMessage) -> Option<T>,
     ) -> Result<Vec<T>, SocketError> {
         let mut attempt = 1;
         loop {
-            let (found, interrupted) = self.ask(what, request, NLM_F_DUMP, &mut keep)?;
+            let (found, interrupted) =
+                self.ask_picked(what, request, NLM_F_DUMP, pick, &mut keep)?;
             if !interrupted || attempt == ATTEMPTS {
                 return Ok(found);
             }
@@ -247,6 +271,17 @@ impl RouteSocket {
         what: &str,
         request: &RouteNetlinkMessage,
         flags: u16,
+        keep: impl FnMut(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<(Vec<T>, bool), SocketError> {
+        self.ask_picked(what, request, flags, &Pick::All, keep)
+    }
+
+    fn ask_picked<T>(
+        &mut self,
+        what: &str,
+        request: &RouteNetlinkMessage,
+        flags: u16,
+        pick: &Pick,
         mut keep: impl FnMut(RouteNetlinkMessage) -> Option<T>,
     ) -> Result<(Vec<T>, bool), SocketError> {
         let mut header = NetlinkHeader::default();
@@ -267,7 +302,11 @@ impl RouteSocket {
                 }
                 interrupted |= frame.interrupted;
                 match frame.answer {
-                    None => found.extend(keep(decode(frame.message_type, frame.payload)?)),
+                    None => {
+                        if let Some(payload) = pick.of(frame.payload) {
+                            found.extend(keep(decode(frame.message_type, &payload)?));
+                        }
+                    }
                     Some(answer) => {
                         return match answer.errno {
                             None => Ok((found, interrupted)),

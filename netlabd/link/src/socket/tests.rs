@@ -138,7 +138,7 @@ fn lists_show_what_ip_made() {
     assert!(addresses.contains(&Address { dev: va, address: net("192.0.2.1/24") }));
     assert!(addresses.contains(&Address { dev: va, address: net("2001:db8::1/64") }));
 
-    let ours = RouteFilter { protocol: Some(110), table: None };
+    let ours = RouteFilter { protocol: Some(110), ..RouteFilter::default() };
     let routes = node.socket.list_routes(ours).unwrap();
     let via = |to: &str, next_hop: &str| Route::new(net(to), va).via(next_hop.parse().unwrap());
     assert_eq!(
@@ -165,7 +165,7 @@ fn what_is_listed_can_be_deleted_as_it_is() {
     node.ip("route add 198.51.100.0/24 via 192.0.2.9 proto 110 metric 7");
     node.ip("route add blackhole 203.0.113.0/24 proto 110");
     node.ip("-6 route add blackhole 2001:db8:1::/64 proto 110");
-    let ours = RouteFilter { protocol: Some(110), table: None };
+    let ours = RouteFilter { protocol: Some(110), ..RouteFilter::default() };
     let batch: Batch =
         node.socket.list_routes(ours).unwrap().into_iter().map(Request::DelRoute).collect();
     assert_eq!(batch.len(), 3);

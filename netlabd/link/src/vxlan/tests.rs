@@ -157,7 +157,10 @@ fn routes_lead_over_next_hops_of_either_family() {
     assert_eq!(find(&shown, "fd42::40/122")["gateway"], "fe80::2");
     assert_eq!(find(&shown, "fd42::/122")["type"], "blackhole");
 
-    let filter = crate::RouteFilter { protocol: Some(mark::ROUTE_PROTOCOL), table: None };
+    let filter = crate::RouteFilter {
+        protocol: Some(mark::ROUTE_PROTOCOL),
+        ..crate::RouteFilter::default()
+    };
     let mut sorted = routes.to_vec();
     sorted.sort();
     assert_eq!(node.socket.list_routes(filter).unwrap(), sorted);

@@ -17,6 +17,7 @@ use super::group::Group;
 use super::member::Member;
 use crate::dns::name::Name;
 use crate::dns::record::{Question, RecordType};
+use crate::tick;
 
 /// The type that is asked for: nothing else does.
 const HINFO: RecordType = RecordType(13);
@@ -35,7 +36,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// How often new upstreams are looked for, such as after a file was changed.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = tick::SHORTEST;
 
 /// Probes that are on their way, and how often each came back.
 #[derive(Debug, Default)]
@@ -125,7 +126,7 @@ pub(super) async fn watch(groups: Vec<Weak<Group>>, probes: Option<Arc<Probes>>)
                 }
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tick::next(LOOK).await;
     }
 }
 

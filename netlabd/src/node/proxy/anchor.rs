@@ -374,23 +374,17 @@ fn observe(socket: &mut RouteSocket) -> Result<State, AnchorError> {
     let failed = |source| AnchorError::Observe { source };
     let mut state = State::default();
     let protocol = Some(mark::ROUTE_PROTOCOL);
-    let mut routes = socket.list_routes(RouteFilter { protocol, table: None }).map_err(failed)?;
-    // Kernels before 5.0 ignore the filter.
-    routes.retain(|route| route.protocol == mark::ROUTE_PROTOCOL);
-    let is_own =
-        |route: &Route| route.kind == RouteKind::Local && route.dev == Some(mark::LOOPBACK_INDEX);
-    state.own = routes.iter().filter(|route| is_own(route)).cloned().collect();
-    let link = socket.list_links().map_err(failed)?;
-    let link = link.into_iter().find(|link| link.name.as_str() == mark::SERVICE_NAME);
-    let Some(link) = link else { return Ok(state) };
+    // A node has thousands of routes to pods and as many links, so only what may be ours is asked for.
+    let over = |dev| RouteFilter { protocol, dev: Some(dev), ..RouteFilter::default() };
+    let own = RouteFilter { kind: Some(RouteKind::Local), ..over(mark::LOOPBACK_INDEX) };
+    state.own = socket.list_routes(own).map_err(failed)?.into_iter().collect();
+    let Some(link) = socket.get_link(device_name()).map_err(failed)? else { return Ok(state) };
     let numbered = link.index == mark::SERVICE_INDEX;
     if link.group != mark::FABRIC_LINK_GROUP && !numbered {
         return Err(AnchorError::NameTaken { name: link.name });
     }
-    for route in routes {
-        if route.dev == Some(link.index) {
-            state.routes.insert(route.destination, route);
-        }
+    for route in socket.list_routes(over(link.index)).map_err(failed)? {
+        state.routes.insert(route.destination, route);
     }
     let addresses = socket.list_addresses().map_err(failed)?;
     let own = addresses.into_iter().filter(|address| address.dev == link.index);

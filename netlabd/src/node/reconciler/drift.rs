@@ -257,9 +257,10 @@ impl Reconciler {
 
     /// A full look at the node's side of all links, at rules and at sysctls.
     pub(super) async fn resync(&mut self) {
-        // The kernel's rules, as they are compared, are as large as what is known of services.
-        self.inputs_since_rest +=
-            self.rules.as_ref().map_or(0, |rules| rules.services().ports().count());
+        // What the kernel has, as it is compared, is as large as what is known of services and pods.
+        // And a look goes through much of the program, while the next one is far away.
+        let services = self.rules.as_ref().map_or(0, |rules| rules.services().ports().count());
+        self.inputs_since_rest += services + self.entries.len();
         if let Err(error) = self.ensure_rules(false, None).await {
             tracing::error!(error = %chain(&error), "rules could not be checked");
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the kernel has for traffic between nodes, and the links that lead to them.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 use netlab_link::{
     IfIndex, Link, Netns, Route, RouteFilter, RouteKind, RouteSocket, SocketError, ethtool, mark,
@@ -52,8 +54,15 @@ pub fn observe(
             }
         }
     }
-    let protocol = Some(mark::ROUTE_PROTOCOL);
-    for route in socket.list_routes(RouteFilter { protocol, table: None }).map_err(failed)? {
+    // A pod's route leads straight to its link, and a node has thousands of them.
+    let ours = RouteFilter { protocol: Some(mark::ROUTE_PROTOCOL), ..RouteFilter::default() };
+    let mut routes = socket.list_routes(RouteFilter { indirect: true, ..ours }).map_err(failed)?;
+    for device in &devices {
+        routes.extend(
+            socket.list_routes(RouteFilter { dev: Some(*device), ..ours }).map_err(failed)?,
+        );
+    }
+    for route in routes {
         if is_to_a_block(&route, pod_networks, &devices) {
             state.routes.insert(route.destination, route);
         }
@@ -87,8 +96,13 @@ fn is_to_a_block(route: &Route, pod_networks: &[IpNet], devices: &[IfIndex]) -> 
 pub fn observe_underlay(socket: &mut RouteSocket) -> Result<Underlay, SocketError> {
     let main = netlab_link::observe_uplink(socket)?.map(|uplink| uplink.link.index);
     let addresses = socket.list_addresses()?;
-    let mut uplinks: Vec<Uplink> = socket
-        .list_links()?
+    // Pods' links have no address, so however many there are, only a few are asked for.
+    let indexes: BTreeSet<IfIndex> = addresses.iter().map(|address| address.dev).collect();
+    let mut links = Vec::new();
+    for index in indexes {
+        links.extend(socket.get_link(index)?);
+    }
+    let mut uplinks: Vec<Uplink> = links
         .into_iter()
         .filter(|link| {
             let ours = [mark::LINK_GROUP, mark::DOOMED_LINK_GROUP, mark::FABRIC_LINK_GROUP];
