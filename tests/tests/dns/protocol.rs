@@ -14,6 +14,9 @@ use crate::wire::{self, Ask, PATIENCE, Reply, SILENCE, ask, kind};
 const WEB: &str = "web.default.svc.cluster.local.";
 const CROWD: &str = "crowd.default.svc.cluster.local.";
 
+/// Bytes of an OPT record without options.
+const OPT: usize = 11;
+
 /// Endpoints of `crowd`.
 const MANY: u8 = 100;
 
@@ -59,23 +62,33 @@ fn stage(name: &str) -> Stage {
 #[test]
 fn answers_are_as_large_as_asked_and_whole_over_tcp() {
     let stage = stage("dns-size");
-    let socket = stage.udp();
+    let sockets = [0, 1].map(|family| wire::udp(&stage.pod(), Stage::server(family)));
     let mut tcp = stage.tcp();
     for (kind, records) in [(kind::A, 100), (kind::SRV, 100)] {
+        let whole = tcp.ask(&ask(CROWD, kind)).bytes.len();
+        assert!(whole > 1500, "no packet holds it: {whole}");
         for payload in
             [None, Some(0), Some(512), Some(513), Some(700), Some(1232), Some(4096), Some(65535)]
         {
             let query = ask(CROWD, kind);
             let query = payload.map_or(query.clone(), |payload| query.payload(payload));
-            let reply = wire::over_udp(&socket, &query);
-            let limit = usize::from(payload.unwrap_or(512).max(512));
-            let (length, found) = (reply.bytes.len(), reply.message.answers.len());
-            assert!(length <= limit, "{length} bytes for {payload:?}");
-            assert_eq!(reply.is_cut(), found < records, "{payload:?}: {found} of {records}");
-            assert!(found < records || kind == kind::A && length > 1232, "{payload:?}: {length}");
-            assert_eq!(reply.rcode(), "NOERROR");
-            // EDNS is answered with EDNS, and nothing else is.
-            assert_eq!(reply.message.edns.is_some(), payload.is_some(), "{payload:?}");
+            let whole = whole + payload.map_or(0, |_| OPT);
+            for socket in &sockets {
+                let reply = wire::over_udp(socket, &query);
+                let limit = usize::from(payload.unwrap_or(512).max(512));
+                let (length, found) = (reply.bytes.len(), reply.message.answers.len());
+                assert!(length <= limit, "{length} bytes for {payload:?}");
+                assert_eq!(reply.is_cut(), whole > limit, "{payload:?}: {length} of {whole}");
+                assert_eq!(length == whole, whole <= limit, "{payload:?}: {length} of {whole}");
+                assert!(found == records || reply.is_cut(), "{payload:?}: {found} of {records}");
+                assert_eq!(reply.rcode(), "NOERROR");
+                // EDNS is answered with EDNS and the client's own size, and nothing else is.
+                assert_eq!(reply.message.edns.is_some(), payload.is_some(), "{payload:?}");
+                if let Some(payload) = payload {
+                    let opt = &reply.bytes[length - OPT..];
+                    assert_eq!(opt[..5], [&[0, 0, 41][..], &payload.to_be_bytes()].concat());
+                }
+            }
         }
         for payload in [None, Some(512), Some(1232)] {
             let query = ask(CROWD, kind);

@@ -44,8 +44,12 @@ pub struct DnsConfig {
     pub fallthrough: Vec<String>,
     /// Names of headless services' endpoints in one zone: `<zone>.pin._zone.<svc>.<ns>.svc.…`.
     pub zonal: bool,
-    /// Accepted as CoreDNS has it, and without effect: until all names are known, unknown ones are
-    /// SERVFAIL at once.
+    /// Bytes of an answer over UDP that clients are taken to have room for at most, 512 to 4096; this
+    /// is also what upstreams are asked for. Unless given, what clients say counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bufsize: Option<u16>,
+    /// How long after the start questions for unknown names wait, at most, until all names are
+    /// known.
     #[serde(alias = "startup_timeout", with = "period")]
     #[schemars(with = "period::Written")]
     pub startup_timeout: Duration,
@@ -102,6 +106,7 @@ impl Default for DnsConfig {
             ignore_empty_service: false,
             fallthrough: Vec::new(),
             zonal: true,
+            bufsize: None,
             startup_timeout: Duration::from_secs(5),
             allow: Vec::new(),
             listen: Vec::new(),

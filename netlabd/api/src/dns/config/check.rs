@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -23,6 +24,8 @@ const LEVELS: [&str; 4] = ["error", "warning", "info", "debug"];
 const MAX_TTL: u32 = 3600;
 /// Upstreams of a group.
 const MAX_UPSTREAMS: usize = 15;
+/// Bytes that answers over UDP may be limited to, as in CoreDNS's plugin `bufsize`.
+const BUFSIZE: RangeInclusive<u16> = 512..=4096;
 /// Longest time that SERVFAIL may be remembered.
 const MAX_SERVFAIL: Duration = Duration::from_secs(300);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -135,6 +138,10 @@ impl Check {
         }
         for (at, zone) in config.fallthrough.iter().enumerate() {
             self.name(&format!("dns.fallthrough[{at}]"), zone);
+        }
+        if let Some(bufsize) = config.bufsize.filter(|bufsize| !BUFSIZE.contains(bufsize)) {
+            let cure = "choose 512 to 4096, such as 1232, or leave it out";
+            self.error("dns.bufsize", bufsize, "is not within 512 and 4096", cure);
         }
         let hour = Duration::from_secs(3600);
         self.period("dns.startup-timeout", config.startup_timeout, Duration::ZERO, hour);

@@ -15,6 +15,7 @@ fn the_default_and_a_full_section_can_be_followed() {
     assert_eq!(DnsConfig::default().check(), Ok(()));
     let full = r#"
         ttl = 30
+        bufsize = 1232
         pods = "verified"
         fallthrough = ["."]
         allow = ["192.0.2.0/24"]
@@ -59,6 +60,8 @@ fn each_problem_names_its_key_and_value() {
     for (text, key, value) in [
         ("ttl = 3601", "dns.ttl", "`3601`"),
         ("fallthrough = ['.', 'a..b']", "dns.fallthrough[1]", "`a..b`"),
+        ("bufsize = 511", "dns.bufsize", "`511`"),
+        ("bufsize = 4097", "dns.bufsize", "`4097`"),
         ("startup-timeout = '2h'", "dns.startup-timeout", "`2h0m0s`"),
         ("listen = ['192.0.2.1:0']", "dns.listen[0]", "`192.0.2.1:0`"),
         ("listen = ['192.0.2.1:53', '192.0.2.1:53']", "dns.listen[1]", "`192.0.2.1:53`"),
