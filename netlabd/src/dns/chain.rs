@@ -308,18 +308,20 @@ impl Chain {
             }
             Unusual::Transfer { query, serial } => {
                 let to = &self.config.transfer.to;
-                if arrival.protocol == Protocol::Tcp
+                let may = arrival.protocol == Protocol::Tcp
                     && query.question.name == self.domain
-                    && transfer::is_allowed(arrival.peer.ip(), to)
-                {
-                    return Step::Transfer(Transfer {
-                        query,
-                        serial,
-                        zone: Arc::clone(&self.zone),
-                    });
-                }
-                write_error(packet, Rcode::REFUSED, out);
-                self.note(Asked::query(&query), arrival, out, AnsweredBy::Refused, None);
+                    && transfer::is_allowed(arrival.peer.ip(), to);
+                let (rcode, by) = match may {
+                    true if transfer::is_whole(&query, serial) => {
+                        let zone = Arc::clone(&self.zone);
+                        return Step::Transfer(Transfer { query, serial, zone });
+                    }
+                    // As CoreDNS says it.
+                    true => (Rcode::SERVFAIL, AnsweredBy::Server),
+                    false => (Rcode::REFUSED, AnsweredBy::Refused),
+                };
+                write_error(packet, rcode, out);
+                self.note(Asked::query(&query), arrival, out, by, None);
                 Step::Answered
             }
         }

@@ -138,9 +138,13 @@ fn what_resolvers_hide_in_questions_comes_back() {
         assert_eq!((edns.flags().dnssec_ok, edns.version()), (dnssec, 0));
         assert_eq!(reply.addresses(), ["10.43.1.1".parse::<IpAddr>().unwrap()]);
     }
-    let version = Ask { edns: Some((1232, 1, 0)), ..ask(WEB, kind::A) };
-    let reply = wire::over_udp(&socket, &version);
-    assert_eq!((reply.rcode(), reply.message.answers.len()), ("BADVERS", 0));
+    for payload in [100, 1232, 65535_u16] {
+        let version = Ask { edns: Some((payload, 1, 0)), ..ask(WEB, kind::A) };
+        let reply = wire::over_udp(&socket, &version);
+        assert_eq!((reply.rcode(), reply.message.answers.len()), ("BADVERS", 0));
+        let opt = &reply.bytes[reply.bytes.len() - OPT..];
+        assert_eq!(opt[3..7], [&payload.to_be_bytes()[..], &[1, 0]].concat(), "its own size");
+    }
     // An option that nobody knows is no error.
     let mut bytes = ask(WEB, kind::A).payload(1232).bytes();
     let length = bytes.len();
@@ -300,7 +304,9 @@ fn whole_zones_are_for_those_who_are_listed() {
     assert!(has(WEB, "A", "10.43.1.1"));
     assert!(has("six.default.svc.cluster.local.", "AAAA", "fd43::6"));
     assert!(has("crowd-99.crowd.default.svc.cluster.local.", "A", "10.42.100.99"));
-    assert!(has("_http._tcp.web.default.svc.cluster.local.", "SRV", &format!("0 100 80 {WEB}")));
+    for name in ["_http._tcp.web.default.svc.cluster.local.", WEB] {
+        assert!(has(name, "SRV", &format!("0 100 80 {WEB}")), "{name}");
+    }
     assert!(has("dns-version.cluster.local.", "TXT", "\"1.1.0\""));
     assert!(has("cluster.local.", "NS", "ns.dns.cluster.local."));
     assert_eq!(lines.iter().filter(|line| line[0] == CROWD && line[3] == "A").count(), 100);
@@ -315,6 +321,9 @@ fn whole_zones_are_for_those_who_are_listed() {
     tcp.send(&query).unwrap();
     let reply = Reply::read(&tcp.receive().unwrap());
     assert_eq!((reply.rcode(), reply.message.answers.len()), ("NOERROR", 1), "{reply:?}");
+    // What is new since nobody knows when is not to be had.
+    let reply = stage.tcp().ask(&ask("cluster.local.", kind::IXFR));
+    assert_eq!((reply.rcode(), reply.message.answers.len()), ("SERVFAIL", 0));
     // Others still may not.
     let node =
         wire::tcp(&stage.lab.node.path(), Stage::server(0)).ask(&ask("cluster.local.", kind::AXFR));

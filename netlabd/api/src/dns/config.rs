@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -89,9 +90,7 @@ pub struct DnsConfig {
     /// One query instead of five for names outside.
     pub autopath: Autopath,
     /// Names with addresses of their own: `"192.0.2.7" = ["db.example.com"]`.
-    #[serde(deserialize_with = "address::hosts")]
-    #[schemars(with = "BTreeMap<String, OneOrMany>")]
-    pub hosts: BTreeMap<IpAddr, OneOrMany>,
+    pub hosts: HostsTable,
     /// Names that are asked for as others, in order; the first that fits counts.
     pub rewrite: Vec<Rewrite>,
 }
@@ -123,10 +122,41 @@ impl Default for DnsConfig {
             reload: Reload::default(),
             loadbalance: LoadBalance::default(),
             autopath: Autopath::default(),
-            hosts: BTreeMap::new(),
+            hosts: HostsTable::default(),
             rewrite: Vec::new(),
         }
     }
+}
+
+/// Names with addresses of their own, and how they are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default)]
+#[schemars(rename = "LabDnsHosts")]
+pub struct HostsTable {
+    /// Seconds for which they may be remembered, 1 to 65535.
+    #[serde(skip_serializing_if = "is_usual_ttl")]
+    pub ttl: u32,
+    /// Leaves the way back from the addresses to others.
+    #[serde(alias = "no_reverse", skip_serializing_if = "std::ops::Not::not")]
+    pub no_reverse: bool,
+    /// The names of each address.
+    #[serde(flatten, deserialize_with = "address::hosts")]
+    #[schemars(with = "BTreeMap<String, OneOrMany>")]
+    pub entries: BTreeMap<IpAddr, OneOrMany>,
+}
+
+impl Default for HostsTable {
+    fn default() -> HostsTable {
+        HostsTable { ttl: HOSTS_TTL, no_reverse: false, entries: BTreeMap::new() }
+    }
+}
+
+/// Seconds for which entries of hosts may be remembered unless said, as in CoreDNS.
+const HOSTS_TTL: u32 = 3600;
+
+/// What need not be said: a node that does not know the option reads the rest.
+fn is_usual_ttl(ttl: &u32) -> bool {
+    *ttl == HOSTS_TTL
 }
 
 /// One string, or a list of them.
@@ -192,8 +222,10 @@ impl JsonSchema for Policy {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 #[schemars(rename = "LabDnsForward")]
 pub struct Forward {
-    /// Up to 15 addresses, with a port if it is not 53, or files like `/etc/resolv.conf`.
-    pub to: Vec<String>,
+    /// Up to 15 addresses, with a port if it is not 53, or files like `/etc/resolv.conf`, which is the
+    /// default of `[dns.forward]`. Stub domains need it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Vec<String>>,
     /// Domains that are not asked for here.
     pub except: Vec<String>,
     /// How one is chosen.
@@ -242,7 +274,7 @@ pub struct Forward {
 impl Default for Forward {
     fn default() -> Forward {
         Forward {
-            to: vec!["/etc/resolv.conf".to_owned()],
+            to: None,
             except: Vec::new(),
             policy: Policy::default(),
             max_fails: 2,
@@ -258,6 +290,14 @@ impl Default for Forward {
             timeout: Duration::from_secs(5),
             race_after: Duration::from_millis(300),
         }
+    }
+}
+
+impl Forward {
+    /// Who is asked: addresses and files, as written.
+    pub fn servers(&self) -> &[String] {
+        static NODE: LazyLock<[String; 1]> = LazyLock::new(|| ["/etc/resolv.conf".to_owned()]);
+        self.to.as_deref().unwrap_or(&*NODE)
     }
 }
 

@@ -94,7 +94,8 @@ mod tests {
         let config: DnsConfig = toml::from_str(
             "allow = ['192.0.2.1', '2001:db8::/64']\n\
              listen = ['192.0.2.1', '2001:db8::1', '[2001:db8::1]:5353']\n\
-             loadbalance.prefer = ['10.0.0.1']",
+             loadbalance.prefer = ['10.0.0.1']\n\
+             hosts = { ttl = 60, no-reverse = true, '192.0.2.7' = 'db.example.com' }",
         )
         .unwrap();
         assert_eq!(config.allow, ["192.0.2.1/32", "2001:db8::/64"].map(|it| it.parse().unwrap()));
@@ -112,7 +113,7 @@ mod tests {
             ("allow = ['pods']", "`pods` is no network: write one such as `192.0.2.0/24`"),
             ("loadbalance.prefer = ['10.0.0.0/33']", "`10.0.0.0/33` is no network"),
             ("listen = [':53']", "`:53` is no address: write `192.0.2.1`"),
-            ("hosts.ttl = '60'", "`ttl` is no address: entries are `\"192.0.2.7\" = "),
+            ("hosts.tll = '60'", "`tll` is no address: entries are `\"192.0.2.7\" = "),
             ("forward.expire = '10'", "`10` is no length of time: write `10s`"),
             ("forward.expire = 'soon'", "`soon` is no length of time: write `5s`"),
         ] {
