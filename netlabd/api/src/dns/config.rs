@@ -145,6 +145,11 @@ pub struct HostsTable {
     pub entries: BTreeMap<IpAddr, OneOrMany>,
 }
 
+impl HostsTable {
+    /// What may stand there besides addresses.
+    pub const OPTIONS: [&str; 2] = ["ttl", "no-reverse"];
+}
+
 impl Default for HostsTable {
     fn default() -> HostsTable {
         HostsTable { ttl: HOSTS_TTL, no_reverse: false, entries: BTreeMap::new() }
