@@ -87,7 +87,7 @@ fn verdict(trace: &DnsTrace) -> Result<(), Failure> {
     }
     let failed = trace.attempts.iter().find(|it| !is_negative(it));
     if let Some(attempt) = failed {
-        let why = attempt.error.as_deref().unwrap_or("the answer has no reason");
+        let why = attempt.error.clone().unwrap_or_else(|| format!("so says {}", attempt.by));
         let text = format!("error: {} for `{}`: {why}", attempt.rcode, attempt.name);
         return Err(Failure::new(FAILED, text));
     }

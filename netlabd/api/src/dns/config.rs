@@ -129,7 +129,8 @@ impl Default for DnsConfig {
 }
 
 /// Names with addresses of their own, and how they are told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+// How it is read stands in `address`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default)]
 #[schemars(rename = "LabDnsHosts")]
 pub struct HostsTable {
@@ -137,10 +138,10 @@ pub struct HostsTable {
     #[serde(skip_serializing_if = "is_usual_ttl")]
     pub ttl: u32,
     /// Leaves the way back from the addresses to others.
-    #[serde(alias = "no_reverse", skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_reverse: bool,
     /// The names of each address.
-    #[serde(flatten, deserialize_with = "address::hosts")]
+    #[serde(flatten)]
     #[schemars(with = "BTreeMap<String, OneOrMany>")]
     pub entries: BTreeMap<IpAddr, OneOrMany>,
 }
