@@ -87,7 +87,7 @@ fn verdict(trace: &DnsTrace) -> Result<(), Failure> {
     }
     let failed = trace.attempts.iter().find(|it| !is_negative(it));
     if let Some(attempt) = failed {
-        let why = attempt.error.as_deref().unwrap_or("the answer has no reason");
+        let why = attempt.error.clone().unwrap_or_else(|| format!("so says {}", attempt.by));
         let text = format!("error: {} for `{}`: {why}", attempt.rcode, attempt.name);
         return Err(Failure::new(FAILED, text));
     }
@@ -248,6 +248,10 @@ mod tests {
         let mut broken = trace();
         broken.attempts.truncate(1);
         broken.attempts[0].rcode = "SERVFAIL".to_owned();
-        assert_eq!(verdict(&broken).unwrap_err().code, FAILED);
+        let failure = verdict(&broken).unwrap_err();
+        assert_eq!(failure.code, FAILED);
+        assert!(failure.message.ends_with(": so says zone"), "{}", failure.message);
+        broken.attempts[0].error = Some("i/o timeout".to_owned());
+        assert!(verdict(&broken).unwrap_err().message.ends_with(": i/o timeout"));
     }
 }

@@ -57,10 +57,6 @@ use notes::Asked;
 use refusals::Refusals;
 use startup::Startup;
 
-/// Bytes of an answer over UDP, at most, whatever the client takes: what passes every network in
-/// one piece (RFC 9715 section 3).
-const PAYLOAD: u16 = 1232;
-
 /// HINFO (RFC 1035 section 3.3.2): how loops are looked for.
 const HINFO: RecordType = RecordType(13);
 
@@ -292,7 +288,8 @@ impl Chain {
                 Step::Answered
             }
             Unusual::Plain(query) => self.begin(query, arrival, out),
-            Unusual::Notify(query) => {
+            Unusual::Notify(mut query) => {
+                self.bound(&mut query);
                 let limit = limit(&query, arrival.protocol);
                 let zone = self.zone.read().unwrap_or_else(PoisonError::into_inner);
                 let by = match zone.answer_into(&query, limit, out) {
@@ -311,27 +308,27 @@ impl Chain {
             }
             Unusual::Transfer { query, serial } => {
                 let to = &self.config.transfer.to;
-                if arrival.protocol == Protocol::Tcp
+                let may = arrival.protocol == Protocol::Tcp
                     && query.question.name == self.domain
-                    && transfer::is_allowed(arrival.peer.ip(), to)
-                {
-                    return Step::Transfer(Transfer {
-                        query,
-                        serial,
-                        zone: Arc::clone(&self.zone),
-                    });
-                }
-                write_error(packet, Rcode::REFUSED, out);
-                self.note(Asked::query(&query), arrival, out, AnsweredBy::Refused, None);
+                    && transfer::is_allowed(arrival.peer.ip(), to);
+                let (rcode, by) = match may {
+                    true if transfer::is_whole(&query, serial) => {
+                        let zone = Arc::clone(&self.zone);
+                        return Step::Transfer(Transfer { query, serial, zone });
+                    }
+                    // As CoreDNS says it.
+                    true => (Rcode::SERVFAIL, AnsweredBy::Server),
+                    false => (Rcode::REFUSED, AnsweredBy::Refused),
+                };
+                write_error(packet, rcode, out);
+                self.note(Asked::query(&query), arrival, out, by, None);
                 Step::Answered
             }
         }
     }
 
     fn begin(&self, mut query: Query, arrival: Arrival, out: &mut Vec<u8>) -> Step {
-        if let (Protocol::Udp, Some(edns)) = (arrival.protocol, &mut query.edns) {
-            edns.payload = edns.payload.min(PAYLOAD);
-        }
+        self.bound(&mut query);
         let name = &query.question.name;
         let is_direct =
             self.rewriter.as_ref().is_none_or(|rewriter| rewriter.rewrite(name).is_none())
@@ -350,6 +347,14 @@ impl Chain {
             out.clear();
         }
         Step::Later(Pending { query, arrival })
+    }
+
+    /// Lets the client take no more over UDP than is configured. As with CoreDNS's plugin
+    /// `bufsize`, it is then told so, and upstreams are asked for no more.
+    fn bound(&self, query: &mut Query) {
+        if let (Some(bufsize), Some(edns)) = (self.config.bufsize, &mut query.edns) {
+            edns.payload = edns.payload.min(bufsize);
+        }
     }
 
     /// Answers what needs nobody else.
@@ -556,7 +561,7 @@ impl Drop for Chain {
 fn limit(query: &Query, protocol: Protocol) -> usize {
     match protocol {
         Protocol::Tcp => usize::from(u16::MAX),
-        Protocol::Udp => query.udp_limit(usize::from(PAYLOAD)),
+        Protocol::Udp => query.udp_limit(),
     }
 }
 

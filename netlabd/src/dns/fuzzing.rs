@@ -8,6 +8,7 @@
 //!                            └► remembered ─► chains: as it is, rewritten, searched, aliased ─► check
 //! ```
 
+use std::ptr;
 use std::sync::PoisonError;
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use super::chain::{Chain, Protocol, Step};
 use super::config::LoadBalance;
 use super::handler::{self, Unusual};
 use super::loadbalance::{Shuffler, aliases_first_wire};
-use super::message::{Edns, HEADER, Query, read_query, wire, write_answer};
+use super::message::{DATAGRAM_LIMIT, Edns, HEADER, Query, read_query, wire, write_answer};
 use super::name::Name;
 use super::record::{Found, Question, Rcode, RecordType};
 use super::rewrite::restore_wire;
@@ -31,9 +32,6 @@ mod stage;
 
 pub use seeds::{queries, replies};
 pub use stage::Prepared;
-
-/// Bytes that a response over UDP may have.
-const LIMIT: usize = 1232;
 
 /// Bytes that one over TCP may have.
 const MOST: usize = u16::MAX as usize;
@@ -99,7 +97,7 @@ impl Prepared {
         let Some((query, packet)) = said(bytes) else { return };
         upstream::fuzzing::read_as_it_is(bytes, &query);
         let Some(heard) = self.upstreams.hear(&packet, &query) else { return };
-        for limit in [query.udp_limit(LIMIT), MOST] {
+        for limit in [query.udp_limit(), MOST] {
             for ttl in [None, Some(5)] {
                 let mut out = Vec::new();
                 heard.write(&query, ttl, limit, &mut out);
@@ -137,7 +135,7 @@ impl Prepared {
     /// As values and as bytes, the zone says the same.
     fn zone_says_the_same_twice(&self, query: &Query) {
         let zone = self.zone.read().unwrap_or_else(PoisonError::into_inner);
-        for limit in [query.udp_limit(LIMIT), MOST] {
+        for limit in [query.udp_limit(), MOST] {
             let mut out = Vec::new();
             let direct = zone.answer_into(query, limit, &mut out);
             match (direct, zone.answer(&query.question)) {
@@ -179,16 +177,26 @@ impl Prepared {
                 return None;
             }
         };
-        let limit = match (protocol, query) {
-            (Protocol::Udp, Some(query)) => query.udp_limit(LIMIT),
-            (Protocol::Udp, None) => LIMIT,
+        let query = query.map(|query| self.as_answered(query, chain));
+        let limit = match (protocol, &query) {
+            (Protocol::Udp, Some(query)) => query.udp_limit(),
+            (Protocol::Udp, None) => DATAGRAM_LIMIT,
             (Protocol::Tcp, _) => MOST,
         };
         check::response(bytes, &response, limit);
-        if let Some(query) = query {
-            check::answer(&as_answered(query, protocol), &response);
+        if let Some(query) = &query {
+            check::answer(query, &response);
         }
         Some(response)
+    }
+
+    /// A query with the payload that its answer gives back.
+    fn as_answered(&self, query: &Query, chain: &Chain) -> Query {
+        let mut query = query.clone();
+        if let Some(edns) = query.edns.as_mut().filter(|_| ptr::eq(chain, &self.busy)) {
+            edns.payload = edns.payload.min(stage::BUFSIZE);
+        }
+        query
     }
 }
 
@@ -235,15 +243,6 @@ fn asked(how: u8) -> Query {
         edns: [None, edns(512, false), edns(1232, true), edns(4096, false)]
             [usize::from(how >> 3 & 3)],
     }
-}
-
-/// A query with the payload that its answer gives back.
-fn as_answered(query: &Query, protocol: Protocol) -> Query {
-    let mut query = query.clone();
-    if let (Protocol::Udp, Some(edns)) = (protocol, &mut query.edns) {
-        edns.payload = edns.payload.min(LIMIT as u16);
-    }
-    query
 }
 
 /// Walks through and changes what may be no message at all.

@@ -75,8 +75,12 @@ pub(super) fn read(packet: &[u8], out: &mut Vec<u8>) -> Unusual {
         return malformed(packet, out);
     };
     if fault(&request).is_some() {
-        return refuse(&Handler { header_fault: None }, &request, out)
-            .unwrap_or_else(|| malformed(packet, out));
+        let refused = refuse(&Handler { header_fault: None }, &request, out);
+        if let Some(opt) = opt(packet).filter(|_| refused.is_some()) {
+            // Of hickory's responses too the client's own size comes back, not the 512 that it means.
+            wire::set_payload(out, opt.class);
+        }
+        return refused.unwrap_or_else(|| malformed(packet, out));
     }
     let Some(query) = plain(packet, &request) else { return malformed(packet, out) };
     if request.metadata.op_code == OpCode::Notify {

@@ -3,17 +3,14 @@
 //!
 //! What is not written there is asked of the next in the chain.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
-use super::config::OneOrMany;
+use super::config::{HostsTable, OneOrMany};
 use super::name::{Name, NameError};
 use super::record::{Answer, Owner, Question, Rcode, Record, RecordData, RecordType};
-
-/// Seconds for which an entry may be remembered.
-pub const TTL: u32 = 3600;
 
 /// A name of an entry that is none.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -34,6 +31,8 @@ pub struct Hosts {
     /// Keys are in lower case; so is what an address is called, as CoreDNS has it.
     names: HashMap<Name, Vec<IpAddr>>,
     addresses: HashMap<IpAddr, Vec<Name>>,
+    /// Seconds for which they may be remembered.
+    ttl: u32,
 }
 
 impl Hosts {
@@ -41,9 +40,9 @@ impl Hosts {
     ///
     /// # Errors
     /// When a name is none.
-    pub fn new(entries: &BTreeMap<IpAddr, OneOrMany>) -> Result<Hosts, HostsError> {
-        let mut hosts = Hosts::default();
-        for (&address, names) in entries {
+    pub fn new(table: &HostsTable) -> Result<Hosts, HostsError> {
+        let mut hosts = Hosts { ttl: table.ttl, ..Hosts::default() };
+        for (&address, names) in &table.entries {
             // What a mapped address means is the IPv4 address in it.
             let address = address.to_canonical();
             let names = match names {
@@ -58,6 +57,9 @@ impl Hosts {
                 let addresses = hosts.names.entry(name.clone()).or_default();
                 if !addresses.contains(&address) {
                     addresses.push(address);
+                }
+                if table.no_reverse {
+                    continue;
                 }
                 let names = hosts.addresses.entry(address).or_default();
                 if !names.contains(&name) {
@@ -88,25 +90,25 @@ impl Hosts {
             && let Some(names) =
                 reverse_address(&question.name).and_then(|address| self.addresses.get(&address))
         {
-            return Some(answer(names.iter().cloned().map(RecordData::Ptr)));
+            return Some(self.told(names.iter().cloned().map(RecordData::Ptr)));
         }
         let addresses = self.names.get(&question.name)?;
         // A name that has only the other family has no data; it is not asked of others, who would
         // say that there is no such name.
-        Some(answer(addresses.iter().filter_map(|address| match (address, question.kind) {
+        Some(self.told(addresses.iter().filter_map(|address| match (address, question.kind) {
             (IpAddr::V4(address), RecordType::A) => Some(RecordData::A(*address)),
             (IpAddr::V6(address), RecordType::AAAA) => Some(RecordData::Aaaa(*address)),
             _ => None,
         })))
     }
-}
 
-fn answer(data: impl Iterator<Item = RecordData>) -> Answer {
-    Answer {
-        rcode: Rcode::NOERROR,
-        answer: data.map(|data| Record { owner: Owner::Asked, ttl: TTL, data }).collect(),
-        authority: Vec::new(),
-        additional: Vec::new(),
+    fn told(&self, data: impl Iterator<Item = RecordData>) -> Answer {
+        Answer {
+            rcode: Rcode::NOERROR,
+            answer: data.map(|data| Record { owner: Owner::Asked, ttl: self.ttl, data }).collect(),
+            authority: Vec::new(),
+            additional: Vec::new(),
+        }
     }
 }
 
@@ -143,11 +145,15 @@ mod tests {
     use super::*;
 
     fn hosts(entries: &[(&str, &[&str])]) -> Hosts {
+        Hosts::new(&table(entries)).unwrap()
+    }
+
+    fn table(entries: &[(&str, &[&str])]) -> HostsTable {
         let entries = entries.iter().map(|(address, names)| {
             let names = names.iter().map(|name| (*name).to_owned()).collect();
             (address.parse().unwrap(), OneOrMany::Many(names))
         });
-        Hosts::new(&entries.collect()).unwrap()
+        HostsTable { entries: entries.collect(), ..HostsTable::default() }
     }
 
     fn ask(hosts: &Hosts, name: &str, kind: RecordType) -> Option<Vec<RecordData>> {
@@ -195,6 +201,18 @@ mod tests {
     }
 
     #[test]
+    fn how_they_are_told_may_be_said() {
+        let table = table(&[("192.0.2.7", &["db.example.com"])]);
+        let hosts = Hosts::new(&HostsTable { ttl: 60, no_reverse: true, ..table }).unwrap();
+        let question = |name: &str, kind| Question { name: name.parse().unwrap(), kind };
+        let answer = hosts.answer(&question("db.example.com", RecordType::A)).unwrap();
+        assert_eq!(answer.answer[0].ttl, 60);
+        let back = question("7.2.0.192.in-addr.arpa", RecordType::PTR);
+        assert_eq!(hosts.answer(&back), None, "others are asked");
+        assert_eq!(hosts.len(), 1);
+    }
+
+    #[test]
     fn a_reverse_name_is_of_one_whole_address() {
         let address = |text: &str| reverse_address(&text.parse().unwrap());
         assert_eq!(address("1.0.3.10.in-addr.arpa."), Some("10.3.0.1".parse().unwrap()));
@@ -215,8 +233,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_none_is_told() {
-        let entries = [("192.0.2.1".parse().unwrap(), OneOrMany::One("a..b".to_owned()))];
-        let error = Hosts::new(&entries.into()).unwrap_err();
+        let error = Hosts::new(&table(&[("192.0.2.1", &["a..b"])])).unwrap_err();
         assert_eq!(error.name, "a..b");
         assert!(
             Hosts::default()

@@ -17,6 +17,10 @@ pub const HEADER: usize = 12;
 /// The largest answer over UDP to a client that says nothing else (RFC 1035 section 4.2.1).
 pub const PLAIN_LIMIT: usize = 512;
 
+/// The largest answer that a datagram has room for: 65535 bytes without the headers of IPv4 and of
+/// UDP (RFC 791, RFC 768). IPv6 has a little more, which nobody needs.
+pub const DATAGRAM_LIMIT: usize = 65_507;
+
 /// Class IN.
 pub(crate) const IN: u16 = 1;
 
@@ -50,10 +54,10 @@ pub struct Query {
 
 impl Query {
     /// The most bytes that an answer over UDP may have: what the client takes, at least 512, and no
-    /// more than `most`.
-    pub fn udp_limit(&self, most: usize) -> usize {
+    /// more than a datagram has room for.
+    pub fn udp_limit(&self) -> usize {
         let taken = self.edns.map_or(PLAIN_LIMIT, |edns| usize::from(edns.payload));
-        taken.min(most).max(PLAIN_LIMIT)
+        taken.clamp(PLAIN_LIMIT, DATAGRAM_LIMIT)
     }
 }
 

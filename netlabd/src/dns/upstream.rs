@@ -363,11 +363,7 @@ fn is_answer(outcome: &Outcome) -> bool {
 
 /// Bytes that the client takes.
 fn limit(query: &Query, over_tcp: bool) -> usize {
-    if over_tcp {
-        return usize::from(u16::MAX);
-    }
-    let payload = query.edns.as_ref().map_or(SMALLEST_PAYLOAD, |edns| edns.payload);
-    usize::from(payload.max(SMALLEST_PAYLOAD))
+    if over_tcp { usize::from(u16::MAX) } else { query.udp_limit() }
 }
 
 #[cfg(test)]

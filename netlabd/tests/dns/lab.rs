@@ -157,7 +157,7 @@ pub(crate) fn at(address: &str) -> SocketAddr {
 
 fn chain(config: &str, zone: &Arc<RwLock<Zone>>) -> Arc<Chain> {
     let mut config: DnsConfig = toml::from_str(config).unwrap();
-    config.forward.to = vec!["127.0.0.9".to_owned()];
+    config.forward.to = Some(vec!["127.0.0.9".to_owned()]);
     let clients = Clients::new(|_| None);
     clients.set_pod_networks(vec!["10.42.0.0/16".parse().unwrap(), "fd42::/48".parse().unwrap()]);
     let own: [IpAddr; 2] = [V4.parse().unwrap(), V6.parse().unwrap()];

@@ -32,7 +32,9 @@ fn names_of_the_cluster_are_answered_over_both_protocols_and_families() {
 fn what_does_not_fit_is_had_over_tcp() {
     let lab = Lab::new("");
     let name = "many.default.svc.cluster.local";
-    for (options, most) in [("+noedns", 512), ("+bufsize=4096", 1232), ("+bufsize=100", 512)] {
+    let sizes =
+        [("+noedns", 512), ("+bufsize=100", 512), ("+bufsize=513", 513), ("+bufsize=1232", 1232)];
+    for (options, most) in sizes {
         let cut = lab.dig(&lab.pod, &format!("+notcp +ignore {options} @{V4} {name}"));
         assert!(cut.contains("flags: qr aa tc rd"), "{cut}");
         let size = cut.split("MSG SIZE  rcvd: ").nth(1).unwrap().trim().parse::<usize>().unwrap();
@@ -40,9 +42,34 @@ fn what_does_not_fit_is_had_over_tcp() {
     }
     let whole = lab.dig(&lab.pod, &format!("+short @{V4} {name}"));
     assert_eq!(whole.lines().count(), 100, "{whole}");
+    // A client that takes it has it in one datagram, which is more than one packet.
+    for server in [V4, V6] {
+        let options = format!("+notcp +ignore +bufsize=4096 @{server}");
+        let whole = lab.dig(&lab.pod, &format!("{options} {name}"));
+        assert!(whole.contains("flags: qr aa rd") && whole.contains("ANSWER: 100,"), "{whole}");
+        assert!(whole.contains("udp: 4096"), "{whole}");
+        let size = whole.split("MSG SIZE  rcvd: ").nth(1).unwrap().trim().parse::<usize>().unwrap();
+        assert!((1501..=4096).contains(&size), "{size}");
+    }
     // In another order each time, most likely.
     let again = lab.dig(&lab.pod, &format!("+short @{V4} {name}"));
     assert_ne!(whole, again);
+}
+
+#[test]
+fn clients_take_no_more_than_is_configured() {
+    let lab = Lab::new("bufsize = 600");
+    let name = "many.default.svc.cluster.local";
+    for (payload, most, told) in [(512, 512, 512), (600, 600, 600), (4096, 600, 600)] {
+        let options = format!("+notcp +ignore +bufsize={payload} @{V4}");
+        let cut = lab.dig(&lab.pod, &format!("{options} {name}"));
+        assert!(cut.contains("flags: qr aa tc rd"), "{cut}");
+        assert!(cut.contains(&format!("udp: {told}\n")), "{cut}");
+        let size = cut.split("MSG SIZE  rcvd: ").nth(1).unwrap().trim().parse::<usize>().unwrap();
+        assert!((most - 16..=most).contains(&size), "{payload}: {size}");
+    }
+    let whole = lab.dig(&lab.pod, &format!("+tcp +bufsize=4096 @{V4} {name}"));
+    assert!(whole.contains("ANSWER: 100,") && whole.contains("udp: 600\n"), "{whole}");
 }
 
 #[test]

@@ -14,6 +14,9 @@ use crate::wire::{self, Ask, PATIENCE, Reply, SILENCE, ask, kind};
 const WEB: &str = "web.default.svc.cluster.local.";
 const CROWD: &str = "crowd.default.svc.cluster.local.";
 
+/// Bytes of an OPT record without options.
+const OPT: usize = 11;
+
 /// Endpoints of `crowd`.
 const MANY: u8 = 100;
 
@@ -59,23 +62,33 @@ fn stage(name: &str) -> Stage {
 #[test]
 fn answers_are_as_large_as_asked_and_whole_over_tcp() {
     let stage = stage("dns-size");
-    let socket = stage.udp();
+    let sockets = [0, 1].map(|family| wire::udp(&stage.pod(), Stage::server(family)));
     let mut tcp = stage.tcp();
     for (kind, records) in [(kind::A, 100), (kind::SRV, 100)] {
+        let whole = tcp.ask(&ask(CROWD, kind)).bytes.len();
+        assert!(whole > 1500, "no packet holds it: {whole}");
         for payload in
             [None, Some(0), Some(512), Some(513), Some(700), Some(1232), Some(4096), Some(65535)]
         {
             let query = ask(CROWD, kind);
             let query = payload.map_or(query.clone(), |payload| query.payload(payload));
-            let reply = wire::over_udp(&socket, &query);
-            let limit = usize::from(payload.unwrap_or(512).max(512));
-            let (length, found) = (reply.bytes.len(), reply.message.answers.len());
-            assert!(length <= limit, "{length} bytes for {payload:?}");
-            assert_eq!(reply.is_cut(), found < records, "{payload:?}: {found} of {records}");
-            assert!(found < records || kind == kind::A && length > 1232, "{payload:?}: {length}");
-            assert_eq!(reply.rcode(), "NOERROR");
-            // EDNS is answered with EDNS, and nothing else is.
-            assert_eq!(reply.message.edns.is_some(), payload.is_some(), "{payload:?}");
+            let whole = whole + payload.map_or(0, |_| OPT);
+            for socket in &sockets {
+                let reply = wire::over_udp(socket, &query);
+                let limit = usize::from(payload.unwrap_or(512).max(512));
+                let (length, found) = (reply.bytes.len(), reply.message.answers.len());
+                assert!(length <= limit, "{length} bytes for {payload:?}");
+                assert_eq!(reply.is_cut(), whole > limit, "{payload:?}: {length} of {whole}");
+                assert_eq!(length == whole, whole <= limit, "{payload:?}: {length} of {whole}");
+                assert!(found == records || reply.is_cut(), "{payload:?}: {found} of {records}");
+                assert_eq!(reply.rcode(), "NOERROR");
+                // EDNS is answered with EDNS and the client's own size, and nothing else is.
+                assert_eq!(reply.message.edns.is_some(), payload.is_some(), "{payload:?}");
+                if let Some(payload) = payload {
+                    let opt = &reply.bytes[length - OPT..];
+                    assert_eq!(opt[..5], [&[0, 0, 41][..], &payload.to_be_bytes()].concat());
+                }
+            }
         }
         for payload in [None, Some(512), Some(1232)] {
             let query = ask(CROWD, kind);
@@ -125,9 +138,13 @@ fn what_resolvers_hide_in_questions_comes_back() {
         assert_eq!((edns.flags().dnssec_ok, edns.version()), (dnssec, 0));
         assert_eq!(reply.addresses(), ["10.43.1.1".parse::<IpAddr>().unwrap()]);
     }
-    let version = Ask { edns: Some((1232, 1, 0)), ..ask(WEB, kind::A) };
-    let reply = wire::over_udp(&socket, &version);
-    assert_eq!((reply.rcode(), reply.message.answers.len()), ("BADVERS", 0));
+    for payload in [100, 1232, 65535_u16] {
+        let version = Ask { edns: Some((payload, 1, 0)), ..ask(WEB, kind::A) };
+        let reply = wire::over_udp(&socket, &version);
+        assert_eq!((reply.rcode(), reply.message.answers.len()), ("BADVERS", 0));
+        let opt = &reply.bytes[reply.bytes.len() - OPT..];
+        assert_eq!(opt[3..7], [&payload.to_be_bytes()[..], &[1, 0]].concat(), "its own size");
+    }
     // An option that nobody knows is no error.
     let mut bytes = ask(WEB, kind::A).payload(1232).bytes();
     let length = bytes.len();
@@ -287,7 +304,9 @@ fn whole_zones_are_for_those_who_are_listed() {
     assert!(has(WEB, "A", "10.43.1.1"));
     assert!(has("six.default.svc.cluster.local.", "AAAA", "fd43::6"));
     assert!(has("crowd-99.crowd.default.svc.cluster.local.", "A", "10.42.100.99"));
-    assert!(has("_http._tcp.web.default.svc.cluster.local.", "SRV", &format!("0 100 80 {WEB}")));
+    for name in ["_http._tcp.web.default.svc.cluster.local.", WEB] {
+        assert!(has(name, "SRV", &format!("0 100 80 {WEB}")), "{name}");
+    }
     assert!(has("dns-version.cluster.local.", "TXT", "\"1.1.0\""));
     assert!(has("cluster.local.", "NS", "ns.dns.cluster.local."));
     assert_eq!(lines.iter().filter(|line| line[0] == CROWD && line[3] == "A").count(), 100);
@@ -302,6 +321,9 @@ fn whole_zones_are_for_those_who_are_listed() {
     tcp.send(&query).unwrap();
     let reply = Reply::read(&tcp.receive().unwrap());
     assert_eq!((reply.rcode(), reply.message.answers.len()), ("NOERROR", 1), "{reply:?}");
+    // What is new since nobody knows when is not to be had.
+    let reply = stage.tcp().ask(&ask("cluster.local.", kind::IXFR));
+    assert_eq!((reply.rcode(), reply.message.answers.len()), ("SERVFAIL", 0));
     // Others still may not.
     let node =
         wire::tcp(&stage.lab.node.path(), Stage::server(0)).ask(&ask("cluster.local.", kind::AXFR));

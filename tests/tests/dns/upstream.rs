@@ -21,6 +21,42 @@ fn is(address: Ipv4Addr) -> Vec<IpAddr> {
     vec![IpAddr::V4(address)]
 }
 
+/// What a client has room for is asked of those outside, and what they say fills it, once it is
+/// remembered too; unless less is configured.
+#[test]
+fn large_answers_from_outside_are_passed_on_in_one_piece() {
+    const FORWARD: &str = "[dns.forward]\nto = ['192.0.2.9:5301']\n";
+    let stage = Stage::new("dns-large", FORWARD);
+    let server = Fake::start(&stage.outside(), "192.0.2.9:5301", |query, socket| {
+        let mut answer = query.answer(Some(GOOD.octets()), 60);
+        let record = answer[answer.len() - 16..].to_vec();
+        answer.extend(record.repeat(99));
+        answer[7] = 100;
+        let _ = socket.send_to(&answer, query.from);
+    });
+    let asked = |name: &str| {
+        let query = server.seen().into_iter().rev().find(|query| query.name() == name).unwrap();
+        u16::from_be_bytes(query.bytes[query.bytes.len() - 8..][..2].try_into().unwrap())
+    };
+    let ask_for = |name: &str, payload| stage.send(&ask(name, kind::A).payload(payload));
+    for (name, payload) in
+        [("a.large.test.", 4096), ("a.large.test.", 4096), ("b.large.test.", 9000)]
+    {
+        let reply = ask_for(name, payload);
+        assert_eq!((reply.is_cut(), reply.message.answers.len()), (false, 100), "{name}");
+        assert_eq!(asked(name), payload);
+    }
+    // Another client has less room.
+    let reply = ask_for("a.large.test.", 1232);
+    assert!(reply.is_cut() && reply.bytes.len() <= 1232, "{reply:?}");
+    assert_eq!(server.count("a.large.test."), 1);
+    stage.reload(&format!("[dns]\nbufsize = 1400\n{FORWARD}"));
+    wait_until("less is configured", || ask_for("a.large.test.", 4096).is_cut());
+    let reply = ask_for("c.large.test.", 4096);
+    assert!(reply.is_cut() && reply.bytes.len() <= 1400, "{reply:?}");
+    assert_eq!(asked("c.large.test."), 1400);
+}
+
 /// A real server that is asked for one domain, another for the rest, none for a third.
 #[test]
 fn each_domain_is_asked_for_where_it_should_be() {

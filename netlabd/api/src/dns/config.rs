@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -44,8 +45,12 @@ pub struct DnsConfig {
     pub fallthrough: Vec<String>,
     /// Names of headless services' endpoints in one zone: `<zone>.pin._zone.<svc>.<ns>.svc.…`.
     pub zonal: bool,
-    /// Accepted as CoreDNS has it, and without effect: until all names are known, unknown ones are
-    /// SERVFAIL at once.
+    /// Bytes of an answer over UDP that clients are taken to have room for at most, 512 to 4096; this
+    /// is also what upstreams are asked for. Unless given, what clients say counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bufsize: Option<u16>,
+    /// How long after the start questions for unknown names wait, at most, until all names are
+    /// known.
     #[serde(alias = "startup_timeout", with = "period")]
     #[schemars(with = "period::Written")]
     pub startup_timeout: Duration,
@@ -85,9 +90,7 @@ pub struct DnsConfig {
     /// One query instead of five for names outside.
     pub autopath: Autopath,
     /// Names with addresses of their own: `"192.0.2.7" = ["db.example.com"]`.
-    #[serde(deserialize_with = "address::hosts")]
-    #[schemars(with = "BTreeMap<String, OneOrMany>")]
-    pub hosts: BTreeMap<IpAddr, OneOrMany>,
+    pub hosts: HostsTable,
     /// Names that are asked for as others, in order; the first that fits counts.
     pub rewrite: Vec<Rewrite>,
 }
@@ -102,6 +105,7 @@ impl Default for DnsConfig {
             ignore_empty_service: false,
             fallthrough: Vec::new(),
             zonal: true,
+            bufsize: None,
             startup_timeout: Duration::from_secs(5),
             allow: Vec::new(),
             listen: Vec::new(),
@@ -118,10 +122,47 @@ impl Default for DnsConfig {
             reload: Reload::default(),
             loadbalance: LoadBalance::default(),
             autopath: Autopath::default(),
-            hosts: BTreeMap::new(),
+            hosts: HostsTable::default(),
             rewrite: Vec::new(),
         }
     }
+}
+
+/// Names with addresses of their own, and how they are told.
+// How it is read stands in `address`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default)]
+#[schemars(rename = "LabDnsHosts")]
+pub struct HostsTable {
+    /// Seconds for which they may be remembered, 1 to 65535.
+    #[serde(skip_serializing_if = "is_usual_ttl")]
+    pub ttl: u32,
+    /// Leaves the way back from the addresses to others.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_reverse: bool,
+    /// The names of each address.
+    #[serde(flatten)]
+    #[schemars(with = "BTreeMap<String, OneOrMany>")]
+    pub entries: BTreeMap<IpAddr, OneOrMany>,
+}
+
+impl HostsTable {
+    /// What may stand there besides addresses.
+    pub const OPTIONS: [&str; 2] = ["ttl", "no-reverse"];
+}
+
+impl Default for HostsTable {
+    fn default() -> HostsTable {
+        HostsTable { ttl: HOSTS_TTL, no_reverse: false, entries: BTreeMap::new() }
+    }
+}
+
+/// Seconds for which entries of hosts may be remembered unless said, as in CoreDNS.
+const HOSTS_TTL: u32 = 3600;
+
+/// What need not be said: a node that does not know the option reads the rest.
+fn is_usual_ttl(ttl: &u32) -> bool {
+    *ttl == HOSTS_TTL
 }
 
 /// One string, or a list of them.
@@ -187,8 +228,10 @@ impl JsonSchema for Policy {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 #[schemars(rename = "LabDnsForward")]
 pub struct Forward {
-    /// Up to 15 addresses, with a port if it is not 53, or files like `/etc/resolv.conf`.
-    pub to: Vec<String>,
+    /// Up to 15 addresses, with a port if it is not 53, or files like `/etc/resolv.conf`, which is the
+    /// default of `[dns.forward]`. Stub domains need it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Vec<String>>,
     /// Domains that are not asked for here.
     pub except: Vec<String>,
     /// How one is chosen.
@@ -237,7 +280,7 @@ pub struct Forward {
 impl Default for Forward {
     fn default() -> Forward {
         Forward {
-            to: vec!["/etc/resolv.conf".to_owned()],
+            to: None,
             except: Vec::new(),
             policy: Policy::default(),
             max_fails: 2,
@@ -253,6 +296,14 @@ impl Default for Forward {
             timeout: Duration::from_secs(5),
             race_after: Duration::from_millis(300),
         }
+    }
+}
+
+impl Forward {
+    /// Who is asked: addresses and files, as written.
+    pub fn servers(&self) -> &[String] {
+        static NODE: LazyLock<[String; 1]> = LazyLock::new(|| ["/etc/resolv.conf".to_owned()]);
+        self.to.as_deref().unwrap_or(&*NODE)
     }
 }
 

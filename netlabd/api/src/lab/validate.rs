@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use serde_path_to_error::Segment;
 
 use super::{Expectation, Lab, LabLink, LabTest, ProbeTarget, TestSource};
-use crate::dns::config::DnsConfig;
+use crate::dns::config::{DnsConfig, HostsTable};
 use crate::names;
 
 /// Most machines of one lab: a bridge has 1023 ports, and the router takes some.
@@ -106,7 +106,11 @@ impl Faults<'_> {
         let said = &self.lab.settings.dns;
         let hosts = said.get("hosts").and_then(Json::as_object);
         let bad = hosts.into_iter().flatten().map(|(address, _)| address);
-        let bad: Vec<&String> = bad.filter(|address| address.parse::<IpAddr>().is_err()).collect();
+        let is_bad = |key: &&String| {
+            key.parse::<IpAddr>().is_err()
+                && !HostsTable::OPTIONS.contains(&key.replace('_', "-").as_str())
+        };
+        let bad: Vec<&String> = bad.filter(is_bad).collect();
         for address in &bad {
             let field = format!("dns.hosts.\"{address}\"");
             self.add("lab", 0, &field, "stands where an address belongs".to_owned());

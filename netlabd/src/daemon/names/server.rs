@@ -245,10 +245,10 @@ fn plugins(config: &DnsConfig) -> Vec<&'static str> {
         ("autopath", config.autopath.enabled),
         ("cache", config.cache.enabled),
         ("rewrite", !config.rewrite.is_empty()),
-        ("hosts", !config.hosts.is_empty()),
+        ("hosts", !config.hosts.entries.is_empty()),
         ("transfer", !config.transfer.to.is_empty()),
         ("loop", config.loop_detection.enabled),
-        ("forward", !config.forward.to.is_empty()),
+        ("forward", !config.forward.servers().is_empty()),
     ];
     let always = ["errors", "kubernetes"];
     always.into_iter().chain(switched.into_iter().filter(|it| it.1).map(|it| it.0)).collect()

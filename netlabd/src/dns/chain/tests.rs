@@ -30,7 +30,7 @@ fn chain(config: &str) -> Chain {
 fn unsynced(config: &str) -> Chain {
     let mut config: DnsConfig = toml::from_str(config).unwrap();
     // Refused at once by this machine.
-    config.forward.to = vec!["127.0.0.1:9".to_owned()];
+    config.forward.to = Some(vec!["127.0.0.1:9".to_owned()]);
     config.loop_detection.enabled = false;
     let notes = Notes::new();
     let pod = PodName { namespace: "default".to_owned(), name: "client".to_owned() };

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ipnet::IpNet;
 
 use crate::dns::message::{Query, write_answer};
-use crate::dns::record::{Answer, Owner, Rcode, Record, RecordData};
+use crate::dns::record::{Answer, Owner, Rcode, Record, RecordData, RecordType};
 use crate::dns::zone::Zone;
 
 /// Bytes of records per message, before names are compressed. Far below what a message may have.
@@ -24,6 +24,12 @@ pub(super) fn is_allowed(client: IpAddr, to: &[String]) -> bool {
             || to.parse::<IpNet>().is_ok_and(|network| network.contains(&client))
             || to.parse::<IpAddr>().is_ok_and(|address| address == client)
     })
+}
+
+/// Whether this is a transfer that says what it should: what is new needs the serial of the client's
+/// zone (RFC 1995 section 3).
+pub(super) fn is_whole(query: &Query, serial: Option<u32>) -> bool {
+    query.question.kind != RecordType::IXFR || serial.is_some()
 }
 
 /// A zone that somebody may have.

@@ -23,6 +23,9 @@ pub(super) const POD: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 
 pub(super) const STRANGER: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77)), 4000);
 
+/// What `busy` lets clients take.
+pub(super) const BUFSIZE: u16 = 1232;
+
 /// What bytes are given to, made once. It asks nobody.
 pub struct Prepared {
     pub(super) zone: Arc<RwLock<Zone>>,
@@ -47,6 +50,7 @@ impl Prepared {
         let _inside = runtime.enter();
         let nobody = json!({ "forward": { "to": [] } });
         let much = json!({
+            "bufsize": BUFSIZE,
             "forward": { "to": [] },
             "pods": "insecure",
             "fallthrough": ["in-addr.arpa"],

@@ -97,7 +97,7 @@ impl Group {
         shared: &Shared,
     ) -> Group {
         let members = Members {
-            sources: Sources::new(&key, &settings.to, own),
+            sources: Sources::new(&key, settings.servers(), own),
             list: Arc::new([]),
             looked: std::time::Instant::now(),
         };

@@ -45,7 +45,7 @@ fn forward(to: &[&played::Played]) -> DnsConfig {
 
 fn group(to: &[&played::Played]) -> Forward {
     let to = to.iter().map(|played| played.address.to_string()).collect();
-    Forward { to, ..Forward::default() }
+    Forward { to: Some(to), ..Forward::default() }
 }
 
 fn start(config: &DnsConfig) -> Arc<Upstreams> {

@@ -123,6 +123,11 @@ impl Zone {
         ports.sort_by_key(|port| (port.name.clone(), port.protocol));
         ports.dedup_by_key(|port| (port.name.clone(), port.protocol));
         self.ask(&name, &[RecordType::A, RecordType::AAAA], source, listed);
+        // As in CoreDNS's transfers: all ports of a service with an address of its own, which its
+        // name alone is asked for by those who look for peers.
+        if facts.kind == Kind::Cluster {
+            self.ask(&name, &[RecordType::SRV], source, listed);
+        }
         for port in ports {
             let labels =
                 [[b"_".as_slice(), &port.name].concat(), [b"_".as_slice(), port.protocol].concat()];

@@ -331,6 +331,52 @@ proptest! {
     }
 
     #[test]
+    fn what_is_listed_is_what_is_answered(changes in prop::collection::vec(change(), 1..40)) {
+        let (mut model, mut zone) = (Model::default(), zone());
+        for change in &changes {
+            model.change(&mut zone, change);
+        }
+        let answered = |name: &Name, kind| -> Vec<String> {
+            let question = Question { name: name.clone(), kind };
+            let records = match zone.answer(&question) {
+                Found::Answer(answer) => answer.answer,
+                Found::Alias { chain, .. } => chain,
+                Found::Elsewhere => Vec::new(),
+            };
+            let owned = records.into_iter().map(|mut one| {
+                if one.owner == Owner::Asked {
+                    one.owner = Owner::Name(name.clone());
+                }
+                record(&one)
+            });
+            owned.collect()
+        };
+        let listed = zone.records(None);
+        for one in &listed {
+            let (Owner::Name(name), text) = (&one.record.owner, record(&one.record)) else {
+                panic!("{one:?} has no owner")
+            };
+            let answers = answered(name, one.record.data.kind());
+            prop_assert!(answers.contains(&text), "{text} is listed, and {answers:#?} answered");
+        }
+        let listed: Vec<String> = listed.iter().map(|one| record(&one.record)).collect();
+        for ((namespace, service), form) in
+            model.services.iter().map(|(it, form)| (SERVICES[*it], *form))
+        {
+            // Forms with addresses of their own, and such as lead to addresses.
+            let kinds: &[RecordType] = match form {
+                0 | 1 => &[RecordType::A, RecordType::AAAA, RecordType::SRV],
+                2 | 5 => &[RecordType::A, RecordType::AAAA],
+                _ => &[RecordType::CNAME],
+            };
+            let name = name(&format!("{service}.{namespace}.svc.cluster.local."));
+            for text in kinds.iter().flat_map(|kind| answered(&name, *kind)) {
+                prop_assert!(listed.contains(&text), "{text} is answered, and not listed");
+            }
+        }
+    }
+
+    #[test]
     fn bytes_say_what_values_say(
         changes in prop::collection::vec(change(), 1..30), edns in any::<bool>(),
         limit in 100usize..2000,
@@ -436,6 +482,9 @@ fn a_transfer_begins_and_ends_with_the_soa() {
         "dns-version.cluster.local. 28800 TXT 1.1.0",
         "web.default.svc.cluster.local. 5 AAAA fd43::1:0",
         "_http._tcp.web.default.svc.cluster.local. 5 SRV 0 50 80 web.default.svc.cluster.local.",
+        // Of each port at the name alone, with the weight that is answered there.
+        "web.default.svc.cluster.local. 5 SRV 0 25 80 web.default.svc.cluster.local.",
+        "web.default.svc.cluster.local. 5 SRV 0 25 53 web.default.svc.cluster.local.",
     ] {
         assert!(text.iter().any(|it| it == line), "{line} is missing: {text:#?}");
     }

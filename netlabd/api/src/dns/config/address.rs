@@ -2,13 +2,14 @@
 //! Addresses in the configuration, as people write them: a network may be one address, and a port
 //! that is 53 may be left out. What is none is told with a word about how to write one.
 
-use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use super::OneOrMany;
+use super::HostsTable;
 
 /// The port of name servers.
 const PORT: u16 = 53;
@@ -41,17 +42,57 @@ impl<'de> Deserialize<'de> for Socket {
     }
 }
 
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Host(IpAddr);
+/// A key of the table of hosts.
+enum HostsKey {
+    Ttl,
+    NoReverse,
+    Address(IpAddr),
+}
 
-impl<'de> Deserialize<'de> for Host {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Host, D::Error> {
+impl<'de> Deserialize<'de> for HostsKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HostsKey, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map(Host).map_err(|_| {
-            D::Error::custom(format!(
-                "`{text}` is no address: entries are `\"192.0.2.7\" = [\"db.example.com\"]`"
-            ))
-        })
+        match text.as_str() {
+            "ttl" => Ok(HostsKey::Ttl),
+            "no-reverse" | "no_reverse" => Ok(HostsKey::NoReverse),
+            _ => text.parse().map(HostsKey::Address).map_err(|_| {
+                D::Error::custom(format!(
+                    "`{text}` is no address: entries are `\"192.0.2.7\" = [\"db.example.com\"]`"
+                ))
+            }),
+        }
+    }
+}
+
+/// Options and addresses stand beside each other. What serde makes of that by itself, it reads
+/// twice, and errors lose their place.
+impl<'de> Deserialize<'de> for HostsTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HostsTable, D::Error> {
+        deserializer.deserialize_map(HostsVisitor)
+    }
+}
+
+struct HostsVisitor;
+
+impl<'de> Visitor<'de> for HostsVisitor {
+    type Value = HostsTable;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of addresses and their names")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HostsTable, A::Error> {
+        let mut table = HostsTable::default();
+        while let Some(key) = map.next_key()? {
+            match key {
+                HostsKey::Ttl => table.ttl = map.next_value()?,
+                HostsKey::NoReverse => table.no_reverse = map.next_value()?,
+                HostsKey::Address(address) => {
+                    table.entries.insert(address, map.next_value()?);
+                }
+            }
+        }
+        Ok(table)
     }
 }
 
@@ -73,18 +114,6 @@ pub fn sockets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketA
     Ok(all.into_iter().map(|socket| socket.0).collect())
 }
 
-/// Reads names by their address.
-///
-/// # Errors
-/// When a key is no address.
-pub fn hosts<'de, D>(deserializer: D) -> Result<BTreeMap<IpAddr, OneOrMany>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let all: BTreeMap<Host, OneOrMany> = BTreeMap::deserialize(deserializer)?;
-    Ok(all.into_iter().map(|(host, names)| (host.0, names)).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use crate::dns::config::DnsConfig;
@@ -94,7 +123,8 @@ mod tests {
         let config: DnsConfig = toml::from_str(
             "allow = ['192.0.2.1', '2001:db8::/64']\n\
              listen = ['192.0.2.1', '2001:db8::1', '[2001:db8::1]:5353']\n\
-             loadbalance.prefer = ['10.0.0.1']",
+             loadbalance.prefer = ['10.0.0.1']\n\
+             hosts = { ttl = 60, no-reverse = true, '192.0.2.7' = 'db.example.com' }",
         )
         .unwrap();
         assert_eq!(config.allow, ["192.0.2.1/32", "2001:db8::/64"].map(|it| it.parse().unwrap()));
@@ -107,12 +137,20 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_hosts_that_is_none_is_told_with_its_place() {
+        let text = "[hosts]\nttl = 60\n'192.0.2.7' = 'db.example.com'\ntll = 5\n";
+        let error = toml::from_str::<DnsConfig>(text).unwrap_err();
+        let place = error.span().unwrap();
+        assert_eq!(&text[place.start..place.start + 3], "tll", "{error}");
+    }
+
+    #[test]
     fn what_is_none_is_told_with_how_to_write_it() {
         for (text, told) in [
             ("allow = ['pods']", "`pods` is no network: write one such as `192.0.2.0/24`"),
             ("loadbalance.prefer = ['10.0.0.0/33']", "`10.0.0.0/33` is no network"),
             ("listen = [':53']", "`:53` is no address: write `192.0.2.1`"),
-            ("hosts.ttl = '60'", "`ttl` is no address: entries are `\"192.0.2.7\" = "),
+            ("hosts.tll = '60'", "`tll` is no address: entries are `\"192.0.2.7\" = "),
             ("forward.expire = '10'", "`10` is no length of time: write `10s`"),
             ("forward.expire = 'soon'", "`soon` is no length of time: write `5s`"),
         ] {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -23,8 +24,15 @@ const LEVELS: [&str; 4] = ["error", "warning", "info", "debug"];
 const MAX_TTL: u32 = 3600;
 /// Upstreams of a group.
 const MAX_UPSTREAMS: usize = 15;
+/// Bytes that answers over UDP may be limited to, as in CoreDNS's plugin `bufsize`.
+const BUFSIZE: RangeInclusive<u16> = 512..=4096;
+/// Seconds for which entries of hosts may be remembered, as in CoreDNS.
+const HOSTS_TTL: RangeInclusive<u32> = 1..=65_535;
 /// Longest time that SERVFAIL may be remembered.
 const MAX_SERVFAIL: Duration = Duration::from_secs(300);
+/// What is wrong with a cache in which nothing stays, and what to do.
+const KEEPS_NOTHING: &str = "keeps nothing";
+const CACHE_CURE: &str = "choose at least 1, or `enabled = false` in `[dns.cache]`";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A value that cannot be.
@@ -136,6 +144,10 @@ impl Check {
         for (at, zone) in config.fallthrough.iter().enumerate() {
             self.name(&format!("dns.fallthrough[{at}]"), zone);
         }
+        if let Some(bufsize) = config.bufsize.filter(|bufsize| !BUFSIZE.contains(bufsize)) {
+            let cure = "choose 512 to 4096, such as 1232, or leave it out";
+            self.error("dns.bufsize", bufsize, "is not within 512 and 4096", cure);
+        }
         let hour = Duration::from_secs(3600);
         self.period("dns.startup-timeout", config.startup_timeout, Duration::ZERO, hour);
         for (at, address) in config.listen.iter().enumerate() {
@@ -156,17 +168,26 @@ impl Check {
     }
 
     fn forward(&mut self, key: &str, forward: &Forward) {
-        // A lab may have nobody outside; a domain of which nobody is asked makes no sense.
-        if forward.to.is_empty() && key != "dns.forward" {
-            let cure = "name at least one address, or a file such as `/etc/resolv.conf`";
-            self.error(format!("{key}.to"), "[]", "names nobody", cure);
+        // A lab may have nobody outside; a domain of which nobody is asked makes no sense, and one
+        // that is asked of the same as all others is most likely half written.
+        if key != "dns.forward" && forward.to.as_ref().is_none_or(Vec::is_empty) {
+            let (value, problem) = match forward.to {
+                Some(_) => ("`[]`", "names nobody"),
+                None => ("left out", "says who is asked"),
+            };
+            self.0.push(ConfigError {
+                key: format!("{key}.to"),
+                value: value.to_owned(),
+                problem: problem.to_owned(),
+                cure: "name at least one address, or a file such as `/etc/resolv.conf`".to_owned(),
+            });
         }
-        if forward.to.len() > MAX_UPSTREAMS {
+        if forward.servers().len() > MAX_UPSTREAMS {
             let problem = format!("names more than {MAX_UPSTREAMS}");
-            let count = format!("[… {} entries]", forward.to.len());
+            let count = format!("[… {} entries]", forward.servers().len());
             self.error(format!("{key}.to"), count, problem, "leave some out");
         }
-        for (at, to) in forward.to.iter().enumerate() {
+        for (at, to) in forward.servers().iter().enumerate() {
             if !is_upstream(to) {
                 let cure = "write an address such as `192.0.2.53`, `192.0.2.53:5353` or \
                             `[2001:db8::53]:53`, or a file such as `/etc/resolv.conf`";
@@ -203,11 +224,17 @@ impl Check {
 
     fn cache(&mut self, config: &DnsConfig) {
         let cache = &config.cache;
+        if cache.ttl == 0 {
+            self.error("dns.cache.ttl", 0, KEEPS_NOTHING, CACHE_CURE);
+        }
         for (key, share) in [("success", cache.success), ("denial", cache.denial)] {
             let key = format!("dns.cache.{key}");
             if cache.enabled && share.capacity == 0 {
-                let cure = "choose at least 1, or `enabled = false` in `[dns.cache]`";
-                self.error(format!("{key}.capacity"), 0, "keeps nothing", cure);
+                self.error(format!("{key}.capacity"), 0, KEEPS_NOTHING, CACHE_CURE);
+            }
+            if share.ttl == 0 {
+                self.error(format!("{key}.ttl"), 0, KEEPS_NOTHING, CACHE_CURE);
+                continue;
             }
             if share.min_ttl > share.ttl {
                 let problem = format!("is more than the `ttl` of {}", share.ttl);
@@ -276,7 +303,11 @@ impl Check {
     }
 
     fn names(&mut self, config: &DnsConfig) {
-        for (address, names) in &config.hosts {
+        let ttl = config.hosts.ttl;
+        if !HOSTS_TTL.contains(&ttl) {
+            self.error("dns.hosts.ttl", ttl, "is not within 1 and 65535", "choose 1 to 65535");
+        }
+        for (address, names) in &config.hosts.entries {
             let key = format!("dns.hosts.\"{address}\"");
             match names {
                 OneOrMany::One(name) => self.name(&key, name),

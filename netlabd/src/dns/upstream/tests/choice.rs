@@ -75,7 +75,7 @@ async fn without_any_answer_it_is_servfail_and_said_why() {
     assert!(resolved.took < Duration::from_millis(1500), "{:?}", resolved.took);
 
     let none = DnsConfig {
-        forward: crate::dns::config::Forward { to: Vec::new(), ..Default::default() },
+        forward: crate::dns::config::Forward { to: Some(Vec::new()), ..Default::default() },
         ..DnsConfig::default()
     };
     let error = start(&none).resolve(&query, false).await.error.unwrap();
@@ -123,7 +123,7 @@ async fn a_code_of_failover_makes_another_upstream_answer() {
     let resolved = start(&config).resolve(&name, false).await;
     assert_eq!(resolved.by, AnsweredBy::Upstream(good.address));
     // When all say so, that is the answer.
-    config.forward.to.truncate(1);
+    config.forward.to.as_mut().unwrap().truncate(1);
     let resolved = start(&config).resolve(&name, false).await;
     assert_eq!(read(&resolved.message).metadata.response_code, ResponseCode::Refused);
     assert_eq!(resolved.by, AnsweredBy::Upstream(bad.address));
@@ -184,7 +184,7 @@ async fn a_file_that_is_changed_is_read_again() {
     let write = |address: &str| std::fs::write(&file, format!("nameserver {address}\n")).unwrap();
     write("192.0.2.1");
     let mut config = forward(&[&first]);
-    config.forward.to = vec![file.display().to_string()];
+    config.forward.to = Some(vec![file.display().to_string()]);
     let upstreams = start(&config);
     let address = || upstreams.status()[0].address.to_string();
     assert_eq!(address(), "192.0.2.1:53");

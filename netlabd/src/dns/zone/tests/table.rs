@@ -159,6 +159,7 @@ fn services_with_an_address() {
             ("v4.default.svc.~", "ANY", &["nodata"]),
             ("v4.default.svc.~", "NS", &["nodata"]),
             ("v4.default.svc.~", "SOA", &["nodata"]),
+            ("nobody.default.svc.~", "SOA", &["nxdomain"]),
             ("v4.default.svc.~", "CNAME", &["nodata"]),
             ("v4.default.svc.~", "PTR", &["nodata"]),
             (

@@ -15,6 +15,7 @@ fn the_default_and_a_full_section_can_be_followed() {
     assert_eq!(DnsConfig::default().check(), Ok(()));
     let full = r#"
         ttl = 30
+        bufsize = 1232
         pods = "verified"
         fallthrough = ["."]
         allow = ["192.0.2.0/24"]
@@ -45,6 +46,8 @@ fn the_default_and_a_full_section_can_be_followed() {
         [autopath]
         enabled = true
         [hosts]
+        ttl = 60
+        no_reverse = true
         "192.0.2.7" = ["db.example.com", "db"]
         [[rewrite]]
         kind = "regex"
@@ -59,11 +62,14 @@ fn each_problem_names_its_key_and_value() {
     for (text, key, value) in [
         ("ttl = 3601", "dns.ttl", "`3601`"),
         ("fallthrough = ['.', 'a..b']", "dns.fallthrough[1]", "`a..b`"),
+        ("bufsize = 511", "dns.bufsize", "`511`"),
+        ("bufsize = 4097", "dns.bufsize", "`4097`"),
         ("startup-timeout = '2h'", "dns.startup-timeout", "`2h0m0s`"),
         ("listen = ['192.0.2.1:0']", "dns.listen[0]", "`192.0.2.1:0`"),
         ("listen = ['192.0.2.1:53', '192.0.2.1:53']", "dns.listen[1]", "`192.0.2.1:53`"),
         ("transfer.to = ['*', 'all']", "dns.transfer.to[1]", "`all`"),
         ("stub.'example.com'.to = []", "dns.stub.\"example.com\".to", "`[]`"),
+        ("stub.'example.com'.policy = 'random'", "dns.stub.\"example.com\".to", "left out"),
         ("forward.to = ['192.0.2.1', 'one.example']", "dns.forward.to[1]", "`one.example`"),
         ("forward.to = ['tls://192.0.2.1']", "dns.forward.to[0]", "`tls://192.0.2.1`"),
         ("forward.to = ['192.0.2.1:0']", "dns.forward.to[0]", "`192.0.2.1:0`"),
@@ -76,6 +82,8 @@ fn each_problem_names_its_key_and_value() {
         ("stub.'example.com'.to = ['x']", "dns.stub.\"example.com\".to[0]", "`x`"),
         ("stub.'a..b'.to = ['192.0.2.1']", "dns.stub.\"a..b\"", "`a..b`"),
         ("cache.success.capacity = 0", "dns.cache.success.capacity", "`0`"),
+        ("cache.ttl = 0", "dns.cache.ttl", "`0`"),
+        ("cache.denial.ttl = 0", "dns.cache.denial.ttl", "`0`"),
         ("cache.denial = { ttl = 3, min-ttl = 5 }", "dns.cache.denial.min-ttl", "`5`"),
         ("cache.prefetch.percentage = 95", "dns.cache.prefetch.percentage", "`95`"),
         ("cache.servfail = '6m'", "dns.cache.servfail", "`6m0s`"),
@@ -107,6 +115,8 @@ fn each_problem_names_its_key_and_value() {
         ("reload.jitter = '500ms'", "dns.reload.jitter", "`500ms`"),
         ("autopath.enabled = true", "dns.autopath.enabled", "`true`"),
         ("hosts.'192.0.2.7' = ['a', 'a..b']", "dns.hosts.\"192.0.2.7\"[1]", "`a..b`"),
+        ("hosts.ttl = 0", "dns.hosts.ttl", "`0`"),
+        ("hosts.ttl = 65536", "dns.hosts.ttl", "`65536`"),
         ("rewrite = [{ kind = 'regex', from = '(', to = 'a' }]", "dns.rewrite[0].from", "`(`"),
         ("rewrite = [{ kind = 'regex', from = '(a)', to = '{2}' }]", "dns.rewrite[0].to", "`{2}`"),
         ("rewrite = [{ from = 'a..b', to = 'a' }]", "dns.rewrite[0].from", "`a..b`"),
