@@ -22,11 +22,11 @@ use crate::{by_hand, output, target, wait};
 
 #[derive(Debug, Args)]
 pub(crate) struct ExposeArgs {
-    /// Name of the service, which selects the pods with label app=NAME; or `pod NAME`, whose
-    /// labels and ports it then takes
+    /// The pods with label app=NAME, for a service of that name; or `pod NAME`, whose labels and
+    /// ports it then takes
     #[arg(value_name = "NAME", required = true, num_args = 1..)]
     words: Vec<String>,
-    /// Name of the service, where a pod is named
+    /// Name of the service, where it is to be another
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
@@ -62,7 +62,10 @@ impl Subject {
 pub(crate) async fn expose(context: &Context, args: ExposeArgs) -> Result<(), Failure> {
     let mut flags = args.flags;
     let name = match Subject::read(&args.words)? {
-        Subject::Name(name) => args.name.unwrap_or(name),
+        Subject::Name(name) => {
+            like_name(&mut flags, &name);
+            args.name.unwrap_or(name)
+        }
         Subject::Pod(name) => {
             let found = context.client.get(&context.pod(&name)).await;
             let Object::Pod(pod) = (match found {
@@ -77,6 +80,11 @@ pub(crate) async fn expose(context: &Context, args: ExposeArgs) -> Result<(), Fa
     };
     let service = flags.service(&name, &context.namespace)?;
     make(context, service, &args.write, "exposed").await
+}
+
+/// Selects the pods that are called so, whatever the service is called.
+fn like_name(flags: &mut ServiceFlags, name: &str) {
+    flags.selector.get_or_insert_with(|| format!("app={name}"));
 }
 
 /// Fills in what the flags leave open by what a pod has.

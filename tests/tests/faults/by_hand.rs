@@ -37,6 +37,9 @@ fn a_killed_pid_1_comes_back_with_its_address() {
     lab.finish();
 }
 
+/// How often a process is looked for that is about to start. A look takes a millisecond or so.
+const LOOKS: usize = 100;
+
 #[test]
 fn a_killed_intermediate_only_delays_its_pod() {
     let lab = Lab::started("intermed");
@@ -48,8 +51,12 @@ fn a_killed_intermediate_only_delays_its_pod() {
         lab.client().post("/v1/namespaces/default/pods", &lab.pod_object(name)).unwrap().ok();
         // Whatever pod-init there is first is an intermediate, or a PID 1 that was just made.
         let uid = uid(&lab.pod(name));
-        let found = processes(needle);
-        if let Some(pid) = found.iter().find(|(_, line)| line.contains(&uid)).map(|(pid, _)| *pid) {
+        // On a busy machine it takes a while to be there.
+        let pid = (0..LOOKS).find_map(|_| {
+            let found = processes(needle);
+            found.iter().find(|(_, line)| line.contains(&uid)).map(|(pid, _)| *pid)
+        });
+        if let Some(pid) = pid {
             killed += usize::from(kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok());
         }
     }

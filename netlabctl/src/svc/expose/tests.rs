@@ -20,6 +20,18 @@ fn a_name_a_pod_and_kubectls_form_are_told_apart() {
 }
 
 #[test]
+fn a_service_of_another_name_selects_the_pods_that_were_named() {
+    let selector = |given: Option<&str>| {
+        let mut flags = ServiceFlags { selector: given.map(str::to_owned), ..Default::default() };
+        like_name(&mut flags, "shop");
+        flags.service("web", "default").unwrap().spec.selector
+    };
+    let one = |value: &str| [("app".to_owned(), value.to_owned())].into();
+    assert_eq!(selector(None), one("shop"));
+    assert_eq!(selector(Some("app=other")), one("other"));
+}
+
+#[test]
 fn an_exposed_pod_lends_its_labels_and_ports() {
     let pod: Pod = from_value(json!({
         "metadata": { "name": "web-0", "labels": { "app": "web", "tier": "front" } },
