@@ -136,5 +136,5 @@ pub(crate) fn pin_of(node: &Node, pod: &PreparedLink) -> PathBuf {
 
 /// Where a pod's packets can go, as `ping` says.
 pub(crate) fn pings(netns: &Arc<Netns>, target: &str) -> bool {
-    run_in(netns, &format!("ping -c 1 -W 5 {target}")).status.success()
+    run_in(netns, &format!("ping -c 1 -w 5 {target}")).status.success()
 }

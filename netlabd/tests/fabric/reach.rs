@@ -25,8 +25,8 @@ fn check_every_pair(lab: &Lab, mtu: u32) {
     for (one, other) in lab.pairs() {
         for (from, to, headers) in [(one.v4, other.v4, 28), (one.v6, other.v6, 48)] {
             let size = mtu - headers;
-            sh(&one.netns, &format!("ping -c 1 -W 20 {to}"));
-            sh(&one.netns, &format!("ping -c 1 -W 20 -M do -s {size} {to}"));
+            sh(&one.netns, &format!("ping -c 1 -w 20 {to}"));
+            sh(&one.netns, &format!("ping -c 1 -w 20 -M do -s {size} {to}"));
             let larger = size + 1;
             let refused = try_sh(&one.netns, &format!("ping -c 1 -W 1 -M do -s {larger} {to}"));
             assert!(!refused.status.success(), "{larger} bytes and headers in an MTU of {mtu}");
@@ -72,7 +72,7 @@ fn host_gw_says_which_node_it_cannot_reach() {
     assert_eq!(text.len(), 2, "{text:?}");
     assert!(text[0].starts_with("host-gw cannot reach node n3: 10.0.2.3 is in no subnet"));
     let [one, two, three] = &lab.nodes[..] else { panic!() };
-    sh(&one.pods[0].netns, &format!("ping -c 1 -W 20 {}", two.pods[0].v4));
+    sh(&one.pods[0].netns, &format!("ping -c 1 -w 20 {}", two.pods[0].v4));
     let lost = try_sh(&one.pods[0].netns, &format!("ping -c 1 -W 1 {}", three.pods[0].v4));
     assert!(!lost.status.success());
 }
@@ -165,6 +165,6 @@ fn a_pod_that_forges_its_source_reaches_nobody_on_another_node() {
         assert!(!forged.status.success());
         let rule = sh(&one.netns, &format!("nft list chain {family} netlab antispoof"));
         assert!(rule.contains("counter packets 2 "), "{rule}");
-        sh(&bad.netns, &format!("ping -c 1 -W 20 -I {own} {to}"));
+        sh(&bad.netns, &format!("ping -c 1 -w 20 -I {own} {to}"));
     }
 }

@@ -88,7 +88,7 @@ fn whatever_others_take_away_is_noticed_told_and_put_back() {
         assert_eq!(fabric.repair(Instant::now()).unwrap(), [""; 0], "{harm}");
         assert_eq!(fabric.examine(&wish).unwrap(), [""; 0], "{harm}");
     }
-    sh(&lab.nodes[0].pods[0].netns, "ping -c 1 -W 20 10.42.3.5; ping -c 1 -W 20 fd42::3:5");
+    sh(&lab.nodes[0].pods[0].netns, "ping -c 1 -w 20 10.42.3.5; ping -c 1 -w 20 fd42::3:5");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn an_uplink_that_changes_concerns_us_and_its_routes_come_back_with_it() {
     let wish = lab.wish(0, RouteMode::HostGw);
     assert_eq!(lab.nodes[0].ensure(&wish).problems, []);
     lab.nodes[0].fabric.repair(Instant::now()).unwrap();
-    sh(&lab.nodes[0].pods[0].netns, "ping -c 1 -W 20 10.42.2.5; ping -c 1 -W 20 fd42::2:5");
+    sh(&lab.nodes[0].pods[0].netns, "ping -c 1 -w 20 10.42.2.5; ping -c 1 -w 20 fd42::2:5");
 }
 
 /// What others may have that looks like ours.
@@ -204,10 +204,10 @@ fn a_route_of_anothers_in_the_place_of_ours_stays_and_is_told() {
     );
     assert!(sh(&netns, "ip route show 10.42.2.0/26").contains("via 10.0.1.254"));
     // The rest is there, and once it is out of the way this is as well.
-    sh(&lab.nodes[0].pods[0].netns, "ping -c 1 -W 20 fd42::2:5");
+    sh(&lab.nodes[0].pods[0].netns, "ping -c 1 -w 20 fd42::2:5");
     sh(&netns, "ip route del 10.42.2.0/26");
     lab.nodes[0].fabric.repair(Instant::now()).unwrap();
-    sh(&lab.nodes[0].pods[0].netns, "ping -c 1 -W 20 10.42.2.5");
+    sh(&lab.nodes[0].pods[0].netns, "ping -c 1 -w 20 10.42.2.5");
     let wish = lab.wish(0, RouteMode::HostGw);
     assert_eq!(lab.nodes[0].ensure(&wish).problems, []);
 }

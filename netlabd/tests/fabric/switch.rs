@@ -179,7 +179,7 @@ fn a_device_without_use_takes_packets_for_a_while_and_then_goes() {
     let outcome = one.fabric.ensure(&wish, now).unwrap();
     assert!(outcome.lingering && outcome.changed && outcome.pod_mtu == 1500);
     // The other node has not heard of it and encapsulates still.
-    sh(&one.pods[0].netns, "ping -c 1 -W 20 10.42.2.5");
+    sh(&one.pods[0].netns, "ping -c 1 -w 20 10.42.2.5");
 
     let before = |span: Duration| LINGER - span;
     assert!(one.fabric.retire(now + before(Duration::from_millis(1))).unwrap());

@@ -179,9 +179,11 @@ fn the_largest_packet_passes_and_a_larger_one_is_refused_by_name() {
     let _two = node.pod(&pool, 2);
     let headers = 28;
     let largest = MTU - headers;
-    let ping = |size| run_in(one.netns(), &format!("ping -c 1 -W 5 -M do -s {size} 10.42.0.2"));
-    assert!(ping(largest).status.success());
-    let refused = ping(largest + 1);
+    let ping = |seconds, size| {
+        run_in(one.netns(), &format!("ping -c 1 -w {seconds} -M do -s {size} 10.42.0.2"))
+    };
+    assert!(ping(5, largest).status.success());
+    let refused = ping(1, largest + 1);
     assert!(!refused.status.success());
     let text = String::from_utf8_lossy(&refused.stderr).into_owned()
         + &String::from_utf8_lossy(&refused.stdout);

@@ -145,14 +145,14 @@ fn what_is_of_the_link_alone_is_not_held_up() {
     // Neighbour discovery with link-local addresses, as a pod may do by itself.
     pod.sh("ip addr add fe80::7/64 dev eth0 nodad; ip neigh flush dev eth0 nud all");
     lab.node.sh("ip addr add fe80::1/64 dev pod0 nodad; ip neigh flush dev pod0 nud all");
-    pod.sh("ping -c 1 -W 20 fe80::1%eth0");
-    lab.node.sh("ping -c 1 -W 20 fe80::7%pod0");
+    pod.sh("ping -c 1 -w 20 fe80::1%eth0");
+    lab.node.sh("ping -c 1 -w 20 fe80::7%pod0");
     assert_eq!(lab.counted("ip6"), 0);
     // Pod to pod, both ways, both families.
     lab.node.sh("ip neigh add fd42::10 lladdr 02:00:00:00:00:02 dev pod0
         ip neigh add 10.42.0.0 lladdr 02:00:00:00:00:02 dev pod0");
     pod.sh("ip neigh add 169.254.1.1 lladdr 02:00:00:00:00:01 dev eth0");
-    pod.sh("ping -c 1 -W 20 10.42.0.1; ping -c 1 -W 20 fd42::11");
-    other.sh("ping -c 1 -W 20 10.42.0.0; ping -c 1 -W 20 fd42::10");
+    pod.sh("ping -c 1 -w 20 10.42.0.1; ping -c 1 -w 20 fd42::11");
+    other.sh("ping -c 1 -w 20 10.42.0.0; ping -c 1 -w 20 fd42::10");
     assert_eq!((lab.counted("ip"), lab.counted("ip6")), (0, 0));
 }

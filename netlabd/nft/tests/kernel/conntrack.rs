@@ -113,7 +113,7 @@ fn every_flow_is_listed_as_the_conntrack_tool_lists_it() {
     ask(&lab.udp("[2001:db8::1]:4000"), &server6, "[fd43::1]:53");
     // Not translated, not answered, and no ports at all.
     lab.udp("192.0.2.1:4001").send_to(b"x", "192.0.2.2:5353").unwrap();
-    lab.client.sh("ping -c 1 -W 20 192.0.2.2 && ping -c 1 -W 20 2001:db8::2");
+    lab.client.sh("ping -c 1 -w 20 192.0.2.2 && ping -c 1 -w 20 2001:db8::2");
     let mut connections = Vec::new();
     for (at, service) in
         [("192.0.2.2:8080", "10.43.0.1:80"), ("[2001:db8::2]:8080", "[fd43::1]:80")]
@@ -168,7 +168,7 @@ fn a_deleted_flow_is_gone_and_its_client_is_answered_by_the_next_endpoint() {
     ask(&other, &server, "10.43.0.1:53");
     let server6 = lab.answer("[2001:db8::2]:5353");
     ask(&lab.udp("[2001:db8::1]:4000"), &server6, "[fd43::1]:53");
-    lab.client.sh("ping -c 1 -W 20 192.0.2.2 && ping -c 1 -W 20 2001:db8::2");
+    lab.client.sh("ping -c 1 -w 20 192.0.2.2 && ping -c 1 -w 20 2001:db8::2");
     let mut conntrack = lab.conntrack();
 
     // The endpoint goes and another comes; the flow leads to the old one all the same.

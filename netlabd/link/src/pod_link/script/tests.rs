@@ -39,7 +39,7 @@ fn the_script_of_a_link_makes_a_pod_that_answers_and_takes_it_away() {
          ip address add 10.0.0.1/32 dev lo\n\
          ip -6 address add fd00::1/128 dev lo nodad\n\
          {make}\
-         ping -c 1 -W 5 10.42.0.5\n\
+         ping -c 1 -w 5 10.42.0.5\n\
          ping -c 1 -W 5 fd42::5\n\
          ip -n default_web neigh show dev eth0\n\
          ip link show dev {host}\n\
