@@ -22,7 +22,8 @@ fn a_name_a_pod_and_kubectls_form_are_told_apart() {
 #[test]
 fn a_service_of_another_name_selects_the_pods_that_were_named() {
     let selector = |given: Option<&str>| {
-        let mut flags = ServiceFlags { selector: given.map(str::to_owned), ..Default::default() };
+        let mut flags = ServiceFlags { headless: true, ..ServiceFlags::default() };
+        flags.selector = given.map(str::to_owned);
         like_name(&mut flags, "shop");
         flags.service("web", "default").unwrap().spec.selector
     };
