@@ -377,14 +377,20 @@ fn observe(socket: &mut RouteSocket) -> Result<State, AnchorError> {
     // A node has thousands of routes to pods and as many links, so only what may be ours is asked for.
     let over = |dev| RouteFilter { protocol, dev: Some(dev), ..RouteFilter::default() };
     let own = RouteFilter { kind: Some(RouteKind::Local), ..over(mark::LOOPBACK_INDEX) };
-    state.own = socket.list_routes(own).map_err(failed)?.into_iter().collect();
+    let own = socket.list_routes(own).map_err(failed)?.into_iter();
+    // A kernel that ignores filters must not make us take away what is somebody else's.
+    let is_own =
+        |route: &Route| route.protocol == mark::ROUTE_PROTOCOL && route.kind == RouteKind::Local;
+    state.own = own.filter(is_own).collect();
     let Some(link) = socket.get_link(device_name()).map_err(failed)? else { return Ok(state) };
     let numbered = link.index == mark::SERVICE_INDEX;
     if link.group != mark::FABRIC_LINK_GROUP && !numbered {
         return Err(AnchorError::NameTaken { name: link.name });
     }
     for route in socket.list_routes(over(link.index)).map_err(failed)? {
-        state.routes.insert(route.destination, route);
+        if route.protocol == mark::ROUTE_PROTOCOL && route.dev == Some(link.index) {
+            state.routes.insert(route.destination, route);
+        }
     }
     let addresses = socket.list_addresses().map_err(failed)?;
     let own = addresses.into_iter().filter(|address| address.dev == link.index);
