@@ -103,8 +103,8 @@ pub struct Entry(Arc<Record>);
 pub struct Record {
     /// The key.
     pub key: Arc<str>,
-    /// The value, opaque to the store.
-    pub value: Bytes,
+    /// The value, opaque to the store. Nobody shares it but by the entry: there are many of them.
+    pub value: Box<[u8]>,
     /// The transaction that made the key (again, after it was deleted).
     pub created: Revision,
     /// The transaction that last wrote the key.
@@ -115,7 +115,7 @@ impl Entry {
     /// An entry that nobody shares yet.
     pub fn new(
         key: impl Into<Arc<str>>,
-        value: impl Into<Bytes>,
+        value: impl Into<Box<[u8]>>,
         created: Revision,
         modified: Revision,
     ) -> Entry {

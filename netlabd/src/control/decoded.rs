@@ -50,7 +50,7 @@ mod tests {
 
     fn entry(name: &str, modified: u64) -> Entry {
         let value = format!("{{\"metadata\":{{\"name\":\"{name}\"}}}}");
-        Entry::new(format!("namespaces/{name}"), value, Revision(1), Revision(modified))
+        Entry::new(format!("namespaces/{name}"), value.as_bytes(), Revision(1), Revision(modified))
     }
 
     #[test]

@@ -23,6 +23,30 @@ pub(super) struct Draft<'a> {
     writes: BTreeMap<String, Option<Bytes>>,
 }
 
+/// What a draft found at a path.
+enum Found {
+    /// It is to be written.
+    Written(Bytes),
+    Stored(Entry),
+}
+
+impl Found {
+    fn value(&self) -> &[u8] {
+        match self {
+            Found::Written(value) => value,
+            Found::Stored(entry) => &entry.value,
+        }
+    }
+
+    /// Since when it is so; `None` of what is not written yet.
+    fn revision(&self) -> Option<Revision> {
+        match self {
+            Found::Written(_) => None,
+            Found::Stored(entry) => Some(entry.modified),
+        }
+    }
+}
+
 impl<'a> Draft<'a> {
     pub(super) fn new(store: &'a dyn Store) -> Draft<'a> {
         Draft { store, checks: BTreeMap::new(), writes: BTreeMap::new() }
@@ -31,9 +55,9 @@ impl<'a> Draft<'a> {
     /// Reads an object that the decision depends on: if it changes meanwhile, all is decided anew.
     pub(super) async fn get(&mut self, key: &ObjectKey) -> Result<Option<Object>, ApiError> {
         let path = store_key(key);
-        let Some((value, revision)) = self.read(&path).await? else { return Ok(None) };
-        let mut object = decode_bytes(key.kind, &path, &value)?;
-        object.metadata_mut().resource_version = version(revision);
+        let Some(found) = self.read(&path).await? else { return Ok(None) };
+        let mut object = decode_bytes(key.kind, &path, found.value())?;
+        object.metadata_mut().resource_version = version(found.revision());
         Ok(Some(object))
     }
 
@@ -44,16 +68,16 @@ impl<'a> Draft<'a> {
         name: &str,
     ) -> Result<Option<T>, ApiError> {
         let path = store_path(T::KIND, namespace, name);
-        let Some((value, revision)) = self.read(&path).await? else { return Ok(None) };
-        let mut object: T = decode_as(&path, &value)?;
-        object.metadata_mut().resource_version = version(revision);
+        let Some(found) = self.read(&path).await? else { return Ok(None) };
+        let mut object: T = decode_as(&path, found.value())?;
+        object.metadata_mut().resource_version = version(found.revision());
         Ok(Some(object))
     }
 
     /// Reads text that is not an object; see [`Draft::get`].
     pub(super) async fn get_raw(&mut self, path: &str) -> Result<Option<Value>, ApiError> {
         let found = self.read(path).await?;
-        found.map(|(value, _)| decode_as(path, &value)).transpose()
+        found.map(|found| decode_as(path, found.value())).transpose()
     }
 
     /// Whether something stands at `path`, now; what is decided does not hang on it.
@@ -64,15 +88,15 @@ impl<'a> Draft<'a> {
         Ok(self.store.get(path).await.map_err(read_failed)?.is_some())
     }
 
-    /// What is to be written, else what is stored, and since when.
-    async fn read(&mut self, path: &str) -> Result<Option<(Bytes, Option<Revision>)>, ApiError> {
+    /// What is to be written, else what is stored.
+    async fn read(&mut self, path: &str) -> Result<Option<Found>, ApiError> {
         if let Some(written) = self.writes.get(path) {
-            return Ok(written.clone().map(|value| (value, None)));
+            return Ok(written.clone().map(Found::Written));
         }
         let entry = self.store.get(path).await.map_err(read_failed)?;
         let expected = entry.as_ref().map_or(Expected::Absent, |e| Expected::At(e.modified));
         self.checks.insert(path.to_owned(), expected);
-        Ok(entry.map(|entry| (entry.value.clone(), Some(entry.modified))))
+        Ok(entry.map(Found::Stored))
     }
 
     /// Holds the decision to an object that was read elsewhere, as of `revision`.

@@ -297,7 +297,7 @@ pub(crate) fn of_many_rivals_exactly_one_wins_each_round(factory: Factory) {
             rival.await.unwrap();
         }
         let count = store.get("counter").await.unwrap().unwrap().value.clone();
-        assert_eq!(count, (RIVALS * ROUNDS).to_string());
+        assert_eq!(*count, *(RIVALS * ROUNDS).to_string().as_bytes());
     });
 }
 
@@ -312,7 +312,7 @@ pub(crate) fn a_watch_begins_right_after_its_list(factory: Factory) {
         for (key, value, revision) in [("a", "2", second), ("b", "3", third)] {
             let change = soon(watch.next()).await.unwrap();
             assert_eq!((change.key(), change.revision()), (key, revision));
-            assert_eq!(change.entry().value, value);
+            assert_eq!(*change.entry().value, *value.as_bytes());
         }
         let batch = watch.try_batch().unwrap();
         assert_eq!((batch.revision, batch.changes), (third, vec![]));
@@ -325,7 +325,7 @@ pub(crate) fn a_watch_hears_deletes_with_the_last_value(factory: Factory) {
         let made = put(&*store, "a", "last").await;
         let mut watch = store.watch("a", made).await.unwrap();
         let revision = store.commit(Transaction::new().delete("a")).await.unwrap();
-        let last = Entry::new("a", "last", made, made);
+        let last = Entry::new("a", *b"last", made, made);
         let change = soon(watch.next()).await.unwrap();
         assert_eq!(change.revision(), revision);
         assert_eq!(change, Change::Delete { revision, last });

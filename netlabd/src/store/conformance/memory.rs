@@ -88,7 +88,7 @@ impl Store for MemoryStore {
             match (write, last) {
                 (Write::Put { key, value }, last) => {
                     let created = last.map_or(revision, |last| last.created);
-                    let entry = Entry::new(key, value, created, revision);
+                    let entry = Entry::new(key, &*value, created, revision);
                     data.entries.push(entry.clone());
                     data.changes.push(Change::Put(entry));
                 }

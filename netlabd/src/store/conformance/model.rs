@@ -71,7 +71,7 @@ impl Model {
                 Write::Put { key, value } => {
                     let created = self.entries.get(key).map_or(next, |entry| entry.created);
                     let (key, value) = (key.clone(), value.clone());
-                    let entry = Entry::new(key.as_str(), value, created, next);
+                    let entry = Entry::new(key.as_str(), &*value, created, next);
                     self.entries.insert(key, entry);
                     self.revision = next;
                 }

@@ -11,8 +11,6 @@
 //! Integers are little endian. The head says how many entries there are and the sum of their CRCs:
 //! an entry that is lost without a trace is noticed as well as one that is damaged.
 
-use bytes::Bytes;
-
 use crate::store::{Entry, Revision};
 
 /// The database key of the head.
@@ -98,7 +96,7 @@ pub(super) fn decode(key: &[u8], bytes: &[u8]) -> Result<Entry, &'static str> {
     if bytes.len() < ENTRY_HEADER {
         return Err("is cut short");
     }
-    let value = Bytes::copy_from_slice(&bytes[ENTRY_HEADER..]);
+    let value = &bytes[ENTRY_HEADER..];
     let entry = Entry::new(name, value, Revision(u64_at(bytes, 4)), Revision(u64_at(bytes, 12)));
     if checksum(&entry) != u32_at(bytes, 0) {
         return Err("has a wrong checksum");

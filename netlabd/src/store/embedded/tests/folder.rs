@@ -48,7 +48,7 @@ fn a_large_value_survives_and_a_larger_one_is_refused() {
         let before = store.list("").await.unwrap();
         drop(store);
         assert_eq!(open(folder.path()).list("").await.unwrap(), before);
-        assert_eq!(before.entries[2].value, value);
+        assert_eq!(*before.entries[2].value, *value);
     });
 }
 

@@ -49,7 +49,7 @@ fn what_an_interrupted_rebuild_left_is_removed_and_does_not_count() {
         fs::write(folder.path().join("building/db"), "half").unwrap();
         fs::create_dir(folder.path().join("data.0")).unwrap();
         let store = open(folder.path());
-        assert_eq!(store.get("a").await.unwrap().unwrap().value, "1");
+        assert_eq!(*store.get("a").await.unwrap().unwrap().value, *b"1");
         assert!(!folder.path().join("building").exists());
         assert_eq!(databases(folder.path()).len(), 1);
     });

@@ -5,8 +5,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::super::disk::Group;
 use super::super::record::{self, Head};
 use crate::store::state::{Committed, State};
@@ -60,9 +58,7 @@ impl<'a> Staged<'a> {
                     Some(last) => (Arc::clone(&last.key), last.created),
                     None => (Arc::from(key), revision),
                 };
-                // A copy, because `value` may be a small slice that keeps a large buffer alive.
-                let value = Bytes::copy_from_slice(&value);
-                let entry = Entry::new(key, value, created, revision);
+                let entry = Entry::new(key, &*value, created, revision);
                 self.head.add(&entry);
                 self.touched.insert(Arc::clone(&entry.key), Some(entry.clone()));
                 Some(Change::Put(entry))
