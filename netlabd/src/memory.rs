@@ -2,6 +2,10 @@
 #![allow(unsafe_code, reason = "malloc is told through the C library")]
 //! How the daemon uses memory.
 
+pub use alike::Alike;
+
+mod alike;
+
 /// From this size on, an allocation is a mapping of its own.
 ///
 /// Fixed, because glibc else raises it, up to 32 MiB, to whatever was freed last. From then on

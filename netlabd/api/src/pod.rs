@@ -91,6 +91,13 @@ pub struct PodSpec {
     pub termination_grace_period_seconds: Option<u64>,
 }
 
+impl PodSpec {
+    /// The program and all its arguments.
+    pub fn command_line(&self) -> impl Iterator<Item = &str> {
+        self.command.iter().chain(&self.args).map(String::as_str)
+    }
+}
+
 /// Kubernetes' default for [`PodSpec::termination_grace_period_seconds`].
 pub const DEFAULT_GRACE_PERIOD_SECONDS: u64 = 30;
 
@@ -206,7 +213,7 @@ pub struct Limits {
 impl Pod {
     /// The whole command line: `command` and then `args`.
     pub fn command_line(&self) -> impl Iterator<Item = &str> {
-        self.spec.command.iter().chain(&self.spec.args).map(String::as_str)
+        self.spec.command_line()
     }
 
     /// Whether the condition `kind` is true.

@@ -9,6 +9,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use smallvec::SmallVec;
+
 /// Name of the file in a namespace's folder.
 pub const HOSTS_FILE: &str = "hosts";
 
@@ -16,7 +18,7 @@ pub const HOSTS_FILE: &str = "hosts";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostsEntry {
     /// Its addresses.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: SmallVec<[IpAddr; 2]>,
     /// Its host name, where it is not the pod's name.
     pub hostname: Option<String>,
     /// The subdomain under which it has a name in the cluster, if it has one.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use netlab_api::node::{NodeAddress, NodeAddressKind, NodeInfo, NodeStatus};
 use netlab_api::pod::{Condition, ConditionStatus};
-use netlab_api::{ClusterSettings, Pod, Time};
+use netlab_api::{ClusterSettings, Time};
 use netlab_link::{Families, IfIndex, Netns, PodLinkId, RouteSocket, mark};
 use nix::unistd::gethostname;
 
@@ -207,14 +207,18 @@ impl Machine {
     /// Tells the cluster that something happened to a pod.
     pub fn pod_event(
         &self,
-        pod: &Pod,
+        pod: &PodIdentity,
         kind: netlab_api::event::EventKind,
         reason: &str,
         message: String,
     ) {
         let host = &self.options.name;
-        let about = pod.clone().into();
-        let event = crate::control::event::event_about(&about, kind, reason, message, "node", host);
+        let mut about = netlab_api::Pod::default();
+        about.metadata.namespace = Some(pod.namespace.clone());
+        about.metadata.name.clone_from(&pod.name);
+        about.metadata.uid.clone_from(&pod.uid);
+        let event =
+            crate::control::event::event_about(&about.into(), kind, reason, message, "node", host);
         self.reports.event(event);
     }
 

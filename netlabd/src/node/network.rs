@@ -13,7 +13,6 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use netlab_api::Pod;
 use netlab_link::PodAddresses;
 
 pub mod apply;
@@ -34,10 +33,10 @@ pub fn netns_dir(run_dir: &Path) -> PathBuf {
     run_dir.join("netns")
 }
 
-/// Which addresses the link of a pod must have: the pod's own, one of a family.
-pub fn addresses_of(pod: &Pod) -> PodAddresses {
+/// Which addresses the link of a pod with these addresses must have: one of a family.
+pub fn addresses_of(ips: impl IntoIterator<Item = IpAddr>) -> PodAddresses {
     let mut addresses = PodAddresses::default();
-    for ip in pod.ips() {
+    for ip in ips {
         match ip {
             IpAddr::V4(ip) => addresses.v4 = Some(ip),
             IpAddr::V6(ip) => addresses.v6 = Some(ip),

@@ -125,6 +125,10 @@ impl ReportQueue {
         let statuses = mem::replace(&mut waiting.statuses, later);
         let count = waiting.events.len().min(REPORT);
         let events = waiting.events.drain(..count).collect();
+        if waiting.events.is_empty() {
+            // A burst's room is not kept.
+            waiting.events = Vec::new();
+        }
         if !waiting.statuses.is_empty() || !waiting.events.is_empty() {
             self.filled.notify_one();
         }

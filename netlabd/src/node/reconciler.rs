@@ -38,6 +38,7 @@ use super::proxy::health::HealthPorts;
 use super::proxy::view::Services;
 use super::removal::{self, Removal};
 use super::rules::Rules;
+use crate::memory::Alike;
 use crate::store::Revision;
 use drain::Drains;
 use entry::Entry;
@@ -55,6 +56,7 @@ mod links;
 mod names;
 mod probes;
 mod report;
+mod seen;
 mod services;
 mod start;
 
@@ -90,7 +92,8 @@ pub struct Reconciler {
     hears_rules: bool,
     /// Pods of this node, by uid. Boxed: an entry is large, and a table keeps its empty places, more
     /// than half of them after it grew, for as long as it lives.
-    entries: HashMap<String, Box<Entry>>,
+    entries: HashMap<Arc<str>, Box<Entry>>,
+    alike: Alike<seen::Common>,
     /// Where the nodes are, this one too, by name.
     nodes: BTreeMap<String, ViewNode>,
     /// How blocks of other nodes are reached.
@@ -146,7 +149,7 @@ pub struct Reconciler {
     /// Uids that [`Reconciler::settle`] has to look at.
     touched: BTreeSet<String>,
     /// Which pod a link belongs to.
-    by_index: HashMap<IfIndex, String>,
+    by_index: HashMap<IfIndex, Arc<str>>,
     /// Uids by the number of their namespace; filled when somebody asks.
     by_nsid: HashMap<i32, String>,
     /// Uids whose link must be compared with the kernel.
@@ -202,6 +205,7 @@ impl Reconciler {
             rules: None,
             hears_rules: false,
             entries: HashMap::new(),
+            alike: Alike::default(),
             nodes: BTreeMap::new(),
             routing: Routing::default(),
             fabric: None,

@@ -2,8 +2,9 @@
 //! What the task of endpoints knows: which services select which pods, so that a change is a look
 //! at those whom it concerns. Pure.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use netlab_api::endpoint_slice::{MANAGED_BY, ZONE_LABEL};
 use netlab_api::resource::Kind;
@@ -11,8 +12,9 @@ use netlab_api::{EndpointSlice, Node, Pod, Service};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::plan::Backing;
+use super::plan::{Backing, Common};
 use crate::control::draft::decode_entry;
+use crate::memory::Alike;
 use crate::store::{Change, Entry, Listing, Revision};
 
 /// Prefixes of the keys that the index knows.
@@ -28,6 +30,7 @@ type Pair = (String, String);
 #[derive(Debug, Default)]
 pub(super) struct Index {
     spaces: HashMap<String, Space>,
+    alike: Alike<Common>,
     /// Zones of nodes that are in one.
     pub(super) zones: HashMap<String, String>,
     /// Services whose slices may not be what they are to be.
@@ -37,9 +40,9 @@ pub(super) struct Index {
 /// What is known of a namespace.
 #[derive(Debug, Default)]
 struct Space {
-    pods: BTreeMap<String, Backing>,
+    pods: BTreeMap<Arc<str>, Backing>,
     /// Names of the pods that carry a label.
-    carriers: HashMap<Pair, BTreeSet<String>>,
+    carriers: HashMap<Pair, BTreeSet<Arc<str>>>,
     services: HashMap<String, Selecting>,
     /// Names of services, each under one pair of its selector.
     selectors: HashMap<Pair, BTreeSet<String>>,
@@ -151,7 +154,8 @@ impl Index {
         let Some((namespace, name)) = rest.split_once('/') else { return };
         if plural == Kind::Pod.plural() {
             let pod = now.and_then(|entry| decode_entry::<Pod>(entry).ok());
-            self.take_pod(namespace, name, pod.and_then(Backing::of));
+            let now = pod.and_then(|pod| Backing::of(pod, &mut self.alike));
+            self.take_pod(namespace, name, now);
         } else if plural == Kind::Service.plural() {
             self.take_service(namespace, name, now);
         } else if plural == Kind::EndpointSlice.plural() {
@@ -175,8 +179,8 @@ impl Index {
             return;
         }
         for (namespace, space) in &self.spaces {
-            let here = space.pods.values().filter(|pod| pod.node.as_deref() == Some(name));
-            for service in here.flat_map(|pod| space.selecting(&pod.labels)) {
+            let here = space.pods.values().filter(|pod| pod.common.node.as_deref() == Some(name));
+            for service in here.flat_map(|pod| space.selecting(&pod.common.labels)) {
                 self.stale.insert((namespace.clone(), service.clone()));
             }
         }
@@ -189,21 +193,21 @@ impl Index {
         }
         let before = space.pods.remove(name);
         for pod in before.iter().chain(&now) {
-            for service in space.selecting(&pod.labels) {
+            for service in space.selecting(&pod.common.labels) {
                 self.stale.insert((namespace.to_owned(), service.clone()));
             }
         }
         if let Some(before) = before {
-            for pair in before.labels {
-                take_out(&mut space.carriers, &pair, name);
+            for (key, value) in &before.common.labels {
+                take_out(&mut space.carriers, &(key.clone(), value.clone()), name);
             }
         }
         let Some(now) = now else { return };
-        for (key, value) in &now.labels {
+        for (key, value) in &now.common.labels {
             let pair = (key.clone(), value.clone());
-            space.carriers.entry(pair).or_default().insert(name.to_owned());
+            space.carriers.entry(pair).or_default().insert(Arc::clone(&now.name));
         }
-        space.pods.insert(name.to_owned(), now);
+        space.pods.insert(Arc::clone(&now.name), now);
     }
 
     fn take_service(&mut self, namespace: &str, name: &str, now: Option<&Entry>) {
@@ -280,7 +284,7 @@ impl Index {
             return Vec::new();
         };
         let pods = fewest.iter().filter_map(|name| space.pods.get(name));
-        pods.filter(|pod| selects(selector, &pod.labels)).collect()
+        pods.filter(|pod| selects(selector, &pod.common.labels)).collect()
     }
 
     /// The slices of a service that we write, by name, and since when each is as it is.
@@ -348,7 +352,7 @@ fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String
     !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
-fn take_out(sets: &mut HashMap<Pair, BTreeSet<String>>, pair: &Pair, name: &str) {
+fn take_out<N: Ord + Borrow<str>>(sets: &mut HashMap<Pair, BTreeSet<N>>, pair: &Pair, name: &str) {
     if let Some(names) = sets.get_mut(pair) {
         names.remove(name);
         if names.is_empty() {

@@ -12,6 +12,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use netlab_api::endpoint_slice::{
     AddressType, Endpoint, EndpointConditions, EndpointHints, EndpointPort, HEADLESS_LABEL, Hint,
@@ -21,29 +22,38 @@ use netlab_api::event::ObjectReference;
 use netlab_api::pod::{ContainerPort, PortRef, READY};
 use netlab_api::service::{IpFamily, ServicePort, TrafficDistribution};
 use netlab_api::{EndpointSlice, Pod, Service};
+use smallvec::SmallVec;
+
+use crate::memory::Alike;
 
 /// Most endpoints of a slice, as in Kubernetes.
 pub(super) const MOST_ENDPOINTS: usize = 100;
 
 /// What endpoints say of a pod.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Backing {
+    pub(super) name: Arc<str>,
+    pub(super) uid: Box<str>,
+    pub(super) addresses: SmallVec<[IpAddr; 2]>,
+    pub(super) is_ready: bool,
+    pub(super) is_terminating: bool,
+    pub(super) common: Arc<Common>,
+}
+
+/// What pods that were made together have in common.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Common {
     pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) uid: String,
     pub(super) labels: BTreeMap<String, String>,
-    pub(super) addresses: Vec<IpAddr>,
     pub(super) node: Option<String>,
     pub(super) hostname: Option<String>,
     pub(super) subdomain: Option<String>,
     pub(super) ports: Vec<ContainerPort>,
-    pub(super) is_ready: bool,
-    pub(super) is_terminating: bool,
 }
 
 impl Backing {
     /// `None` for a pod that backs nothing: it has ended, or has no address yet.
-    pub(super) fn of(pod: Pod) -> Option<Backing> {
+    pub(super) fn of(pod: Pod, alike: &mut Alike<Common>) -> Option<Backing> {
         if pod.is_finished() || pod.status.pod_ips.is_empty() {
             return None;
         }
@@ -51,14 +61,16 @@ impl Backing {
             addresses: pod.ips().collect(),
             is_ready: pod.has_condition(READY),
             is_terminating: pod.metadata.deletion_timestamp.is_some(),
-            namespace: pod.metadata.namespace.unwrap_or_default(),
-            name: pod.metadata.name,
-            uid: pod.metadata.uid,
-            labels: pod.metadata.labels,
-            node: pod.spec.node_name,
-            hostname: pod.spec.hostname,
-            subdomain: pod.spec.subdomain,
-            ports: pod.spec.ports,
+            name: pod.metadata.name.into(),
+            uid: pod.metadata.uid.into(),
+            common: alike.share(Common {
+                namespace: pod.metadata.namespace.unwrap_or_default(),
+                labels: pod.metadata.labels,
+                node: pod.spec.node_name,
+                hostname: pod.spec.hostname,
+                subdomain: pod.spec.subdomain,
+                ports: pod.spec.ports,
+            }),
         })
     }
 }
@@ -105,7 +117,7 @@ pub(super) fn target_of(port: &ServicePort, pod: &Backing) -> Option<u16> {
         Some(PortRef::Name(name)) => {
             let named =
                 |p: &&ContainerPort| p.name.as_ref() == Some(name) && p.protocol == port.protocol;
-            pod.ports.iter().find(named).map(|p| p.container_port)
+            pod.common.ports.iter().find(named).map(|p| p.container_port)
         }
     }
 }
@@ -132,7 +144,7 @@ fn endpoint(
     zones: &HashMap<String, String>,
 ) -> Endpoint {
     let publishes = service.spec.publish_not_ready_addresses;
-    let is_of_service = pod.subdomain.as_ref() == Some(&service.metadata.name);
+    let is_of_service = pod.common.subdomain.as_ref() == Some(&service.metadata.name);
     Endpoint {
         addresses: vec![address.to_string()],
         conditions: EndpointConditions {
@@ -140,15 +152,15 @@ fn endpoint(
             serving: Some(pod.is_ready),
             terminating: Some(pod.is_terminating),
         },
-        hostname: pod.hostname.clone().filter(|_| is_of_service),
-        node_name: pod.node.clone(),
-        zone: pod.node.as_ref().and_then(|node| zones.get(node)).cloned(),
+        hostname: pod.common.hostname.clone().filter(|_| is_of_service),
+        node_name: pod.common.node.clone(),
+        zone: pod.common.node.as_ref().and_then(|node| zones.get(node)).cloned(),
         hints: None,
         target_ref: Some(ObjectReference {
             kind: "Pod".to_owned(),
-            namespace: pod.namespace.clone(),
-            name: pod.name.clone(),
-            uid: pod.uid.clone(),
+            namespace: pod.common.namespace.clone(),
+            name: pod.name.to_string(),
+            uid: pod.uid.to_string(),
         }),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use netlab_api::pod::PodPhase;
 use netlab_api::resource::Kind;
@@ -10,19 +11,21 @@ use netlab_api::view::{PodName, Routing, ViewNode};
 use netlab_api::{ClusterSettings, DnsSettings, Node, ProxyMode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use crate::control::draft::decode_entry;
 use crate::control::liveness::is_lost;
 use crate::control::network::{NETWORK_KEY, StoredNetwork};
+use crate::memory::Alike;
 use crate::store::Entry;
 
 /// What the feed knows of a pod.
 #[derive(Debug, Clone)]
 pub(super) struct PodFacts {
-    pub(super) uid: String,
-    pub(super) node: Option<String>,
+    pub(super) uid: Arc<str>,
+    pub(super) node: Option<Arc<str>>,
     /// Those under which it is found: none once it has finished.
-    pub(super) addresses: Vec<IpAddr>,
+    pub(super) addresses: SmallVec<[IpAddr; 2]>,
     pub(super) hostname: Option<String>,
     pub(super) subdomain: Option<String>,
     /// Fingerprint of all that a node acts on: everything but the status.
@@ -44,10 +47,15 @@ pub(super) struct NodeFacts {
 /// What a change was about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Key {
-    Pod { namespace: String, name: String, uid: String, node: Option<String> },
+    /// By the key of its record, as services and slices are: these share it with the store.
+    Pod {
+        key: Arc<str>,
+        uid: Arc<str>,
+        node: Option<Arc<str>>,
+    },
     Node(String),
-    Service { namespace: String, name: String },
-    Slice { namespace: String, name: String },
+    Service(Arc<str>),
+    Slice(Arc<str>),
     Namespace(String),
     Routing,
     ProxyMode,
@@ -56,19 +64,15 @@ pub(super) enum Key {
 }
 
 impl Key {
-    pub(super) fn of(namespace: &str, name: &str, facts: &PodFacts) -> Key {
-        Key::Pod {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            uid: facts.uid.clone(),
-            node: facts.node.clone(),
-        }
+    pub(super) fn of(facts: &PodFacts) -> Key {
+        let key = Arc::clone(&facts.entry.key);
+        Key::Pod { key, uid: facts.uid.clone(), node: facts.node.clone() }
     }
 }
 
 impl PodFacts {
     /// `None` when the record does not have the form of a pod, which whoever reads it says.
-    pub(super) fn of(entry: Entry) -> Option<PodFacts> {
+    pub(super) fn of(entry: Entry, alike: &mut Alike<str>) -> Option<PodFacts> {
         #[derive(Deserialize)]
         struct Record<'a> {
             #[serde(borrow)]
@@ -92,7 +96,7 @@ impl PodFacts {
         #[derive(Deserialize)]
         struct Metadata {
             #[serde(default)]
-            uid: String,
+            uid: Arc<str>,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -112,7 +116,7 @@ impl PodFacts {
         let addresses = found.collect();
         Some(PodFacts {
             uid: metadata.uid,
-            node: spec.node_name,
+            node: spec.node_name.map(|node| alike.share(node)),
             addresses,
             hostname: spec.hostname,
             subdomain: spec.subdomain,
@@ -130,7 +134,7 @@ impl PodFacts {
     pub(super) fn name(&self, name: &str) -> PodName {
         PodName {
             name: name.to_owned(),
-            addresses: self.addresses.clone(),
+            addresses: self.addresses.to_vec(),
             hostname: self.hostname.clone().filter(|hostname| hostname != name),
             subdomain: self.subdomain.clone(),
         }

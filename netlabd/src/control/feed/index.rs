@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::facts::{Common, Key, NodeFacts, Parsed, PodFacts, common_of, parse_key};
 use super::told::{Item, Told, told_service, told_slice};
+use crate::memory::Alike;
 use crate::store::{Change, Entry, Listing, Revision};
 
 pub(super) mod history;
@@ -36,6 +37,7 @@ pub(super) struct State {
     pub(super) homes: HashMap<String, BTreeMap<String, usize>>,
     pub(super) nodes: BTreeMap<String, NodeFacts>,
     pub(super) recent: VecDeque<(Revision, Key)>,
+    pub(super) alike: Alike<str>,
     pub(super) views: HashMap<String, Handle>,
     pub(super) next_view: u64,
     pub(super) reports: BTreeMap<String, NodeRevision>,
@@ -62,7 +64,7 @@ impl State {
             match parse_key(&entry.key) {
                 Some(Parsed::Pod { namespace, name }) => {
                     let (namespace, name) = (namespace.to_owned(), name.to_owned());
-                    if let Some(facts) = PodFacts::of(entry) {
+                    if let Some(facts) = PodFacts::of(entry, &mut self.alike) {
                         self.put_pod(&namespace, &name, facts);
                     }
                 }
@@ -132,16 +134,14 @@ impl State {
                     }
                 }
                 Some(Parsed::Service { namespace, name }) => {
-                    let (namespace, name) = (namespace.to_owned(), name.to_owned());
                     set(&mut self.services, change.key(), after);
-                    self.tell_all(&mut told, &told_service(after, &namespace, &name));
-                    self.remember(at, Key::Service { namespace, name });
+                    self.tell_all(&mut told, &told_service(after, namespace, name));
+                    self.remember(at, Key::Service(Arc::clone(&change.entry().key)));
                 }
                 Some(Parsed::Slice { namespace, name }) => {
-                    let (namespace, name) = (namespace.to_owned(), name.to_owned());
                     set(&mut self.slices, change.key(), after);
-                    self.tell_all(&mut told, &told_slice(after, &namespace, &name));
-                    self.remember(at, Key::Slice { namespace, name });
+                    self.tell_all(&mut told, &told_slice(after, namespace, name));
+                    self.remember(at, Key::Slice(Arc::clone(&change.entry().key)));
                 }
                 None => {}
             }
@@ -200,7 +200,7 @@ impl State {
         told: &mut BTreeMap<String, Vec<Told>>,
     ) {
         let before = self.pods.get(namespace).and_then(|pods| pods.get(name)).cloned();
-        let after = after.and_then(|entry| PodFacts::of(entry.clone()));
+        let after = after.and_then(|entry| PodFacts::of(entry.clone(), &mut self.alike));
         let is_same = match (&before, &after) {
             (Some(before), Some(after)) => before.concerns_nobody_after(after),
             _ => false,
@@ -215,11 +215,11 @@ impl State {
         if let Some(before) = &before
             && after.as_ref().is_none_or(|after| after.uid != before.uid)
         {
-            self.remember(at, Key::of(namespace, name, before));
+            self.remember(at, Key::of(before));
             self.lose_pod(namespace, name, before, told);
         }
         let Some(after) = after else { return };
-        self.remember(at, Key::of(namespace, name, &after));
+        self.remember(at, Key::of(&after));
         let Some(node) = after.node.clone() else {
             self.put_pod(namespace, name, after);
             return;
@@ -235,11 +235,11 @@ impl State {
         });
         self.put_pod(namespace, name, after.clone());
         let is_first = is_new_here && self.pods_of(namespace, &node) == 1;
-        let own = told.entry(node.clone()).or_default();
+        let own = told.entry(node.to_string()).or_default();
         own.push(Told::Pod(after.entry.clone()));
         if is_first {
             let names = self.names(namespace, &node);
-            told.entry(node.clone()).or_default().push(Told::Plain(ViewChange::Names(names)));
+            told.entry(node.to_string()).or_default().push(Told::Plain(ViewChange::Names(names)));
         }
         let had_name = before.is_some_and(|before| !before.addresses.is_empty());
         let within = namespace.to_owned();
@@ -264,9 +264,9 @@ impl State {
         let change = ViewChange::PodGone {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            uid: before.uid.clone(),
+            uid: before.uid.to_string(),
         };
-        told.entry(node.clone()).or_default().push(Told::Plain(change));
+        told.entry(node.to_string()).or_default().push(Told::Plain(change));
         let change =
             ViewChange::NameGone { namespace: namespace.to_owned(), name: name.to_owned() };
         self.tell_neighbours(namespace, node, &change, told);
@@ -308,7 +308,7 @@ impl State {
             Key::Settings => ViewChange::Settings(Box::new(settings.clone())),
             Key::Dns => ViewChange::Dns(Box::new(dns.clone()?)),
             Key::Namespace(name) => self.told_namespace(name),
-            Key::Pod { .. } | Key::Node(_) | Key::Service { .. } | Key::Slice { .. } => {
+            Key::Pod { .. } | Key::Node(_) | Key::Service(_) | Key::Slice(_) => {
                 return None;
             }
         })

@@ -59,7 +59,7 @@ async fn of_pod(machine: &Arc<Machine>, pod: &Pod) -> Result<Lines, ApiError> {
     })?;
     let netns = format!("{namespace}_{name}");
     let pin = machine.pin_path(link.id);
-    let lines = link.script(&netns, addresses_of(pod), &full);
+    let lines = link.script(&netns, addresses_of(pod.ips()), &full);
     let make = format!("# its namespace is {} here\n{lines}", pin.display());
     Ok(Lines { make, remove: link.removal_script(&netns) })
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the node says of a pod: facts in, a status out. Pure.
 
+use netlab_api::Time;
 use netlab_api::pod::{
     Condition, ConditionStatus, ContainerState, ContainerStatus, NETWORK_READY, PodNetworkStatus,
-    PodPhase, PodStatus, READY, RestartPolicy, StateRunning, StateTerminated, StateWaiting,
+    PodPhase, PodSpec, PodStatus, READY, RestartPolicy, StateRunning, StateTerminated,
+    StateWaiting,
 };
-use netlab_api::{Pod, Time};
 
 use super::status::{ContainerState as Observed, RuntimeStatus};
 
@@ -26,9 +27,9 @@ pub struct Facts {
     pub start_time: Option<Time>,
 }
 
-/// The status of `pod`. Addresses and placement are left to the cluster.
-pub fn pod_status(pod: &Pod, facts: &Facts) -> PodStatus {
-    let policy = pod.spec.restart_policy;
+/// The status of the pod `name`. Addresses and placement are left to the cluster.
+pub fn pod_status(name: &str, spec: &PodSpec, facts: &Facts) -> PodStatus {
+    let policy = spec.restart_policy;
     let runtime = facts.runtime.as_ref();
     let state = match (&facts.failure, runtime) {
         (Some((reason, message)), _) => ContainerState {
@@ -48,7 +49,7 @@ pub fn pod_status(pod: &Pod, facts: &Facts) -> PodStatus {
         runtime.and_then(|r| r.last_state.as_ref()).map(container_state).unwrap_or_default();
     let phase = phase(policy, &state, &last_state);
     let is_running = state.running.is_some();
-    let (ready, why) = readiness(pod, facts, &state, phase);
+    let (ready, why) = readiness(spec, facts, &state, phase);
     let network_ready = facts.network.is_some();
     let mut conditions = vec![condition(
         NETWORK_READY,
@@ -72,7 +73,7 @@ pub fn pod_status(pod: &Pod, facts: &Facts) -> PodStatus {
             .map(|f| f.1.clone())
             .or_else(|| ended_badly.map(|t| t.message).filter(|m| !m.is_empty())),
         container_statuses: vec![ContainerStatus {
-            name: pod.metadata.name.clone(),
+            name: name.to_owned(),
             ready: ready && is_running,
             restart_count: facts.restarts_before + runtime.map_or(0, |r| r.restart_count),
             state,
@@ -99,7 +100,7 @@ fn phase(policy: RestartPolicy, state: &ContainerState, last: &ContainerState) -
 /// Whether a pod is ready, and if not, why: one word and a sentence. One that is being deleted may
 /// be: until its command ends it serves those for whom there is nobody else.
 fn readiness(
-    pod: &Pod,
+    spec: &PodSpec,
     facts: &Facts,
     state: &ContainerState,
     phase: PodPhase,
@@ -120,7 +121,7 @@ fn readiness(
         let message = state.waiting.as_ref().map(|w| w.message.clone()).unwrap_or_default();
         return not(word, message);
     }
-    match (&pod.spec.readiness_probe, &facts.probe) {
+    match (&spec.readiness_probe, &facts.probe) {
         (None, _) | (Some(_), Some((true, _))) => (true, None),
         (Some(_), Some((false, why))) => {
             not("ReadinessProbeFailed", format!("readiness probe failed: {why}"))

@@ -51,7 +51,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Processes {
     next_token: u64,
-    by_token: HashMap<u64, (String, OwnedFd)>,
+    by_token: HashMap<u64, (Arc<str>, OwnedFd)>,
 }
 
 impl Watcher {
@@ -81,13 +81,13 @@ impl Watcher {
     ///
     /// # Errors
     /// When the kernel grants no more watches.
-    pub fn add(&self, uid: &str, pidfd: OwnedFd) -> io::Result<()> {
+    pub fn add(&self, uid: Arc<str>, pidfd: OwnedFd) -> io::Result<()> {
         let mut processes = self.shared.processes();
         processes.next_token += 1;
         let token = processes.next_token;
         let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
         self.shared.epoll.add(&pidfd, EpollEvent::new(interest, token))?;
-        processes.by_token.insert(token, (uid.to_owned(), pidfd));
+        processes.by_token.insert(token, (uid, pidfd));
         Ok(())
     }
 }
@@ -125,7 +125,7 @@ impl Shared {
         let (uid, pidfd) = self.processes().by_token.remove(&token)?;
         // Closing it would do, unless a copy of it were still open somewhere.
         let _ = self.epoll.delete(pidfd.as_fd());
-        Some(Heard::Ended { uid })
+        Some(Heard::Ended { uid: uid.to_string() })
     }
 }
 

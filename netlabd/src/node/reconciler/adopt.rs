@@ -2,6 +2,7 @@
 //! Taking over what is there: after a start, or after the watch was lost.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use netlab_api::Pod;
 use netlab_api::event::EventKind;
@@ -78,8 +79,8 @@ impl Reconciler {
         let lost: Vec<PodIdentity> = self
             .entries
             .iter()
-            .filter(|(uid, _)| !present.contains(uid.as_str()))
-            .map(|(_, entry)| entry.identity())
+            .filter(|(uid, _)| !present.contains(&***uid))
+            .map(|(_, entry)| entry.pod.identity())
             .collect();
         lost.iter().for_each(|pod| self.lose_pod(pod));
         if is_first {
@@ -130,8 +131,8 @@ impl Reconciler {
             if let Some(found) = found {
                 self.adopt_one(&uid, found);
             }
-            if let Some(entry) = self.entries.get_mut(&uid) {
-                entry.forget_status();
+            if let Some(entry) = self.entries.get_mut(&*uid) {
+                entry.pod.said = None;
             }
         }
         Ok(())
@@ -165,7 +166,7 @@ impl Reconciler {
         match alive {
             Some(process) => {
                 entry.process = Process::Alive;
-                if let Err(error) = self.watcher.add(uid, process.pidfd) {
+                if let Err(error) = self.watcher.add(Arc::clone(&entry.pod.uid), process.pidfd) {
                     tracing::error!(uid, %error, "the end of a pod will go unnoticed");
                 }
                 self.take_status(uid);
@@ -176,7 +177,8 @@ impl Reconciler {
             }
             None => {
                 // Nothing is left of it since the machine was started: PID 1 counts from zero.
-                let ran = entry.pod.status.container_statuses.first();
+                let said = entry.pod.said.as_ref();
+                let ran = said.and_then(|said| said.container_statuses.first());
                 if status.is_none()
                     && let Some(ran) = ran.filter(|c| c.state.waiting.is_none())
                 {
@@ -191,8 +193,13 @@ impl Reconciler {
         let Some(entry) = self.entries.get(uid) else { return };
         if !missing.is_empty() {
             let message = format!("Put back what was missing: {}", missing.join(", "));
-            tracing::warn!(pod = %entry.full_name(), "{message}");
-            self.machine.pod_event(&entry.pod, EventKind::Warning, "NetworkRepaired", message);
+            tracing::warn!(pod = %entry.pod.full_name(), "{message}");
+            self.machine.pod_event(
+                &entry.pod.identity(),
+                EventKind::Warning,
+                "NetworkRepaired",
+                message,
+            );
         }
     }
 }
@@ -219,7 +226,7 @@ fn find_link(
             return Some((id, Err(error)));
         }
     }
-    let wanted = Wanted { pod: name, addresses: addresses_of(pod) };
+    let wanted = Wanted { pod: name, addresses: addresses_of(pod.ips()) };
     Some((id, network.mend(&wanted, id, node, hosts, true)))
 }
 

@@ -87,7 +87,7 @@ impl Reconciler {
     /// period. Pods that were deleted together are waited for together.
     pub(super) fn drain(&mut self, uid: &str, left: Duration) {
         let Some(entry) = self.entries.get(uid) else { return };
-        let deleted_at = entry.pod.metadata.resource_version.parse().unwrap_or(self.seen);
+        let deleted_at = entry.pod.revision.unwrap_or(self.seen);
         if !self.drains.wait(deleted_at, uid) {
             return;
         }
@@ -108,7 +108,7 @@ impl Reconciler {
     /// No new connections come to these pods.
     pub(super) fn take_drained(&mut self, deleted_at: Revision) {
         for uid in self.drains.waiting.remove(&deleted_at).unwrap_or_default() {
-            if let Some(entry) = self.entries.get_mut(&uid) {
+            if let Some(entry) = self.entries.get_mut(&*uid) {
                 entry.is_drained = true;
                 self.touched.insert(uid);
             }

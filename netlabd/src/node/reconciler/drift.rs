@@ -179,7 +179,7 @@ impl Reconciler {
             self.drifted_since.get_or_insert_with(Instant::now);
         }
         match event {
-            Event::Overflow => self.drifted.extend(self.entries.keys().cloned()),
+            Event::Overflow => self.drifted.extend(self.entries.keys().map(|uid| uid.to_string())),
             Event::Change(Change { nsid: None, what }) => {
                 let uid = match what {
                     What::LinkDeleted { index, .. } => self.by_index.get(&index),
@@ -191,10 +191,10 @@ impl Reconciler {
                     What::NeighbourDeleted { dev, address } => self
                         .by_index
                         .get(&dev)
-                        .filter(|uid| self.entries.get(*uid).is_some_and(|e| e.has(address))),
+                        .filter(|uid| self.entries.get(&**uid).is_some_and(|e| e.has(address))),
                     What::AddressDeleted(_) | What::FdbDeleted(_) => None,
                 };
-                self.drifted.extend(uid.cloned());
+                self.drifted.extend(uid.map(|uid| uid.to_string()));
             }
             Event::Change(Change { nsid: Some(nsid), what }) => {
                 if let What::LinkChanged { name, up: true, mtu, .. } = &what
@@ -236,7 +236,7 @@ impl Reconciler {
         self.entries
             .iter()
             .filter(|(_, entry)| !entry.removing)
-            .filter_map(|(uid, entry)| Some((uid.clone(), entry.wanted(), entry.link?.id)))
+            .filter_map(|(uid, entry)| Some((uid.to_string(), entry.wanted(), entry.link?.id)))
             .collect()
     }
 
@@ -273,7 +273,7 @@ impl Reconciler {
         self.mend(self.links(), false).await;
         self.stale_hosts.extend(self.hosts.keys().cloned());
         let unsettled = self.entries.iter().filter(|(_, entry)| !entry.is_settled());
-        self.touched.extend(unsettled.map(|(uid, _)| uid.clone()));
+        self.touched.extend(unsettled.map(|(uid, _)| uid.to_string()));
     }
 
     /// Puts back records and pins that somebody removed: nothing tells when they go.
@@ -313,7 +313,7 @@ impl Reconciler {
                 Err(Some(error)) => self.tell_broken(&uid, chain(&error)),
                 // The namespace went with its pin, so the pod gets another.
                 Err(None) => {
-                    let Some(entry) = self.entries.get_mut(&uid) else { continue };
+                    let Some(entry) = self.entries.get_mut(&*uid) else { continue };
                     if let Some(link) = entry.link.take() {
                         self.by_index.remove(&link.host_index);
                     }
@@ -367,8 +367,8 @@ impl Reconciler {
         if entry.removing {
             return;
         }
-        tracing::error!(pod = %entry.full_name(), error = %message, "a pod's link is broken");
-        self.machine.pod_event(&entry.pod, EventKind::Warning, "NetworkBroken", message);
+        tracing::error!(pod = %entry.pod.full_name(), error = %message, "a pod's link is broken");
+        self.machine.pod_event(&entry.pod.identity(), EventKind::Warning, "NetworkBroken", message);
     }
 
     /// Gives links the alias that tells people whose they are.

@@ -5,13 +5,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use netlab_api::Time;
 use netlab_api::pod::{PodNetworkStatus, PodStatus};
-use netlab_api::{Pod, Time};
 use netlab_link::PodLink;
 use tokio::task::AbortHandle;
 
 use super::probes::ProbeKind;
-use crate::control::cluster::PodIdentity;
+use super::seen::SeenPod;
 use crate::node::network::addresses_of;
 use crate::node::network::apply::Wanted;
 use crate::node::pod::report::Facts;
@@ -37,8 +37,8 @@ pub(super) enum Process {
 /// One pod of this node.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The object as last seen; see [`Entry::see`].
-    pub(super) pod: Pod,
+    /// The object as last seen.
+    pub(super) pod: SeenPod,
     /// Its link, once it has one.
     pub(super) link: Option<PodLink>,
     /// Its processes.
@@ -63,13 +63,17 @@ pub(super) struct Entry {
     failures: u32,
     rest_until: Option<Instant>,
     probes: Vec<(ProbeKind, AbortHandle)>,
+    /// It is to be looked at again when they end.
+    alarms: Vec<AbortHandle>,
     /// Start of the command that the probes belong to.
     pub(super) probed_start: Option<jiff::Timestamp>,
 }
 
 impl Entry {
-    pub(super) fn new(pod: Pod, now: Time) -> Entry {
-        let facts = Facts { start_time: pod.status.start_time.or(Some(now)), ..Facts::default() };
+    /// A pod that the cluster says was taken up at `start_time`, or is taken up now.
+    pub(super) fn new(pod: SeenPod, start_time: Option<Time>) -> Entry {
+        let start_time = start_time.or_else(|| Some(Time::now()));
+        let facts = Facts { start_time, ..Facts::default() };
         Entry {
             pod,
             link: None,
@@ -85,21 +89,9 @@ impl Entry {
             failures: 0,
             rest_until: None,
             probes: Vec::new(),
+            alarms: Vec::new(),
             probed_start: None,
         }
-    }
-
-    /// Takes the object in. Of its status only the addresses are kept: the rest is what this node
-    /// said itself, and a thousand pods are to fit into little memory.
-    pub(super) fn see(&mut self, pod: Pod) {
-        self.pod = pod;
-        self.forget_status();
-    }
-
-    /// Forgets all of the object's status but its addresses.
-    pub(super) fn forget_status(&mut self) {
-        let pod_ips = std::mem::take(&mut self.pod.status.pod_ips);
-        self.pod.status = PodStatus { pod_ips, ..PodStatus::default() };
     }
 
     /// Whether `status` differs from what was told last; it counts as told from now on.
@@ -111,24 +103,15 @@ impl Entry {
         std::mem::replace(&mut self.reported, fingerprint) != fingerprint
     }
 
-    pub(super) fn identity(&self) -> PodIdentity {
-        PodIdentity::of(&self.pod)
-    }
-
-    /// `namespace/name`.
-    pub(super) fn full_name(&self) -> String {
-        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
-        format!("{namespace}/{}", self.pod.metadata.name)
-    }
-
     /// Whether this is one of its addresses.
     pub(super) fn has(&self, address: IpAddr) -> bool {
-        self.pod.ips().any(|ip| ip == address)
+        self.pod.addresses.contains(&address)
     }
 
     /// The link that it must have.
     pub(super) fn wanted(&self) -> Wanted {
-        Wanted { pod: self.full_name(), addresses: addresses_of(&self.pod) }
+        let addresses = addresses_of(self.pod.addresses.iter().copied());
+        Wanted { pod: self.pod.full_name(), addresses }
     }
 
     pub(super) fn set_link(&mut self, link: PodLink, netns: String) {
@@ -156,7 +139,7 @@ impl Entry {
     pub(super) fn is_settled(&self) -> bool {
         self.link.is_some()
             && matches!(self.process, Process::Alive | Process::Ended)
-            && self.pod.metadata.deletion_timestamp.is_none()
+            && !self.pod.is_deleted()
     }
 
     /// Whether it does not rest after a failure.
@@ -185,6 +168,13 @@ impl Entry {
         self.facts.failure = None;
     }
 
+    /// Keeps what will have it looked at again. A pod that ends has no use for it: a thousand of
+    /// them, each with half a minute of its grace period left, are worth a word.
+    pub(super) fn add_alarm(&mut self, alarm: AbortHandle) {
+        self.alarms.retain(|alarm| !alarm.is_finished());
+        self.alarms.push(alarm);
+    }
+
     pub(super) fn add_probe(&mut self, kind: ProbeKind, probe: AbortHandle) {
         self.probes.push((kind, probe));
     }
@@ -207,5 +197,6 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.stop_probes();
+        self.alarms.iter().for_each(AbortHandle::abort);
     }
 }

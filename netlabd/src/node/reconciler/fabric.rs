@@ -85,7 +85,7 @@ impl Reconciler {
             .filter(|entry| !entry.removing)
             .filter_map(|entry| {
                 let link = entry.link?;
-                Some((entry.full_name(), link.id, link.host_index))
+                Some((entry.pod.full_name(), link.id, link.host_index))
             })
             .collect();
         let changed = self.machine.with_network(move |network| network.set_mtu(&links, mtu)).await;
@@ -95,7 +95,7 @@ impl Reconciler {
         for entry in self.entries.values_mut() {
             entry.set_mtu(mtu);
         }
-        self.touched.extend(self.entries.keys().cloned());
+        self.touched.extend(self.entries.keys().map(|uid| uid.to_string()));
     }
 
     /// Tells what cannot be reached, when that is news.

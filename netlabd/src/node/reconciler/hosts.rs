@@ -26,8 +26,8 @@ impl Reconciler {
         let here: BTreeSet<&str> = self
             .entries
             .values()
-            .filter(|entry| entry.pod.metadata.namespace.as_deref() == Some(&namespace))
-            .map(|entry| entry.pod.metadata.name.as_str())
+            .filter(|entry| entry.pod.namespace() == namespace)
+            .map(|entry| &*entry.pod.name)
             .collect();
         if let Some(known) = self.hosts.get_mut(&namespace) {
             known.retain(|name, _| here.contains(name.as_str()));
@@ -54,7 +54,7 @@ impl Reconciler {
     /// Takes in which names and addresses a pod has.
     pub(super) fn note_hosts(&mut self, namespace: &str, pod: PodName) {
         let PodName { addresses, hostname, subdomain, .. } = pod;
-        let entry = HostsEntry { addresses, hostname, subdomain };
+        let entry = HostsEntry { addresses: addresses.into(), hostname, subdomain };
         if entry.addresses.is_empty() {
             return;
         }
@@ -72,7 +72,7 @@ impl Reconciler {
             return;
         }
         let local: BTreeSet<&str> =
-            self.entries.values().filter_map(|e| e.pod.metadata.namespace.as_deref()).collect();
+            self.entries.values().map(|entry| entry.pod.namespace()).collect();
         let nobody = BTreeMap::new();
         let mut failed = BTreeSet::new();
         // Once nothing of a namespace is here, the cluster tells no more of it.

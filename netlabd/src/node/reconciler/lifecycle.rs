@@ -6,6 +6,7 @@
 //! tried again.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netlab_api::event::EventKind;
@@ -14,6 +15,7 @@ use netlab_api::{Pod, Time};
 use netlab_link::PodLinkId;
 
 use super::entry::{Entry, Process};
+use super::seen::SeenPod;
 use super::{Input, Reconciler};
 use crate::control::cluster::PodIdentity;
 use crate::node::network::netns_dir;
@@ -41,17 +43,17 @@ impl Reconciler {
                 },
             );
         }
-        let uid = pod.metadata.uid.clone();
-        self.touched.insert(uid.clone());
-        match self.entries.get_mut(&uid) {
-            Some(entry) => entry.see(pod),
+        let start_time = pod.status.start_time;
+        // Only the first look needs what an earlier daemon said.
+        let mut said = self.reported.is_none().then(|| Box::new(pod.status.clone()));
+        let mut pod = SeenPod::of(pod, &mut self.alike);
+        self.touched.insert(pod.uid.to_string());
+        match self.entries.get_mut(&pod.uid) {
+            Some(entry) => entry.pod = pod,
             None => {
-                let mut entry = Entry::new(pod, Time::now());
-                // The first look still needs what an earlier daemon said.
-                if self.reported.is_some() {
-                    entry.forget_status();
-                }
-                self.entries.insert(uid, Box::new(entry));
+                let uid = Arc::clone(&pod.uid);
+                pod.said = said.take();
+                self.entries.insert(uid, Box::new(Entry::new(pod, start_time)));
             }
         }
     }
@@ -60,16 +62,15 @@ impl Reconciler {
     pub(super) fn lose_pod(&mut self, pod: &PodIdentity) {
         self.forget_name(&pod.namespace, &pod.name);
         let uid = &pod.uid;
-        let Some(entry) = self.entries.get_mut(uid) else { return };
-        let addresses: Vec<IpAddr> = entry.pod.ips().collect();
-        self.machine.names.displace(&pod.namespace, &pod.name, &addresses);
+        let Some(entry) = self.entries.get_mut(&**uid) else { return };
+        self.machine.names.displace(&pod.namespace, &pod.name, &entry.pod.addresses);
         entry.is_object_gone = true;
         if entry.is_removed {
-            self.entries.remove(uid);
+            self.entries.remove(&**uid);
             self.stale_hosts.insert(pod.namespace.clone());
         } else if !entry.removing {
-            entry.pod.metadata.deletion_timestamp.get_or_insert_with(Time::now);
-            entry.pod.metadata.deletion_grace_period_seconds = Some(0);
+            entry.pod.deletion_timestamp.get_or_insert_with(Time::now);
+            entry.pod.grace_seconds = Some(0);
             self.touched.insert(uid.clone());
         }
     }
@@ -80,7 +81,7 @@ impl Reconciler {
         if entry.removing {
             return;
         }
-        if entry.pod.metadata.deletion_timestamp.is_some() {
+        if entry.pod.is_deleted() {
             self.advance_to_removal(uid);
         } else if entry.link.is_some()
             && entry.process == Process::None
@@ -107,8 +108,8 @@ impl Reconciler {
                 // A link that was never finished, or given up, still has its record.
                 let dir = netns_dir(&self.machine.options.run_dir);
                 let link = entry.link.map(|link| link.id);
-                let link = link.or_else(|| recorded_link(&dir, &entry.full_name()));
-                let pod = entry.identity();
+                let link = link.or_else(|| recorded_link(&dir, &entry.pod.full_name()));
+                let pod = entry.pod.identity();
                 let is_object_gone = entry.is_object_gone;
                 if let Some(link) = entry.link {
                     self.by_index.remove(&link.host_index);
@@ -116,7 +117,7 @@ impl Reconciler {
                 // The record is the name's: it may be that of a younger pod by now.
                 let is_of_another = |id: &PodLinkId| {
                     self.entries.iter().any(|(other, entry)| {
-                        other != uid && entry.link.is_some_and(|link| link.id == *id)
+                        **other != *uid && entry.link.is_some_and(|link| link.id == *id)
                     })
                 };
                 let removal =
@@ -134,15 +135,15 @@ impl Reconciler {
             None => {
                 // Until its object is seen to go, news of the pod may still be on their way, and
                 // must not look like those of a new one.
-                match self.entries.get_mut(&uid) {
+                match self.entries.get_mut(&*uid) {
                     Some(entry) if !entry.is_object_gone => entry.is_removed = true,
-                    _ => drop(self.entries.remove(&uid)),
+                    _ => drop(self.entries.remove(&*uid)),
                 }
                 self.stale_hosts.insert(removed.pod.namespace);
             }
             Some(message) => {
                 tracing::warn!(%uid, error = %message, "a pod is not quite gone");
-                if let Some(entry) = self.entries.get_mut(&uid) {
+                if let Some(entry) = self.entries.get_mut(&*uid) {
                     entry.removing = false;
                 }
                 self.fail(&uid, "FailedKillPod", message);
@@ -153,19 +154,21 @@ impl Reconciler {
     /// Notes why a pod is not as it should be, and looks again later.
     pub(super) fn fail(&mut self, uid: &str, reason: &str, message: String) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
-        self.machine.pod_event(&entry.pod, EventKind::Warning, reason, message.clone());
+        self.machine.pod_event(&entry.pod.identity(), EventKind::Warning, reason, message.clone());
         let rest = entry.fail(reason, message, Instant::now());
         self.look_after(uid, rest);
         self.report(uid);
     }
 
     /// Looks at a pod again after a while.
-    pub(super) fn look_after(&self, uid: &str, rest: Duration) {
+    pub(super) fn look_after(&mut self, uid: &str, rest: Duration) {
+        let Some(entry) = self.entries.get_mut(uid) else { return };
         let (input, uid) = (self.input.clone(), uid.to_owned());
-        tokio::spawn(async move {
+        let alarm = tokio::spawn(async move {
             tokio::time::sleep(rest).await;
             // The loop ends only with the daemon.
             let _ = input.send(Input::Look { uid });
         });
+        entry.add_alarm(alarm.abort_handle());
     }
 }

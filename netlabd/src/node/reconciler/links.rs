@@ -4,6 +4,7 @@
 //! Links are claimed many at once; what a link is made of is the business of `node::network`, and
 //! what happens when somebody takes part of one away that of `drift`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use netlab_link::PodLink;
@@ -20,7 +21,7 @@ impl Reconciler {
         let Some(entry) = self.entries.get(uid) else { return false };
         entry.link.is_none()
             && !entry.removing
-            && entry.pod.metadata.deletion_timestamp.is_none()
+            && !entry.pod.is_deleted()
             && entry.may_try(Instant::now())
     }
 
@@ -30,7 +31,7 @@ impl Reconciler {
             return;
         }
         let wanted: Vec<Wanted> =
-            uids.iter().filter_map(|uid| Some(self.entries.get(uid)?.wanted())).collect();
+            uids.iter().filter_map(|uid| Some(self.entries.get(&**uid)?.wanted())).collect();
         let claimed = self.machine.with_network(move |network| network.claim(&wanted)).await;
         for (uid, claimed) in uids.iter().zip(claimed) {
             match claimed {
@@ -47,10 +48,10 @@ impl Reconciler {
             self.by_index.remove(&before.host_index);
         }
         let dir = netns_dir(&self.machine.options.run_dir);
-        let netns = record_path(&dir, &entry.full_name());
+        let netns = record_path(&dir, &entry.pod.full_name());
         entry.set_link(link, netns.display().to_string());
-        self.by_index.insert(link.host_index, uid.to_owned());
-        self.nameless.push((link.host_index, entry.full_name()));
+        self.by_index.insert(link.host_index, Arc::clone(&entry.pod.uid));
+        self.nameless.push((link.host_index, entry.pod.full_name()));
     }
 
     /// A pod got no link.

@@ -57,12 +57,12 @@ impl Reconciler {
             machine: self.machine.clone(),
             uid: uid.to_owned(),
             link: link.id,
-            addresses: entry.pod.ips().collect(),
-            ports: entry.pod.spec.ports.clone(),
+            addresses: entry.pod.addresses.to_vec(),
+            ports: entry.pod.spec().ports.clone(),
         };
         let probes: [(ProbeKind, Option<&Probe>); 2] = [
-            (ProbeKind::Readiness, entry.pod.spec.readiness_probe.as_ref()),
-            (ProbeKind::Liveness, entry.pod.spec.liveness_probe.as_ref()),
+            (ProbeKind::Readiness, entry.pod.spec().readiness_probe.as_ref()),
+            (ProbeKind::Liveness, entry.pod.spec().liveness_probe.as_ref()),
         ];
         let mut started = Vec::new();
         for (kind, probe) in probes {
@@ -94,14 +94,14 @@ impl Reconciler {
 
     pub(super) fn take_probe(&mut self, result: ProbeResult) {
         let ProbeResult { uid, start, kind, verdict } = result;
-        let Some(entry) = self.entries.get_mut(&uid) else { return };
+        let Some(entry) = self.entries.get_mut(&*uid) else { return };
         if entry.probed_start != Some(start) {
             return;
         }
         let word = kind.word();
         if !verdict.success {
             let message = format!("{word} probe failed: {}", verdict.message);
-            self.machine.pod_event(&entry.pod, EventKind::Warning, "Unhealthy", message);
+            self.machine.pod_event(&entry.pod.identity(), EventKind::Warning, "Unhealthy", message);
         }
         match (kind, verdict.turned) {
             (ProbeKind::Readiness, Some(ready)) => {
@@ -116,10 +116,15 @@ impl Reconciler {
                 }
             }
             (ProbeKind::Liveness, Some(false)) => {
-                let name = &entry.pod.metadata.name;
+                let name = &entry.pod.name;
                 let message =
                     format!("Pod {name} failed its liveness probe, its command is restarted");
-                self.machine.pod_event(&entry.pod, EventKind::Normal, "Killing", message);
+                self.machine.pod_event(
+                    &entry.pod.identity(),
+                    EventKind::Normal,
+                    "Killing",
+                    message,
+                );
                 entry.stop_probes();
                 if let Err(error) = self.machine.runtime.restart_command(&uid) {
                     tracing::error!(%uid, error = %chain(&error), "a command was not restarted");

@@ -20,9 +20,9 @@ impl Reconciler {
         if is_starting && entry.facts.runtime.is_none() && entry.facts.failure.is_none() {
             return;
         }
-        let status = pod_status(&entry.pod, &entry.facts);
+        let status = pod_status(&entry.pod.name, entry.pod.spec(), &entry.facts);
         if entry.is_news(&status) {
-            self.machine.reports.status(entry.identity(), status);
+            self.machine.reports.status(entry.pod.identity(), status);
         }
     }
 
@@ -45,7 +45,7 @@ impl Reconciler {
             .filter(|entry| entry.link.is_none() && !entry.removing)
             .filter_map(|entry| {
                 let (_, message) = entry.facts.failure.as_ref()?;
-                Some(format!("pod/{}: {message}", entry.full_name()))
+                Some(format!("pod/{}: {message}", entry.pod.full_name()))
             });
         let node = &self.machine.options.name;
         let fabric = self.fabric_failure.iter().map(|message| format!("node/{node}: {message}"));

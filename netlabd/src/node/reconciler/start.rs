@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use netlab_api::Time;
 use netlab_api::event::EventKind;
-use netlab_api::pod::{Limits as ApiLimits, PodPhase, RestartPolicy};
-use netlab_api::{Pod, Time};
+use netlab_api::pod::{Limits as ApiLimits, PodSpec, RestartPolicy};
 
 use super::entry::Process;
+use super::seen::SeenPod;
 use super::{Input, Reconciler};
-use crate::control::cluster::PodIdentity;
 use crate::error::chain;
 use crate::node::hosts::HOSTS_FILE;
 use crate::node::machine::Machine;
@@ -37,7 +37,7 @@ impl Reconciler {
         tokio::spawn(async move {
             // Closed only when the loop is gone.
             let Ok(_turn) = starters.acquire_owned().await else { return };
-            let uid = pod.metadata.uid.clone();
+            let uid = pod.uid.to_string();
             let started = tokio::task::spawn_blocking(move || {
                 let netns = machine.pin_path(link.id);
                 start(&machine, &pod, netns)
@@ -54,7 +54,7 @@ impl Reconciler {
             Ok(process) => {
                 entry.process = Process::Alive;
                 entry.succeed();
-                if let Err(error) = self.watcher.add(uid, process.pidfd) {
+                if let Err(error) = self.watcher.add(Arc::clone(&entry.pod.uid), process.pidfd) {
                     tracing::error!(uid, %error, "the end of a pod will go unnoticed");
                 }
                 self.take_status(uid);
@@ -89,7 +89,7 @@ impl Reconciler {
         }
         let before = entry.facts.runtime.replace(status.clone());
         for (kind, reason, message) in news(&entry.pod, before.as_ref(), &status) {
-            self.machine.pod_event(&entry.pod, kind, reason, message);
+            self.machine.pod_event(&entry.pod.identity(), kind, reason, message);
         }
         self.renew_probes(uid, &status);
         self.touched.insert(uid.to_owned());
@@ -101,13 +101,13 @@ impl Reconciler {
         entry.stop_probes();
         entry.probed_start = None;
         self.touched.insert(uid.to_owned());
-        if entry.pod.metadata.deletion_timestamp.is_some() {
+        if entry.pod.is_deleted() {
             entry.process = Process::None;
             return;
         }
         let now = Instant::now();
         let finished = is_finished(&entry.pod, entry.facts.runtime.as_ref());
-        if finished || entry.pod.spec.restart_policy == RestartPolicy::Never {
+        if finished || entry.pod.spec().restart_policy == RestartPolicy::Never {
             if !finished {
                 entry.facts.runtime = Some(killed(entry.facts.runtime.take()));
             }
@@ -125,15 +125,19 @@ impl Reconciler {
         }
         let Some(entry) = self.entries.get(uid) else { return };
         let message = "Pod sandbox changed: its PID 1 was killed".to_owned();
-        self.machine.pod_event(&entry.pod, EventKind::Warning, "SandboxChanged", message);
+        self.machine.pod_event(
+            &entry.pod.identity(),
+            EventKind::Warning,
+            "SandboxChanged",
+            message,
+        );
     }
 
     /// Ends a pod's command as its deletion asks for; looks again when its time is up.
     pub(super) fn terminate(&mut self, uid: &str) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
-        let metadata = &entry.pod.metadata;
-        let Some(asked) = metadata.deletion_timestamp else { return };
-        let grace = metadata.deletion_grace_period_seconds.unwrap_or(0);
+        let Some(asked) = entry.pod.deletion_timestamp else { return };
+        let grace = entry.pod.grace_seconds.unwrap_or(0);
         let left = grace as f64 - Time::now().seconds_since(asked);
         // One that is killed at once, or told already, has nothing to wait for.
         let backs = left > 0.0 && !entry.terminating && self.drains.backs(uid);
@@ -152,9 +156,9 @@ impl Reconciler {
             Ok(())
         };
         if first {
-            let message = format!("Stopping pod {}", metadata.name);
+            let message = format!("Stopping pod {}", entry.pod.name);
             entry.stop_liveness();
-            self.machine.pod_event(&entry.pod, EventKind::Normal, "Killing", message);
+            self.machine.pod_event(&entry.pod.identity(), EventKind::Normal, "Killing", message);
         }
         if let Err(error) = done {
             let message = chain(&error);
@@ -168,23 +172,20 @@ impl Reconciler {
 /// Starts PID 1. Blocking.
 fn start(
     machine: &Arc<Machine>,
-    pod: &Pod,
+    pod: &SeenPod,
     netns: std::path::PathBuf,
 ) -> Result<PodProcess, String> {
     let text = |error: &dyn std::error::Error| chain(error);
-    let limits = limits_of(pod)?;
-    let cgroups = machine
-        .runtime
-        .cgroups()
-        .ensure(&pod.metadata.uid, &limits)
-        .map_err(|error| text(&error))?;
+    let limits = limits_of(pod.spec())?;
+    let cgroups =
+        machine.runtime.cgroups().ensure(&pod.uid, &limits).map_err(|error| text(&error))?;
     let config = init_config(machine, pod, netns, cgroups);
     machine.runtime.start(&config).map_err(|error| text(&error))
 }
 
-fn limits_of(pod: &Pod) -> Result<Limits, String> {
+fn limits_of(spec: &PodSpec) -> Result<Limits, String> {
     let Some(ApiLimits { cpu, memory, pids }) =
-        pod.spec.resources.as_ref().and_then(|r| r.limits.as_ref())
+        spec.resources.as_ref().and_then(|r| r.limits.as_ref())
     else {
         return Ok(Limits::default());
     };
@@ -198,22 +199,23 @@ fn limits_of(pod: &Pod) -> Result<Limits, String> {
 
 fn init_config(
     machine: &Machine,
-    pod: &Pod,
+    pod: &SeenPod,
     netns: std::path::PathBuf,
     cgroups: Vec<std::path::PathBuf>,
 ) -> InitConfig {
-    let spec = &pod.spec;
-    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+    let spec = pod.spec();
+    let namespace = pod.namespace().to_owned();
     let node_conf = resolv_file::of_node();
     let cluster = machine.config();
-    let families = |server: &IpAddr| pod.ips().any(|ip| ip.is_ipv4() == server.is_ipv4());
+    let families =
+        |server: &IpAddr| pod.addresses.iter().any(|ip| ip.is_ipv4() == server.is_ipv4());
     let servers = &machine.names.plan().pod_servers;
     let servers: Vec<IpAddr> = servers.iter().copied().filter(families).collect();
     let resolv_conf = plan_resolv_conf(spec, &namespace, &servers, &cluster.domain, &node_conf);
     InitConfig {
-        uid: pod.metadata.uid.clone(),
-        name: pod.metadata.name.clone(),
-        hostname: spec.hostname.clone().unwrap_or_else(|| pod.metadata.name.clone()),
+        uid: pod.uid.to_string(),
+        name: pod.name.to_string(),
+        hostname: spec.hostname.clone().unwrap_or_else(|| pod.name.to_string()),
         domain: spec
             .subdomain
             .as_ref()
@@ -247,7 +249,7 @@ fn init_config(
             .termination_grace_period_seconds
             .unwrap_or(netlab_api::pod::DEFAULT_GRACE_PERIOD_SECONDS),
         log: LogConfig {
-            dir: machine.log_dir(&PodIdentity::of(pod)),
+            dir: machine.log_dir(&pod.identity()),
             max_bytes: machine.options.log_max_bytes,
             max_files: machine.options.log_max_files,
         },
@@ -256,15 +258,15 @@ fn init_config(
 }
 
 /// Whether a pod's command has ended and is not started again.
-pub(super) fn is_finished(pod: &Pod, runtime: Option<&RuntimeStatus>) -> bool {
+pub(super) fn is_finished(pod: &SeenPod, runtime: Option<&RuntimeStatus>) -> bool {
     match runtime.map(|r| &r.state) {
-        Some(ContainerState::Terminated { exit_code, .. }) => match pod.spec.restart_policy {
+        Some(ContainerState::Terminated { exit_code, .. }) => match pod.spec().restart_policy {
             RestartPolicy::Always => false,
             RestartPolicy::OnFailure => *exit_code == 0,
             RestartPolicy::Never => true,
         },
         Some(_) => false,
-        None => matches!(pod.status.phase, PodPhase::Succeeded | PodPhase::Failed),
+        None => pod.said.as_ref().is_some_and(|said| said.phase.is_finished()),
     }
 }
 
@@ -301,25 +303,25 @@ fn killed(before: Option<RuntimeStatus>) -> RuntimeStatus {
 
 /// What people should hear when a command's state changes; kubelet's reasons.
 fn news(
-    pod: &Pod,
+    pod: &SeenPod,
     before: Option<&RuntimeStatus>,
     now: &RuntimeStatus,
 ) -> Vec<(EventKind, &'static str, String)> {
     let mut news = Vec::new();
-    let name = &pod.metadata.name;
+    let name = &pod.name;
     let is_new = before.is_none_or(|b| b.state != now.state);
     // An end that was asked for is no news.
-    if !is_new || pod.metadata.deletion_timestamp.is_some() {
+    if !is_new || pod.is_deleted() {
         return news;
     }
     match &now.state {
         ContainerState::Running { started_at } => {
             // A daemon that comes back hears of old starts; the pod's own status knows them.
-            let told = pod.status.container_statuses.iter().any(|c| {
+            let told = pod.said.iter().flat_map(|said| &said.container_statuses).any(|c| {
                 c.state.running.as_ref().is_some_and(|r| r.started_at == Time::from(*started_at))
             });
             if !told {
-                let command: Vec<_> = pod.command_line().collect();
+                let command: Vec<_> = pod.spec().command_line().collect();
                 let message = match command.as_slice() {
                     [] => format!("Started pod {name}, which holds its namespaces"),
                     command => format!("Started pod {name}: {}", command.join(" ")),

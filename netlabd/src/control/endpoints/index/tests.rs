@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn entry(key: &str, value: &Value, modified: u64) -> Entry {
-    Entry::new(key, value.to_string(), Revision(1), Revision(modified))
+    Entry::new(key, value.to_string().as_bytes(), Revision(1), Revision(modified))
 }
 
 fn pod(name: &str, labels: Value) -> Entry {
@@ -51,7 +51,7 @@ impl Index {
 
     fn pods_of(&self, service: &str) -> Vec<String> {
         let name = ("shop".to_owned(), service.to_owned());
-        self.pods(&name).into_iter().map(|pod| pod.name.clone()).collect()
+        self.pods(&name).into_iter().map(|pod| pod.name.to_string()).collect()
     }
 }
 

@@ -19,16 +19,27 @@ fn web() -> Service {
 }
 
 fn backing(number: u8) -> Backing {
-    Backing {
+    let fd42 = format!("fd42::{number:x}").parse().unwrap();
+    let common = Common {
         namespace: "shop".to_owned(),
-        name: format!("web-{number}"),
-        uid: format!("uid-{number}"),
-        addresses: vec![[10, 42, 0, number].into(), format!("fd42::{number:x}").parse().unwrap()],
         node: Some(format!("n{}", number % 3)),
         ports: vec![container_port("http", 8080)],
+        ..Common::default()
+    };
+    Backing {
+        name: format!("web-{number}").into(),
+        uid: format!("uid-{number}").into(),
+        addresses: [[10, 42, 0, number].into(), fd42].into(),
         is_ready: true,
-        ..Backing::default()
+        is_terminating: false,
+        common: Arc::new(common),
     }
+}
+
+/// The same pod with something else in what it has in common with others.
+fn with(mut pod: Backing, change: impl FnOnce(&mut Common)) -> Backing {
+    change(Arc::make_mut(&mut pod.common));
+    pod
 }
 
 fn container_port(name: &str, number: u16) -> ContainerPort {
@@ -90,9 +101,10 @@ fn sorted(mut groups: Groups) -> Groups {
 #[test]
 fn a_slice_says_what_kubernetes_says() {
     let mut slices = Slices::none();
-    let mut pod = backing(1);
-    pod.hostname = Some("first".to_owned());
-    pod.subdomain = Some("web".to_owned());
+    let pod = with(backing(1), |common| {
+        common.hostname = Some("first".to_owned());
+        common.subdomain = Some("web".to_owned());
+    });
     slices.step(&web(), &[pod]);
     let observed: Vec<_> = slices.observed.values().collect();
     let expected = json!({
@@ -140,10 +152,8 @@ fn conditions_follow_readiness_and_deletion() {
 
 #[test]
 fn pods_with_other_numbers_for_a_name_have_other_slices() {
-    let mut other = backing(2);
-    other.ports = vec![container_port("http", 9090)];
-    let mut nameless = backing(3);
-    nameless.ports.clear();
+    let other = with(backing(2), |common| common.ports = vec![container_port("http", 9090)]);
+    let nameless = with(backing(3), |common| common.ports.clear());
     let groups = groups_of(&web(), [backing(1), other, nameless].iter(), &zones());
     let ports = |groups: &Groups| -> Vec<Vec<Option<u16>>> {
         groups.keys().map(|(_, ports)| ports.iter().map(|port| port.port).collect()).collect()
@@ -242,8 +252,8 @@ fn state(number: u8) -> impl Strategy<Value = Option<Backing>> {
             0 => None,
             1 => Some(Backing { is_ready: false, ..pod }),
             2 => Some(Backing { is_terminating: true, ..pod }),
-            3 => Some(Backing { ports: vec![container_port("http", 9090)], ..pod }),
-            4 => Some(Backing { addresses: pod.addresses[..1].to_vec(), ..pod }),
+            3 => Some(with(pod, |common| common.ports = vec![container_port("http", 9090)])),
+            4 => Some(Backing { addresses: pod.addresses[..1].into(), ..pod }),
             _ => Some(pod),
         }
     })

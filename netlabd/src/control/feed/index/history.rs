@@ -4,12 +4,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use netlab_api::resource::Kind;
 use netlab_api::view::{ViewChange, ViewNames, ViewSnapshot};
 
 use super::State;
-use crate::control::draft::store_path;
-use crate::control::feed::facts::Key;
+use crate::control::feed::facts::{Key, Parsed, parse_key};
 use crate::control::feed::told::{Item, Snapshot, Told, told_service, told_slice};
 use crate::store::Revision;
 
@@ -36,15 +34,16 @@ impl State {
         let mut told = Vec::new();
         // Pods that are gone first: a younger one may have taken the name.
         for key in &keys {
-            let Key::Pod { namespace, name, uid, node: home } = key else { continue };
+            let Key::Pod { key: path, uid, node: home } = key else { continue };
+            let Some(Parsed::Pod { namespace, name }) = parse_key(path) else { continue };
             namespaces.insert(namespace);
             let now = self.pods.get(namespace).and_then(|pods| pods.get(name));
             let is_gone = now.is_none_or(|now| now.uid != *uid);
             if is_gone && home.as_deref() == Some(node) && seen.insert(*key) {
                 told.push(Told::Plain(ViewChange::PodGone {
-                    namespace: namespace.clone(),
-                    name: name.clone(),
-                    uid: uid.clone(),
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                    uid: uid.to_string(),
                 }));
             }
         }
@@ -53,7 +52,8 @@ impl State {
                 continue;
             }
             match key {
-                Key::Pod { namespace, name, uid, .. } => {
+                Key::Pod { key, uid, .. } => {
+                    let Some(Parsed::Pod { namespace, name }) = parse_key(key) else { continue };
                     let now = self.pods.get(namespace).and_then(|pods| pods.get(name));
                     if let Some(now) = now.filter(|now| now.uid == *uid)
                         && now.node.as_deref() == Some(node)
@@ -73,17 +73,17 @@ impl State {
                     let now = self.common.dns.clone().map(|dns| ViewChange::Dns(Box::new(dns)));
                     told.extend(now.map(Told::Plain));
                     // It may say since then that the node knows all pods.
-                    namespaces.extend(self.pods.keys());
+                    namespaces.extend(self.pods.keys().map(String::as_str));
                 }
-                Key::Service { namespace, name } => {
-                    let now = self.services.get(&*store_path(Kind::Service, Some(namespace), name));
-                    told.push(told_service(now, namespace, name));
-                }
-                Key::Slice { namespace, name } => {
-                    let now =
-                        self.slices.get(&*store_path(Kind::EndpointSlice, Some(namespace), name));
-                    told.push(told_slice(now, namespace, name));
-                }
+                Key::Service(path) | Key::Slice(path) => match parse_key(path) {
+                    Some(Parsed::Service { namespace, name }) => {
+                        told.push(told_service(self.services.get(path), namespace, name));
+                    }
+                    Some(Parsed::Slice { namespace, name }) => {
+                        told.push(told_slice(self.slices.get(path), namespace, name));
+                    }
+                    _ => {}
+                },
             }
         }
         for namespace in namespaces {

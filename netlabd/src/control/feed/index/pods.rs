@@ -39,7 +39,7 @@ impl State {
         match &facts.node {
             Some(node) => {
                 let homes = self.homes.entry(namespace.to_owned()).or_default();
-                *homes.entry(node.clone()).or_default() += 1;
+                *homes.entry(node.to_string()).or_default() += 1;
             }
             None => drop(self.homeless.insert((namespace.to_owned(), name.to_owned()))),
         }
@@ -57,10 +57,10 @@ impl State {
             return;
         };
         let Some(homes) = self.homes.get_mut(namespace) else { return };
-        if let Some(count) = homes.get_mut(node) {
+        if let Some(count) = homes.get_mut(&**node) {
             *count -= 1;
             if *count == 0 {
-                homes.remove(node);
+                homes.remove(&**node);
             }
         }
         if homes.is_empty() {

@@ -29,11 +29,8 @@ fn facts(runtime: Option<RuntimeStatus>) -> Facts {
     Facts { network: Some(PodNetworkStatus::default()), runtime, ..Facts::default() }
 }
 
-fn pod(policy: RestartPolicy) -> Pod {
-    let mut pod = Pod::default();
-    pod.metadata.name = "web".to_owned();
-    pod.spec.restart_policy = policy;
-    pod
+fn spec(restart_policy: RestartPolicy) -> PodSpec {
+    PodSpec { restart_policy, ..PodSpec::default() }
 }
 
 fn is_ready(status: &PodStatus) -> bool {
@@ -42,25 +39,17 @@ fn is_ready(status: &PodStatus) -> bool {
 
 #[test]
 fn a_running_pod_without_probe_is_ready() {
-    let status = pod_status(&pod(RestartPolicy::Always), &facts(Some(running())));
+    let status = pod_status("web", &spec(RestartPolicy::Always), &facts(Some(running())));
     assert_eq!(status.phase, PodPhase::Running);
     assert!(is_ready(&status) && status.container_statuses[0].ready);
 }
 
 #[test]
-fn a_pod_that_is_being_deleted_is_ready_until_its_command_ends() {
-    let mut pod = pod(RestartPolicy::Always);
-    pod.metadata.deletion_timestamp = Some(at(5).into());
-    assert!(is_ready(&pod_status(&pod, &facts(Some(running())))));
-    assert!(!is_ready(&pod_status(&pod, &facts(Some(ended(0))))));
-}
-
-#[test]
 fn a_readiness_probe_decides_and_gives_its_reason() {
-    let mut pod = pod(RestartPolicy::Always);
-    pod.spec.readiness_probe = Some(Probe::default());
+    let mut spec = spec(RestartPolicy::Always);
+    spec.readiness_probe = Some(Probe::default());
     let mut facts = facts(Some(running()));
-    let reason = |facts: &Facts| pod_status(&pod, facts).conditions[1].reason.clone();
+    let reason = |facts: &Facts| pod_status("web", &spec, facts).conditions[1].reason.clone();
     assert_eq!(reason(&facts).as_deref(), Some("ReadinessProbePending"));
     facts.probe = Some((false, "connection refused".to_owned()));
     assert_eq!(reason(&facts).as_deref(), Some("ReadinessProbeFailed"));
@@ -80,7 +69,7 @@ fn how_a_command_ended_and_the_policy_make_the_phase() {
         (Never, 0, Succeeded),
         (Never, 1, Failed),
     ] {
-        let status = pod_status(&pod(policy), &facts(Some(ended(exit_code))));
+        let status = pod_status("web", &spec(policy), &facts(Some(ended(exit_code))));
         assert_eq!(status.phase, phase, "{policy:?} {exit_code}");
         assert!(!is_ready(&status));
     }
@@ -97,7 +86,7 @@ fn a_pod_between_restarts_is_running_and_not_ready() {
         RuntimeStatus { state, last_state, restart_count: 3, ..RuntimeStatus::creating() };
     let mut facts = facts(Some(runtime));
     facts.restarts_before = 2;
-    let status = pod_status(&pod(RestartPolicy::Always), &facts);
+    let status = pod_status("web", &spec(RestartPolicy::Always), &facts);
     assert_eq!(status.phase, PodPhase::Running);
     assert_eq!(status.container_statuses[0].restart_count, 5);
     assert_eq!(status.conditions[1].reason.as_deref(), Some("CrashLoopBackOff"));
@@ -106,7 +95,8 @@ fn a_pod_between_restarts_is_running_and_not_ready() {
 #[test]
 fn what_failed_is_said_in_status_and_condition() {
     let failure = Some(("FailedCreatePodSandBox".to_owned(), "no link".to_owned()));
-    let status = pod_status(&pod(RestartPolicy::Always), &Facts { failure, ..Facts::default() });
+    let status =
+        pod_status("web", &spec(RestartPolicy::Always), &Facts { failure, ..Facts::default() });
     assert_eq!(status.phase, PodPhase::Pending);
     assert_eq!(status.message.as_deref(), Some("no link"));
     assert_eq!(status.conditions[0].kind, NETWORK_READY);
