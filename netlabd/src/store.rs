@@ -256,8 +256,13 @@ impl Write {
 /// What happened to one key, as a watcher hears it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The key was made or overwritten; it was made when `created` equals `modified`.
-    Put(Entry),
+    /// The key was made or overwritten.
+    Put {
+        /// The entry as it is from then on.
+        entry: Entry,
+        /// The entry that was there; `None` when the key was made.
+        before: Option<Entry>,
+    },
     /// The key was removed.
     Delete {
         /// The transaction that removed it.
@@ -272,7 +277,7 @@ impl Change {
     #[must_use]
     pub fn revision(&self) -> Revision {
         match self {
-            Self::Put(entry) => entry.modified,
+            Self::Put { entry, .. } => entry.modified,
             Self::Delete { revision, .. } => *revision,
         }
     }
@@ -281,8 +286,17 @@ impl Change {
     #[must_use]
     pub fn entry(&self) -> &Entry {
         match self {
-            Self::Put(entry) => entry,
+            Self::Put { entry, .. } => entry,
             Self::Delete { last, .. } => last,
+        }
+    }
+
+    /// The entry that the change left behind it, if there was one.
+    #[must_use]
+    pub fn before(&self) -> Option<&Entry> {
+        match self {
+            Self::Put { before, .. } => before.as_ref(),
+            Self::Delete { last, .. } => Some(last),
         }
     }
 

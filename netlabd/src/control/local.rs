@@ -55,20 +55,8 @@ impl Cluster for Control {
             Some(namespace) => format!("{}/{namespace}/", scope.kind.plural()),
             None => format!("{}/", scope.kind.plural()),
         };
-        // Subscribe first: what the list below misses, the watch has.
         let watch = self.store.watch(&prefix, from).await.map_err(watch_failed)?;
-        let mut matching = HashSet::new();
-        let mut matching_since = from;
-        if !filter.is_everything() {
-            let listing = self.entries(scope.kind, scope.namespace.as_deref()).await?;
-            matching_since = listing.revision;
-            for entry in listing.entries {
-                if entry.modified <= from && filter.matches(&decode(scope.kind, &entry)?) {
-                    matching.insert(entry.key.clone());
-                }
-            }
-        }
-        Ok(Box::new(FilteredWatch { kind: scope.kind, filter, watch, matching, matching_since }))
+        Ok(Box::new(FilteredWatch { kind: scope.kind, filter, watch }))
     }
 
     async fn apply(

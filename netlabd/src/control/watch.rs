@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The store's changes as events of objects that match a filter.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use netlab_api::resource::{Kind, Object};
 use netlab_api::wire::{Bookmark, WatchEvent};
@@ -11,19 +8,13 @@ use netlab_api::{ApiError, Reason};
 
 use super::cluster::{Filter, ObjectWatch};
 use super::draft::decode;
-use crate::store::{Change, Revision, Watch, WatchError};
+use crate::store::{Change, Entry, Watch, WatchError};
 
 /// A [`Watch`] of one kind, decoded and filtered.
 pub(super) struct FilteredWatch {
     pub(super) kind: Kind,
     pub(super) filter: Filter,
     pub(super) watch: Watch,
-    /// Keys of the objects that matched when last seen; only kept when the filter is not
-    /// everything. Needed to tell that an object no longer matches.
-    pub(super) matching: HashSet<Arc<str>>,
-    /// Up to here `matching` is from hindsight: an object that stopped matching before it was
-    /// filled is reported as deleted even if nobody heard of it, rather than not at all.
-    pub(super) matching_since: Revision,
 }
 
 #[async_trait]
@@ -44,30 +35,37 @@ impl ObjectWatch for FilteredWatch {
 }
 
 impl FilteredWatch {
-    fn event(&mut self, change: &Change) -> Result<Option<WatchEvent>, ApiError> {
-        let entry = change.entry();
-        let mut object = decode(self.kind, entry)?;
-        let matches = self.filter.matches(&object);
-        if let Change::Delete { revision, .. } = change {
-            // The revision of the deletion, so that a watcher can resume after it.
-            object.metadata_mut().resource_version = revision.to_string();
-            let known = self.filter.is_everything() || self.matching.remove(&entry.key);
-            return Ok((known || matches).then_some(WatchEvent::Deleted(object)));
+    /// What a change is to somebody who sees only what matches: an object that does so no longer is
+    /// gone, and is told as it was when it still did.
+    fn event(&self, change: &Change) -> Result<Option<WatchEvent>, ApiError> {
+        if !self.filter.may_match(change.key()) {
+            return Ok(None);
         }
-        if self.filter.is_everything() {
-            let is_new = entry.created == entry.modified;
-            return Ok(Some(match is_new {
-                true => WatchEvent::Added(object),
-                false => WatchEvent::Modified(object),
-            }));
-        }
-        if !matches {
-            let known = self.matching.remove(&entry.key);
-            let maybe = entry.modified <= self.matching_since && entry.created != entry.modified;
-            return Ok((known || maybe).then_some(WatchEvent::Deleted(object)));
-        }
-        let is_new = self.matching.insert(entry.key.clone()) || entry.created == entry.modified;
-        Ok(Some(if is_new { WatchEvent::Added(object) } else { WatchEvent::Modified(object) }))
+        let matching = |entry: Option<&Entry>| -> Result<Option<Object>, ApiError> {
+            let object = entry.map(|entry| decode(self.kind, entry)).transpose()?;
+            Ok(object.filter(|object| self.filter.matches(object)))
+        };
+        let now = match change {
+            Change::Put { entry, .. } => matching(Some(entry))?,
+            Change::Delete { .. } => None,
+        };
+        Ok(match now {
+            Some(object) => {
+                let had = match change.before() {
+                    Some(before) => {
+                        self.filter.is_everything() || matching(Some(before))?.is_some()
+                    }
+                    None => false,
+                };
+                let event = if had { WatchEvent::Modified } else { WatchEvent::Added };
+                Some(event(object))
+            }
+            None => matching(change.before())?.map(|mut object| {
+                // That of the change, so that a watcher can resume after it.
+                object.metadata_mut().resource_version = change.revision().to_string();
+                WatchEvent::Deleted(object)
+            }),
+        })
     }
 }
 
@@ -75,6 +73,13 @@ impl Filter {
     /// Whether it lets every object through.
     pub fn is_everything(&self) -> bool {
         self.labels.is_everything() && self.fields.is_everything()
+    }
+
+    /// Whether it may let the object through whose record has this key. Cheaper than a look at it:
+    /// commands follow one object each, and every one of them hears of all.
+    fn may_match(&self, key: &str) -> bool {
+        let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
+        self.fields.name().is_none_or(|wanted| wanted == name)
     }
 
     /// Whether it lets this object through.

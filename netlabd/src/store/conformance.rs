@@ -452,8 +452,12 @@ async fn follow(
             // Each transaction of this test makes a revision with two changes in the prefix.
             assert!(change.revision() == at || change.revision() == at.next(), "gap after {at}");
             at = change.revision();
-            let Change::Put(entry) = change else { panic!("nobody deleted: {change:?}") };
-            if let Some(before) = known.insert(entry.key.to_string(), entry.clone()) {
+            let Change::Put { entry, before: told } = change else {
+                panic!("nobody deleted: {change:?}")
+            };
+            let before = known.insert(entry.key.to_string(), entry.clone());
+            assert_eq!(before, told);
+            if let Some(before) = before {
                 assert_eq!(before.created, entry.created);
                 assert!(before.modified < entry.modified, "repeated");
             } else {

@@ -47,9 +47,19 @@ pub(super) struct Committed {
 }
 
 impl Committed {
-    fn bytes(&self) -> usize {
-        let cost = |entry: &Entry| entry.key.len() + entry.value.len() + CHANGE_OVERHEAD;
-        self.changes.iter().map(|change| cost(change.entry())).sum()
+    /// What it costs to keep these changes after all those since `oldest`. An entry that one of them
+    /// replaced is kept by the change that made it, if that is kept.
+    fn bytes(&self, oldest: Revision) -> usize {
+        let cost = |entry: &Entry| entry.key.len() + entry.value.len();
+        let cost_of_change = |change: &Change| {
+            let before = match change {
+                Change::Put { before, .. } => before.as_ref(),
+                Change::Delete { .. } => None,
+            };
+            let before = before.filter(|before| before.modified <= oldest);
+            cost(change.entry()) + before.map_or(0, cost) + CHANGE_OVERHEAD
+        };
+        self.changes.iter().map(cost_of_change).sum()
     }
 }
 
@@ -120,7 +130,7 @@ impl State {
         for committed in group {
             for change in &committed.changes {
                 let before = match change {
-                    Change::Put(entry) => {
+                    Change::Put { entry, .. } => {
                         inner.bytes += bytes(entry);
                         inner.entries.insert(Arc::clone(&entry.key), entry.clone())
                     }
@@ -166,7 +176,8 @@ fn bytes(entry: &Entry) -> u64 {
 /// The newest transactions, without gap, up to the limits.
 #[derive(Debug)]
 struct History {
-    kept: VecDeque<Committed>,
+    /// Each with what it was counted to cost.
+    kept: VecDeque<(Committed, usize)>,
     /// Every change after this revision is kept.
     oldest: Revision,
     changes: usize,
@@ -182,14 +193,15 @@ impl History {
     /// The newest transaction always stays: else a large one would send all watchers to list.
     fn push(&mut self, committed: Committed) {
         self.changes += committed.changes.len();
-        self.bytes += committed.bytes();
-        self.kept.push_back(committed);
+        let bytes = committed.bytes(self.oldest);
+        self.bytes += bytes;
+        self.kept.push_back((committed, bytes));
         while self.kept.len() > 1
             && (self.changes > self.limits.changes || self.bytes > self.limits.bytes)
         {
-            if let Some(dropped) = self.kept.pop_front() {
+            if let Some((dropped, bytes)) = self.kept.pop_front() {
                 self.changes -= dropped.changes.len();
-                self.bytes -= dropped.bytes();
+                self.bytes -= bytes;
                 self.oldest = dropped.revision;
             }
         }
@@ -203,8 +215,8 @@ impl History {
     }
 
     fn after(&self, from: Revision) -> impl Iterator<Item = &Committed> {
-        let start = self.kept.partition_point(|committed| committed.revision <= from);
-        self.kept.range(start..)
+        let start = self.kept.partition_point(|(committed, _)| committed.revision <= from);
+        self.kept.range(start..).map(|(committed, _)| committed)
     }
 }
 

@@ -141,7 +141,7 @@ impl Index {
     /// Takes in what happened.
     pub(super) fn take(&mut self, change: &Change) {
         match change {
-            Change::Put(entry) => self.take_entry(&entry.key, Some(entry)),
+            Change::Put { entry, .. } => self.take_entry(&entry.key, Some(entry)),
             Change::Delete { last, .. } => self.take_entry(&last.key, None),
         }
     }

@@ -94,7 +94,7 @@ impl State {
         for change in changes {
             let at = change.revision();
             let after = match change {
-                Change::Put(entry) => Some(entry),
+                Change::Put { entry, .. } => Some(entry),
                 Change::Delete { .. } => None,
             };
             match parse_key(change.key()) {

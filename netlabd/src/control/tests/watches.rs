@@ -100,9 +100,38 @@ fn a_watch_that_resumes_hears_what_stopped_matching_meanwhile() {
         lab.remove(&gone).await;
         let mut watch = lab.watch("app=web", from).await;
         let heard = next(&mut watch, 3).await;
-        let last = |name: &str| heard.iter().rfind(|event| event.ends_with(name)).unwrap().clone();
-        assert_eq!(last("changed"), "DELETED changed");
-        assert_eq!(last("gone"), "DELETED gone");
+        assert_eq!(heard, ["DELETED changed", "MODIFIED gone", "DELETED gone"]);
+    });
+}
+
+#[test]
+fn a_watch_that_resumes_hears_nothing_of_what_never_matched() {
+    run(async {
+        let lab = Lab::new().await;
+        lab.run("other").await;
+        let from = lab.run("web").await.metadata.resource_version.parse().unwrap();
+        lab.label("other", json!("db")).await;
+        lab.label("web", json!("web")).await;
+        let mut of_label = lab.watch("app=web", from).await;
+        assert_eq!(next(&mut of_label, 1).await, ["ADDED web"]);
+        let filter = Filter { fields: "metadata.name=web".parse().unwrap(), ..Filter::default() };
+        let mut of_name = lab.control.watch(&scope(Kind::Pod), filter, from).await.unwrap();
+        assert_eq!(next(&mut of_name, 1).await, ["MODIFIED web"]);
+    });
+}
+
+#[test]
+fn what_stops_matching_is_told_as_it_was_when_it_still_did() {
+    run(async {
+        let lab = Lab::new().await;
+        lab.run("web").await;
+        let from = lab.label("web", json!("web")).await;
+        let mut watch = lab.watch("app=web", from).await;
+        let until = lab.label("web", json!("db")).await;
+        let heard = watch.next().await.unwrap();
+        let [WatchEvent::Deleted(object)] = heard.as_slice() else { panic!("{heard:?}") };
+        assert_eq!(object.metadata().labels["app"], "web");
+        assert_eq!(object.metadata().resource_version, until.to_string());
     });
 }
 

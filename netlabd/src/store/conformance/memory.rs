@@ -86,11 +86,11 @@ impl Store for MemoryStore {
             let found = data.find(write.key());
             let last = found.map(|at| data.entries.swap_remove(at));
             match (write, last) {
-                (Write::Put { key, value }, last) => {
-                    let created = last.map_or(revision, |last| last.created);
+                (Write::Put { key, value }, before) => {
+                    let created = before.as_ref().map_or(revision, |before| before.created);
                     let entry = Entry::new(key, &*value, created, revision);
                     data.entries.push(entry.clone());
-                    data.changes.push(Change::Put(entry));
+                    data.changes.push(Change::Put { entry, before });
                 }
                 (Write::Delete { .. }, Some(last)) => {
                     data.changes.push(Change::Delete { revision, last });

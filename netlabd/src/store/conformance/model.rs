@@ -148,7 +148,9 @@ async fn compare(factory: Factory, steps: Vec<Step>) {
         for change in batch.changes {
             let key = change.key().to_owned();
             match change {
-                crate::store::Change::Put(entry) => drop(watched.insert(key, entry)),
+                crate::store::Change::Put { entry, before } => {
+                    assert_eq!(watched.insert(key, entry), before);
+                }
                 crate::store::Change::Delete { last, .. } => {
                     assert_eq!(watched.remove(&key), Some(last));
                 }

@@ -37,7 +37,7 @@ fn slice(name: &str, service: &str, managed_by: &str, modified: u64) -> Entry {
 
 impl Index {
     fn put(&mut self, entry: Entry) {
-        self.take(&Change::Put(entry));
+        self.take(&Change::Put { entry, before: None });
     }
 
     fn delete(&mut self, last: Entry) {

@@ -54,14 +54,14 @@ impl<'a> Staged<'a> {
         }
         match write {
             Write::Put { key, value } => {
-                let (key, created) = match last {
+                let (key, created) = match &last {
                     Some(last) => (Arc::clone(&last.key), last.created),
                     None => (Arc::from(key), revision),
                 };
                 let entry = Entry::new(key, &*value, created, revision);
                 self.head.add(&entry);
                 self.touched.insert(Arc::clone(&entry.key), Some(entry.clone()));
-                Some(Change::Put(entry))
+                Some(Change::Put { entry, before: last })
             }
             Write::Delete { .. } => {
                 let last = last?;
