@@ -39,3 +39,9 @@ fn unreachable(error: &(dyn std::error::Error + 'static)) -> ApiError {
     )
     .with_hint("pods and their network go on without it; is netlabd running on it?")
 }
+
+/// The server keeps its connection and says nothing.
+fn silent() -> ApiError {
+    ApiError::new(Reason::ServiceUnavailable, "the cluster's server is silent")
+        .with_hint("is netlabd running on it, and is the network whole?")
+}

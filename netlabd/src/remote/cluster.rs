@@ -5,18 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use netlab_api::client::{self, Client, Collection, ObjectRef, Selectors};
+use netlab_api::client::{self, Client, ClientError, Collection, ObjectRef, Selectors};
 use netlab_api::resource::Object;
 use netlab_api::view::NetworkSettings;
 use netlab_api::wire::{ApplyResponse, DeleteResponse, Programmed, WatchEvent};
 use netlab_api::{ApiError, Reason};
 use serde_json::Value;
 
-use super::failed;
+use super::{failed, silent};
 use crate::control::cluster::{
     Cluster, DeleteOptions, Filter, ObjectKey, ObjectWatch, Objects, Scope, WriteOptions,
 };
 use crate::store::Revision;
+
+/// How long a server may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long it may take to write: a file of many objects is one write.
+const WRITE: Duration = Duration::from_secs(60);
 
 /// The cluster as its server tells it.
 pub struct RemoteCluster {
@@ -33,12 +39,12 @@ impl RemoteCluster {
 #[async_trait]
 impl Cluster for RemoteCluster {
     async fn get(&self, key: &ObjectKey) -> Result<Object, ApiError> {
-        self.client.get(&object_ref(key)).await.map_err(failed)
+        within(ANSWER, self.client.get(&object_ref(key))).await
     }
 
     async fn list(&self, scope: &Scope, filter: &Filter) -> Result<Objects, ApiError> {
-        let list =
-            self.client.list(&collection(scope), &selectors(filter)).await.map_err(failed)?;
+        let (collection, selectors) = (collection(scope), selectors(filter));
+        let list = within(ANSWER, self.client.list(&collection, &selectors)).await?;
         let revision = list.metadata.resource_version.parse().unwrap_or_default();
         Ok(Objects { revision, items: list.items })
     }
@@ -49,8 +55,9 @@ impl Cluster for RemoteCluster {
         filter: Filter,
         from: Revision,
     ) -> Result<Box<dyn ObjectWatch>, ApiError> {
-        let watch = self.client.watch(&collection(scope), &selectors(&filter), Some(from.0)).await;
-        Ok(Box::new(RemoteWatch(watch.map_err(failed)?)))
+        let (collection, selectors) = (collection(scope), selectors(&filter));
+        let watch = self.client.watch(&collection, &selectors, Some(from.0));
+        Ok(Box::new(RemoteWatch(within(ANSWER, watch).await?)))
     }
 
     async fn apply(
@@ -60,11 +67,11 @@ impl Cluster for RemoteCluster {
     ) -> Result<ApplyResponse, ApiError> {
         let WriteOptions { create, dry_run } = options;
         let options = client::ApplyOptions { create, dry_run };
-        self.client.apply(&objects, options).await.map_err(failed)
+        within(WRITE, self.client.apply(&objects, options)).await
     }
 
     async fn replace(&self, object: Object, dry_run: bool) -> Result<Object, ApiError> {
-        self.client.replace(&object, dry_run).await.map_err(failed)
+        within(WRITE, self.client.replace(&object, dry_run)).await
     }
 
     async fn patch(
@@ -73,11 +80,11 @@ impl Cluster for RemoteCluster {
         patch: Value,
         dry_run: bool,
     ) -> Result<Object, ApiError> {
-        self.client.patch(&object_ref(key), &patch, dry_run).await.map_err(failed)
+        within(WRITE, self.client.patch(&object_ref(key), &patch, dry_run)).await
     }
 
     async fn delete(&self, key: &ObjectKey, options: &DeleteOptions) -> Result<Object, ApiError> {
-        self.client.delete(&object_ref(key), &delete_options(options)).await.map_err(failed)
+        within(WRITE, self.client.delete(&object_ref(key), &delete_options(options))).await
     }
 
     async fn delete_many(
@@ -89,12 +96,11 @@ impl Cluster for RemoteCluster {
     ) -> Result<DeleteResponse, ApiError> {
         let (collection, selectors) = (collection(scope), selectors(filter));
         let options = delete_options(options);
-        let deleted = self.client.delete_many(&collection, names, &selectors, &options).await;
-        deleted.map_err(failed)
+        within(WRITE, self.client.delete_many(&collection, names, &selectors, &options)).await
     }
 
     async fn revision(&self) -> Result<Revision, ApiError> {
-        self.client.version().await.map(|version| Revision(version.revision)).map_err(failed)
+        within(ANSWER, self.client.version()).await.map(|version| Revision(version.revision))
     }
 
     async fn programmed(
@@ -106,17 +112,26 @@ impl Cluster for RemoteCluster {
     }
 
     async fn network(&self) -> Result<NetworkSettings, ApiError> {
-        self.client.network().await.map_err(failed)
+        within(ANSWER, self.client.network()).await
     }
 
     async fn set_network(
         &self,
         settings: NetworkSettings,
     ) -> Result<(Revision, NetworkSettings), ApiError> {
-        let settings = self.client.set_network(&settings).await.map_err(failed)?;
+        let settings = within(WRITE, self.client.set_network(&settings)).await?;
         // Not below that of the change, which is all that a waiter needs.
         Ok((self.revision().await?, settings))
     }
+}
+
+/// What a call answers, unless the server says nothing for so long: a machine that is frozen, or
+/// cut off, keeps its connections.
+async fn within<T>(
+    patience: Duration,
+    call: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ApiError> {
+    tokio::time::timeout(patience, call).await.map_err(|_| silent())?.map_err(failed)
 }
 
 struct RemoteWatch(client::Watch);

@@ -11,8 +11,8 @@ use netlab_api::client::{Client, ClientError, ViewStream};
 use netlab_api::view::{NetworkSettings, NodeReport, ReportAnswer, ViewEvent, ViewSnapshot};
 use netlab_api::{ApiError, Reason};
 
-use super::failed;
 use super::memory::Memory;
+use super::{failed, silent};
 use crate::control::cluster::{Cluster, Filter, Objects, Scope};
 use crate::control::plane::{ControlPlane, NodeView};
 use crate::remote::RemoteCluster;
@@ -169,9 +169,4 @@ impl RemoteView {
             }
         });
     }
-}
-
-fn silent() -> ApiError {
-    ApiError::new(Reason::ServiceUnavailable, "the cluster's server is silent")
-        .with_hint("is netlabd running on it, and is the network whole?")
 }

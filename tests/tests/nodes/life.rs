@@ -245,3 +245,18 @@ fn nodes_are_not_lost_because_the_server_did_not_listen() {
     let events = cluster.ctl(&["get", "events"]).ok();
     assert!(!events.contains("NodeNotReady"), "{events}");
 }
+
+#[test]
+fn commands_on_a_member_do_not_wait_for_a_frozen_server() {
+    let cluster = Cluster::builder("frozen").racks(&[2]).config(GRACE).start();
+    // The connection that is kept is there, and the kernel goes on to acknowledge what is sent.
+    cluster.node("n2").ctl(&["get", "pods"]).ok();
+    cluster.server().signal(Signal::SIGSTOP);
+    let asked = Instant::now();
+    let error = cluster.node("n2").ctl(&["get", "pods"]).fails(1);
+    let took = asked.elapsed();
+    cluster.server().signal(Signal::SIGCONT);
+    assert!(error.contains("the cluster's server is silent"), "{error}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    cluster.node("n2").ctl(&["get", "pods"]).ok();
+}
