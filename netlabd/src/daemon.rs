@@ -41,6 +41,7 @@ use crate::server::{
 use crate::store::{HistoryLimits, Options as StoreOptions};
 use crate::tick;
 use config::Config;
+use lock::NetworkLock;
 use names::NamesKeeping;
 use seat::Seat;
 
@@ -125,6 +126,8 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => return Ok(()),
     };
     let socket = bind_socket(&config.run_dir.join(SOCKET), &config.socket_group)?;
+    // Nothing in the kernel is touched before.
+    let _network = NetworkLock::take()?;
     let options = machine_options(&config, &name, seat.config.clone());
     let machine = Arc::new(Machine::open(options, seat.plane.clone())?);
     let readiness = Readiness::new();

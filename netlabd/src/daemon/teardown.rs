@@ -14,7 +14,7 @@ use netlab_link::{Netns, PodLinkId, RouteSocket, observe_node, remove_pod_links}
 use nix::mount::{MntFlags, umount2};
 
 use super::config::Config;
-use super::lock::{StateInUse, StateLock};
+use super::lock::{NetworkInUse, NetworkLock, StateInUse, StateLock};
 use super::{SOCKET, STORE_DIR, require_root};
 use crate::node::forwarding;
 use crate::node::network::apply::host_links;
@@ -61,11 +61,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 /// What keeps daemons from starting meanwhile: a server by its store, a joined node by its state
-/// directory, and either by its socket.
+/// directory, and either by its socket and its network.
 struct Locks {
     _store: Option<SledStore>,
     _state: Option<StateLock>,
     _socket: Option<SocketLock>,
+    _network: NetworkLock,
 }
 
 /// Keeps daemons from starting meanwhile, and finds out whether one is there.
@@ -88,7 +89,12 @@ fn lock(config: &Config) -> anyhow::Result<Locks> {
         },
         false => None,
     };
-    Ok(Locks { _store: store, _state: state, _socket: socket })
+    // One with other folders has its links, routes and rules here too.
+    let network = match NetworkLock::take() {
+        Err(error) if error.is::<NetworkInUse>() => return Err(error.context(running)),
+        lock => lock?,
+    };
+    Ok(Locks { _store: store, _state: state, _socket: socket, _network: network })
 }
 
 /// A store that cannot be opened for another reason than that it is in use is going to be removed

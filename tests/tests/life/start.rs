@@ -33,6 +33,27 @@ fn a_second_daemon_of_the_same_run_directory_is_refused_and_disturbs_nothing() {
 }
 
 #[test]
+fn a_second_daemon_of_the_same_network_is_refused_and_disturbs_nothing() {
+    let lab = Lab::new("twonet");
+    lab.run("web", &[]);
+    let links = lab.netns_exec(&["ip", "-o", "link"]).ok();
+    let netlabd = lab.netlabd(&[]);
+    let program = netlabd.get_args().nth(2).unwrap().to_str().unwrap().to_owned();
+    let other = lab.dir().join("other");
+    let (state, run) = (other.join("state"), other.join("run"));
+    let folders = ["--state-dir", state.to_str().unwrap(), "--run-dir", run.to_str().unwrap()];
+    for command in [&["--node-name", "n1"][..], &["teardown"]] {
+        let output = lab.netns_exec(&[&[program.as_str()], command, &folders].concat());
+        let refused = output.fails(1);
+        let said = format!("another netlabd (pid {}) works in this network namespace", lab.pid());
+        assert!(refused.contains(&said), "{refused}");
+    }
+    assert_eq!(lab.netns_exec(&["ip", "-o", "link"]).ok(), links);
+    lab.ctl(&["exec", "web", "--", "true"]).ok();
+    std::fs::remove_dir_all(other).unwrap();
+}
+
+#[test]
 fn a_wrong_configuration_is_refused_with_its_line_before_anything_is_made() {
     let mut lab = Lab::builder("badconf").config("pool-size = 4\npod-network = []").build();
     let refused = netlab_tests::command::run(&mut lab.netlabd(&[])).fails(1);
