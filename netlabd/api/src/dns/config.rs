@@ -4,22 +4,26 @@
 //!
 //! Joined nodes are sent their server's, unless they have a section of their own.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::LazyLock;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub mod address;
+mod cache;
 pub mod check;
+mod forward;
+mod hosts;
 mod listen;
 pub mod period;
 mod rewrite;
 
+pub use cache::{Cache, CacheShare, Prefetch, RefreshMode, ServeStale};
+pub use forward::{Forward, Policy};
+pub use hosts::HostsTable;
 pub use listen::listen_addresses;
 pub use rewrite::RewriteError;
 
@@ -128,43 +132,6 @@ impl Default for DnsConfig {
     }
 }
 
-/// Names with addresses of their own, and how they are told.
-// How it is read stands in `address`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", default)]
-#[schemars(rename = "LabDnsHosts")]
-pub struct HostsTable {
-    /// Seconds for which they may be remembered, 1 to 65535.
-    #[serde(skip_serializing_if = "is_usual_ttl")]
-    pub ttl: u32,
-    /// Leaves the way back from the addresses to others.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub no_reverse: bool,
-    /// The names of each address.
-    #[serde(flatten)]
-    #[schemars(with = "BTreeMap<String, OneOrMany>")]
-    pub entries: BTreeMap<IpAddr, OneOrMany>,
-}
-
-impl HostsTable {
-    /// What may stand there besides addresses.
-    pub const OPTIONS: [&str; 2] = ["ttl", "no-reverse"];
-}
-
-impl Default for HostsTable {
-    fn default() -> HostsTable {
-        HostsTable { ttl: HOSTS_TTL, no_reverse: false, entries: BTreeMap::new() }
-    }
-}
-
-/// Seconds for which entries of hosts may be remembered unless said, as in CoreDNS.
-const HOSTS_TTL: u32 = 3600;
-
-/// What need not be said: a node that does not know the option reads the rest.
-fn is_usual_ttl(ttl: &u32) -> bool {
-    *ttl == HOSTS_TTL
-}
-
 /// One string, or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -197,233 +164,6 @@ pub enum PodNames {
 pub struct Transfer {
     /// Networks, or `*` for whoever may ask at all.
     pub to: Vec<String>,
-}
-
-/// How upstreams are chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Policy {
-    /// Any that is healthy.
-    #[default]
-    Random,
-    /// One after the other.
-    #[serde(alias = "round-robin")]
-    RoundRobin,
-    /// The first that is healthy.
-    Sequential,
-}
-
-impl JsonSchema for Policy {
-    fn schema_name() -> Cow<'static, str> {
-        "LabDnsPolicy".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "enum": ["random", "round_robin", "round-robin", "sequential"] })
-    }
-}
-
-/// Who is asked for names that are not ours.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-#[schemars(rename = "LabDnsForward")]
-pub struct Forward {
-    /// Up to 15 addresses, with a port if it is not 53, or files like `/etc/resolv.conf`, which is the
-    /// default of `[dns.forward]`. Stub domains need it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<Vec<String>>,
-    /// Domains that are not asked for here.
-    pub except: Vec<String>,
-    /// How one is chosen.
-    pub policy: Policy,
-    /// Failures of health checks in a row after which an upstream is down; 0 never.
-    #[serde(alias = "max_fails")]
-    pub max_fails: u32,
-    /// How often an upstream that failed is checked.
-    #[serde(alias = "health_check", with = "period")]
-    #[schemars(with = "period::Written")]
-    pub health_check: Duration,
-    /// How long a connection is kept for the next query.
-    #[serde(with = "period")]
-    #[schemars(with = "period::Written")]
-    pub expire: Duration,
-    /// Queries at a time; more are refused. 0: no bound.
-    #[serde(alias = "max_concurrent")]
-    pub max_concurrent: u32,
-    /// Asks over TCP always.
-    #[serde(alias = "force_tcp")]
-    pub force_tcp: bool,
-    /// Asks over UDP also what came over TCP.
-    #[serde(alias = "prefer_udp")]
-    pub prefer_udp: bool,
-    /// Codes after which the stub or upstream group that comes next is asked: `NXDOMAIN`.
-    pub next: Vec<String>,
-    /// Codes after which another upstream of the same group is asked: `SERVFAIL`.
-    pub failover: Vec<String>,
-    /// SERVFAIL at once when all are down, instead of trying one anyway.
-    #[serde(alias = "failfast_all_unhealthy_upstreams")]
-    pub failfast_all_unhealthy_upstreams: bool,
-    /// How long one upstream may take.
-    #[serde(alias = "read_timeout", with = "period")]
-    #[schemars(with = "period::Written")]
-    pub read_timeout: Duration,
-    /// How long all of them together may take.
-    #[serde(with = "period")]
-    #[schemars(with = "period::Written")]
-    pub timeout: Duration,
-    /// After how long without an answer a second upstream is asked as well; 0: never.
-    #[serde(alias = "race_after", with = "period")]
-    #[schemars(with = "period::Written")]
-    pub race_after: Duration,
-}
-
-impl Default for Forward {
-    fn default() -> Forward {
-        Forward {
-            to: None,
-            except: Vec::new(),
-            policy: Policy::default(),
-            max_fails: 2,
-            health_check: Duration::from_millis(500),
-            expire: Duration::from_secs(10),
-            max_concurrent: 0,
-            force_tcp: false,
-            prefer_udp: false,
-            next: Vec::new(),
-            failover: Vec::new(),
-            failfast_all_unhealthy_upstreams: false,
-            read_timeout: Duration::from_secs(2),
-            timeout: Duration::from_secs(5),
-            race_after: Duration::from_millis(300),
-        }
-    }
-}
-
-impl Forward {
-    /// Who is asked: addresses and files, as written.
-    pub fn servers(&self) -> &[String] {
-        static NODE: LazyLock<[String; 1]> = LazyLock::new(|| ["/etc/resolv.conf".to_owned()]);
-        self.to.as_deref().unwrap_or(&*NODE)
-    }
-}
-
-/// What is remembered of others' answers. Names of the cluster never are: they are at hand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-#[schemars(rename = "LabDnsCache")]
-pub struct Cache {
-    /// Whether anything is.
-    pub enabled: bool,
-    /// Most seconds that answers are kept.
-    pub ttl: u32,
-    /// Answers with records.
-    pub success: CacheShare,
-    /// Answers that there is no such name or no data.
-    pub denial: CacheShare,
-    /// Asks anew for what is asked often, before it is forgotten.
-    pub prefetch: Prefetch,
-    /// Answers with what is too old while upstreams fail.
-    #[serde(alias = "serve_stale")]
-    pub serve_stale: ServeStale,
-    /// How long SERVFAIL is remembered; up to 5 minutes, 0 not at all.
-    #[serde(with = "period")]
-    #[schemars(with = "period::Written")]
-    pub servfail: Duration,
-    /// Answers with the time that an answer had at first.
-    pub keepttl: bool,
-}
-
-impl Default for Cache {
-    fn default() -> Cache {
-        Cache {
-            enabled: true,
-            ttl: 3600,
-            success: CacheShare { capacity: 9984, ttl: 3600, min_ttl: 5 },
-            denial: CacheShare { capacity: 9984, ttl: 1800, min_ttl: 5 },
-            prefetch: Prefetch::default(),
-            serve_stale: ServeStale::default(),
-            servfail: Duration::from_secs(5),
-            keepttl: false,
-        }
-    }
-}
-
-/// One half of the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-#[schemars(rename = "LabDnsCacheShare")]
-pub struct CacheShare {
-    /// Answers at most.
-    pub capacity: usize,
-    /// Most seconds.
-    pub ttl: u32,
-    /// Fewest seconds.
-    #[serde(alias = "min_ttl")]
-    pub min_ttl: u32,
-}
-
-impl Default for CacheShare {
-    fn default() -> CacheShare {
-        CacheShare { capacity: 9984, ttl: 3600, min_ttl: 5 }
-    }
-}
-
-/// When something is asked anew before it is forgotten.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-#[schemars(rename = "LabDnsPrefetch")]
-pub struct Prefetch {
-    /// After so many queries; 0: never.
-    pub amount: u32,
-    /// … without a longer pause than this between them.
-    #[serde(with = "period")]
-    #[schemars(with = "period::Written")]
-    pub duration: Duration,
-    /// When less than this part of its time is left, in percent.
-    pub percentage: u8,
-}
-
-impl Default for Prefetch {
-    fn default() -> Prefetch {
-        Prefetch { amount: 0, duration: Duration::from_secs(60), percentage: 10 }
-    }
-}
-
-/// When an answer that is too old is better than none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-#[schemars(rename = "LabDnsServeStale")]
-pub struct ServeStale {
-    /// Whether at all.
-    pub enabled: bool,
-    /// How much too old.
-    #[serde(with = "period")]
-    #[schemars(with = "period::Written")]
-    pub duration: Duration,
-    /// Whether upstreams are asked first.
-    pub refresh: RefreshMode,
-}
-
-impl Default for ServeStale {
-    fn default() -> ServeStale {
-        ServeStale {
-            enabled: false,
-            duration: Duration::from_secs(3600),
-            refresh: RefreshMode::Immediate,
-        }
-    }
-}
-
-/// What is done before an old answer is given.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(rename = "LabDnsRefreshMode")]
-pub enum RefreshMode {
-    /// It is given at once, and asked anew behind it.
-    #[default]
-    Immediate,
-    /// Upstreams are asked, and it is given if they fail.
-    Verify,
 }
 
 /// How failures are logged.
