@@ -25,7 +25,7 @@ pub(crate) struct ApplyArgs {
 /// Flags of verbs that write objects.
 #[derive(Debug, Args)]
 pub(crate) struct WriteArgs {
-    /// `server`: say what would be; `client`: only read and check the files
+    /// `server`: say what would be; `client`: read and check the files (`apply` also compares)
     #[arg(long, value_parser = ["server", "client", "none"], num_args = 0..=1, default_missing_value = "client", require_equals = true)]
     pub(crate) dry_run: Option<String>,
     /// Print the objects: json, yaml, name, jsonpath=…
@@ -78,28 +78,22 @@ impl WriteArgs {
         self.dry_run.as_deref() == Some("client")
     }
 
-    /// ` (dry run)`, ` (server dry run)`, or nothing.
-    fn suffix(&self) -> &'static str {
-        match self.dry_run.as_deref() {
-            Some("server") => " (server dry run)",
-            Some("client") => " (dry run)",
-            _ => "",
-        }
+    /// Whether what became of objects is told, not the objects themselves.
+    fn tells_results(&self) -> bool {
+        matches!(self.output, Format::Table | Format::Wide | Format::CustomColumns(_))
     }
 
     /// Tells what became of objects: a line each, or the objects themselves.
     pub(crate) fn say(&self, told: &[(Object, &str)]) {
-        match &self.output {
-            Format::Table | Format::Wide | Format::CustomColumns(_) => {
-                for (object, what) in told {
-                    output::line(&format!("{} {what}{}", object.slash_name(), self.suffix()));
-                }
+        if self.tells_results() {
+            let suffix = output::dry_run(self.dry_run.as_deref());
+            for (object, what) in told {
+                output::line(&format!("{} {what}{suffix}", object.slash_name()));
             }
-            format => {
-                let objects: Vec<Object> = told.iter().map(|(object, _)| object.clone()).collect();
-                output::text(&format::text(format, &objects, objects.len() == 1));
-            }
+            return;
         }
+        let objects: Vec<Object> = told.iter().map(|(object, _)| object.clone()).collect();
+        output::text(&format::text(&self.output, &objects, objects.len() == 1));
     }
 }
 
@@ -132,7 +126,8 @@ async fn write(
     if context.explain && args.is_dry() {
         return by_hand::print_made(context, &objects).await;
     }
-    if args.is_client_only() {
+    // What `apply` would do to an object, the server alone knows.
+    if args.is_client_only() && (create || !args.tells_results()) {
         let told: Vec<_> = objects.into_iter().map(|object| (object, "created")).collect();
         args.say(&told);
         return Ok(());

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The command line: verbs, flags every verb takes, and which file carries a verb out.
 
-use std::collections::BTreeSet;
+mod line;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub(crate) use crate::cli::line::Line;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::{
@@ -286,7 +288,8 @@ pub(crate) async fn dispatch(context: &Context, command: Command) -> Result<(), 
 /// The command line as clap knows it, with the environment's part.
 pub(crate) fn command() -> clap::Command {
     // `--node` of `run` says where a pod is to run, which no variable should.
-    with_environment(Cli::command()).mut_arg("node", |arg| arg.env("NETLAB_NODE").hide_env(true))
+    with_environment(with_numbers(Cli::command()))
+        .mut_arg("node", |arg| arg.env("NETLAB_NODE").hide_env(true))
 }
 
 /// Reads a command line.
@@ -297,28 +300,16 @@ pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&matches)
 }
 
-/// Rewrites what kubectl takes and clap does not: `help VERB…`, and `--flag=true` or `--flag=false`
-/// for a flag that is there or not. What follows `--` is left alone.
+/// Rewrites what kubectl takes and clap does not: `help VERB…`, and `--flag=true` or `-f=false` for
+/// a flag that is there or not. What follows `--` is left alone.
 fn familiar(command: &clap::Command, words: &[OsString]) -> Vec<OsString> {
-    let mut switches = BTreeSet::new();
-    let mut valued = BTreeSet::new();
-    arguments(command, &mut |arg| {
-        if let Some(long) = arg.get_long() {
-            match arg.get_action() {
-                // `--wait=false` of `delete` is read by clap itself.
-                ArgAction::SetTrue if !arg.is_require_equals_set() => {
-                    switches.insert(long.to_owned())
-                }
-                _ => valued.insert(long.to_owned()),
-            };
-        }
-    });
+    let line = Line::read(command, words);
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let mut rewritten = Vec::with_capacity(words.len());
     for word in &words[..end] {
-        let switch = word.to_str().and_then(|word| word.strip_prefix("--")?.split_once('='));
-        match switch.filter(|(flag, _)| switches.contains(*flag) && !valued.contains(*flag)) {
-            Some((flag, "true")) => rewritten.push(format!("--{flag}").into()),
+        let switch = word.to_str().and_then(|word| word.split_once('='));
+        match switch.filter(|(flag, _)| line.is_switch(flag)) {
+            Some((flag, "true")) => rewritten.push(flag.into()),
             Some((_, "false")) => {}
             _ => rewritten.push(word.clone()),
         }
@@ -331,9 +322,14 @@ fn familiar(command: &clap::Command, words: &[OsString]) -> Vec<OsString> {
     rewritten
 }
 
-fn arguments(command: &clap::Command, each: &mut impl FnMut(&clap::Arg)) {
-    command.get_arguments().for_each(&mut *each);
-    command.get_subcommands().for_each(|command| arguments(command, each));
+/// Lets every flag with a value take a negative number, so that one that is out of range is told
+/// to be so, and not to be an unknown flag.
+fn with_numbers(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.get_long() {
+        Some(_) if arg.get_action().takes_values() => arg.allow_negative_numbers(true),
+        _ => arg,
+    });
+    command.mut_subcommands(with_numbers)
 }
 
 /// Flags that no variable sets: what they select or destroy is of one command, and a variable

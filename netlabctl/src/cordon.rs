@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, target};
 
 #[derive(Debug, Args)]
 pub(crate) struct CordonArgs {
@@ -44,6 +44,7 @@ impl NodesArgs {
             let bare =
                 name.split_once('/').filter(|(kind, _)| Kind::from_word(kind) == Some(Kind::Node));
             let name = bare.map_or(name.as_str(), |(_, name)| name);
+            target::check_name(name)?;
             if nodes.iter().all(|node| node.metadata.name != name) {
                 nodes.push(context.client.get_as(None, name).await?);
             }

@@ -122,7 +122,7 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
     let options = how.options()?;
     let mut missing = Vec::new();
     let explained;
-    let mut all_namespaced = false;
+    let mut kinds = Vec::new();
     let doomed = if !args.files.filename.is_empty() {
         if !args.words.is_empty() {
             return Err(Failure::usage("name objects or files, not both"));
@@ -144,24 +144,21 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
                 explained = by_hand::removal(context, &objects).await?;
                 by_name(context, &objects, &options, &mut missing).await?
             }
-            Target::Kinds(kinds) => {
+            Target::Kinds(selected) => {
+                kinds = selected;
                 explained = removal_of_selected(context, &kinds, &how).await?;
-                all_namespaced = kinds.iter().all(|kind| kind.is_namespaced());
                 by_selector(context, &kinds, &how, &options).await?
             }
         }
     };
     if doomed.is_empty() && missing.is_empty() {
-        match all_namespaced {
-            true => context.tell_nothing_found().await,
-            false => output::note("No resources found"),
-        }
+        context.tell_none_found(&kinds, false).await;
     }
     if context.explain && options.dry_run {
         output::text(&explained);
         return Ok(());
     }
-    let dry_run = if options.dry_run { " (dry run)" } else { "" };
+    let dry_run = output::dry_run(how.dry_run.as_deref());
     let names = how.output.is_some();
     let say = |object: &Object| output::line(&told(object, how.force, names, dry_run));
     if how.wait && !how.no_wait && !options.dry_run {

@@ -34,7 +34,7 @@ pub(crate) async fn describe(context: &Context, args: DescribeArgs) -> Result<()
     let selectors = Selectors::labels(args.selector.unwrap_or_default());
     let found = context.find(&target, &selectors, args.all_namespaces).await?;
     if found.objects.is_empty() && found.missing.is_empty() {
-        output::note(&format!("No resources found in {} namespace.", context.namespace));
+        context.tell_none_found(&target.kinds(), args.all_namespaces).await;
     }
     for (index, object) in found.objects.iter().enumerate() {
         if index > 0 {

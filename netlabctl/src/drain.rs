@@ -75,11 +75,7 @@ pub(crate) async fn drain(context: &Context, args: DrainArgs) -> Result<(), Fail
         output::note(&plan.warning());
     }
     if args.dry_run.as_deref().is_some_and(|how| how != "none") {
-        let suffix = match args.dry_run.as_deref() {
-            Some("server") => " (server dry run)",
-            _ => " (dry run)",
-        };
-        output::text(&plan.told(suffix));
+        output::text(&plan.told(output::dry_run(args.dry_run.as_deref())));
         return Ok(());
     }
     // All first: what leaves one must not go to the next.

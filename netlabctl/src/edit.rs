@@ -8,6 +8,7 @@ use std::process::Command;
 
 use clap::Args;
 use netlab_api::Object;
+use netlab_api::client::ObjectRef;
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -48,6 +49,9 @@ pub(crate) async fn edit(context: &Context, args: EditArgs) -> Result<(), Failur
                 .kept(Failure::failed(format!("the draft is no {}: {error}", kind.singular()))));
         }
     };
+    if !is_same(&object, &edited) {
+        return Err(draft.kept(renamed(&object, &edited)));
+    }
     // The revision that was edited goes along: who changed it meanwhile is not overwritten.
     let answer = match context.client.replace(&edited, false).await {
         Ok(answer) => answer,
@@ -60,6 +64,27 @@ pub(crate) async fn edit(context: &Context, args: EditArgs) -> Result<(), Failur
     }
     output::line(&format!("{} edited", answer.slash_name()));
     Ok(())
+}
+
+/// Whether two states are of one object.
+fn is_same(object: &Object, edited: &Object) -> bool {
+    ObjectRef::of(object) == ObjectRef::of(edited)
+}
+
+fn renamed(object: &Object, edited: &Object) -> Failure {
+    Failure::failed(format!(
+        "an edit changes neither kind nor name nor namespace: the draft of {} is of {}",
+        full_name(object),
+        full_name(edited),
+    ))
+}
+
+/// `pod/web in namespace shop`.
+fn full_name(object: &Object) -> String {
+    match &object.metadata().namespace {
+        Some(namespace) => format!("{} in namespace {namespace}", object.slash_name()),
+        None => object.slash_name(),
+    }
 }
 
 /// A file of the user's alone, removed unless its content was refused.
@@ -83,7 +108,7 @@ impl Draft {
 
     /// Runs the editor; a shell reads the variable, which may hold arguments.
     fn edit(&self) -> Result<(), Failure> {
-        let editor = ["NETLAB_EDITOR", "VISUAL", "EDITOR"]
+        let editor = ["NETLAB_EDITOR", "KUBE_EDITOR", "VISUAL", "EDITOR"]
             .iter()
             .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
             .unwrap_or_else(|| "vi".to_owned());
@@ -113,7 +138,30 @@ impl Draft {
     fn kept(&self, failure: Failure) -> Failure {
         let path = self.0.display();
         failure.with_hint(format!(
-            "a copy of your changes is in `{path}`: `netlabctl replace -f {path}` tries again"
+            "a copy of your changes is in `{path}`: once it is corrected, `netlabctl replace -f {path}` tries again"
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_became_another_is_told_by_both_names() {
+        let object = |name: &str, namespace: &str| -> Object {
+            serde_json::from_value(serde_json::json!({
+                "kind": "Pod", "metadata": { "name": name, "namespace": namespace },
+            }))
+            .unwrap()
+        };
+        assert!(is_same(&object("c", "default"), &object("c", "default")));
+        assert!(!is_same(&object("c", "default"), &object("c", "shop")));
+        assert!(!is_same(&object("c", "default"), &object("c9", "default")));
+        assert_eq!(
+            renamed(&object("c", "default"), &object("c9", "default")).message,
+            "error: an edit changes neither kind nor name nor namespace: the draft of pod/c in \
+             namespace default is of pod/c9 in namespace default"
+        );
     }
 }

@@ -12,7 +12,7 @@ use crate::output;
 use crate::output::columns::{self, event_cells, last_seen, seen};
 use crate::output::format::{self, Format};
 use crate::output::table::{Look, Table};
-use crate::target::Target;
+use crate::target::{self, Target};
 use crate::wait::follow::{Change, follow};
 
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ pub(crate) async fn events(context: &Context, args: EventsArgs) -> Result<(), Fa
     let mut fields = Vec::new();
     let mut of_node = false;
     if let Some(object) = &args.object {
-        let (kind, name) = Target::one(std::slice::from_ref(object), "events --for")?;
+        let (kind, name) = about(object)?;
         of_node = !kind.is_namespaced();
         fields.push(format!("involvedObject.kind={}", kind.name()));
         fields.push(format!("involvedObject.name={name}"));
@@ -71,7 +71,8 @@ pub(crate) async fn events(context: &Context, args: EventsArgs) -> Result<(), Fa
         let mut events = context.client.list_as::<Event>(namespace, &selectors).await?.items;
         events.retain(wanted);
         events.sort_by_key(last_seen);
-        if events.is_empty() {
+        let is_list = matches!(args.output, Format::Json | Format::Yaml | Format::JsonPath(_));
+        if events.is_empty() && !is_list {
             let place = namespace.map(|n| format!(" in {n} namespace")).unwrap_or_default();
             output::note(&format!("No events found{place}."));
         } else {
@@ -107,6 +108,20 @@ pub(crate) async fn events(context: &Context, args: EventsArgs) -> Result<(), Fa
     .await?
 }
 
+/// Reads the object that `--for` names.
+fn about(object: &str) -> Result<(Kind, String), Failure> {
+    target::check_name(object)?;
+    if object.contains('/') {
+        return Target::one(&[object.to_owned()], "events --for");
+    }
+    let example = match Kind::from_word(object) {
+        Some(kind) => format!("{}/NAME", kind.singular()),
+        None => format!("pod/{object}"),
+    };
+    Err(Failure::usage(format!("`{object}` is no TYPE/NAME"))
+        .with_hint(format!("write `--for {example}`")))
+}
+
 fn revision(event: &Event) -> Option<u64> {
     event.metadata.resource_version.parse().ok()
 }
@@ -126,4 +141,18 @@ fn table(events: &[Event], namespaces: bool, now: Time) -> Table {
         table.rows.push(row);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_object_of_events_is_one_word() {
+        assert_eq!(about("pod/c"), Ok((Kind::Pod, "c".to_owned())));
+        let hint = |object| about(object).expect_err("refused").hints;
+        assert_eq!(hint("c"), ["write `--for pod/c`"]);
+        assert_eq!(hint("no"), ["write `--for node/NAME`"]);
+        assert!(about("pod/").is_err() && about("").is_err());
+    }
 }

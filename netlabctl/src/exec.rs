@@ -34,19 +34,9 @@ pub(crate) struct ExecArgs {
 }
 
 pub(crate) async fn exec(context: &Context, args: ExecArgs) -> Result<(), Failure> {
-    let name = target::pod_name(&args.words[0])?;
-    let stray = &args.words[1..];
-    if !stray.is_empty() {
-        return Err(Failure::usage("the command stands after `--`").with_hint(format!(
-            "`netlabctl exec {}{name} -- {}`",
-            match (args.stdin, args.tty) {
-                (true, true) => "-it ",
-                (true, false) => "-i ",
-                (false, true) => "-t ",
-                (false, false) => "",
-            },
-            stray.join(" ")
-        )));
+    let name = target::pod_name(&target::joined(&args.words).0)?;
+    if args.words.len() > 1 {
+        return Err(stray(&args));
     }
     if args.command.is_empty() {
         return Err(Failure::usage("you must specify at least one command for the container")
@@ -62,6 +52,24 @@ pub(crate) async fn exec(context: &Context, args: ExecArgs) -> Result<(), Failur
         output::note(&format!("command terminated with exit code {code}"));
     }
     Err(Failure::silent(code))
+}
+
+/// Words stand between the pod and `--`: a name after its type, or the beginning of the command.
+fn stray(args: &ExecArgs) -> Failure {
+    let flags = match (args.stdin, args.tty) {
+        (true, true) => "-it ",
+        (true, false) => "-i ",
+        (false, true) => "-t ",
+        (false, false) => "",
+    };
+    let (pod, rest) = target::joined(&args.words);
+    let command = rest.iter().chain(&args.command).map(String::as_str).collect::<Vec<_>>();
+    let failure = match rest.is_empty() {
+        true => Failure::usage(format!("the pod is one word: `{pod}`")),
+        false => Failure::usage("the command stands after `--`"),
+    };
+    let command = if command.is_empty() { "CMD".to_owned() } else { command.join(" ") };
+    failure.with_hint(format!("`netlabctl exec {flags}{pod} -- {command}`"))
 }
 
 /// Runs a command in a pod with this program's stdin, stdout and stderr; gives its exit code.
@@ -184,5 +192,32 @@ pub(crate) async fn quiet(
             Some(_) => {}
             None => return Err(Failure::new(FAILED, "error: the exec session broke off")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(words: &[&str], command: &[&str], line: &str) {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let args = ExecArgs {
+            words: owned(words),
+            stdin: true,
+            tty: false,
+            _container: None,
+            command: owned(command),
+        };
+        assert_eq!(stray(&args).hints, [line]);
+    }
+
+    #[test]
+    fn stray_words_are_put_where_they_belong() {
+        check(&["web", "ls", "/"], &[], "`netlabctl exec -i web -- ls /`");
+        check(&["web", "ls"], &["-l"], "`netlabctl exec -i web -- ls -l`");
+        check(&["pod", "web"], &["ls"], "`netlabctl exec -i pod/web -- ls`");
+        check(&["pod", "web"], &[], "`netlabctl exec -i pod/web -- CMD`");
+        check(&["pods", "web", "ls"], &[], "`netlabctl exec -i pods/web -- ls`");
     }
 }

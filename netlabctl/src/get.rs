@@ -86,6 +86,10 @@ pub(crate) async fn get(context: &Context, args: GetArgs) -> Result<(), Failure>
     }
     let target = Target::parse(&args.words)?;
     let args = args.list;
+    if args.watch || args.watch_only {
+        // What cannot be watched is not listed first.
+        watch::subject(&target)?;
+    }
     let selectors = Selectors {
         labels: args.selector.clone().unwrap_or_default(),
         fields: args.field_selector.clone().unwrap_or_default(),
@@ -127,13 +131,7 @@ struct Printer<'a> {
 
 impl<'a> Printer<'a> {
     fn new(context: &'a Context, args: &'a ListArgs, target: &Target) -> Printer<'a> {
-        let mut kinds: Vec<Kind> = match target {
-            Target::Kinds(kinds) => kinds.clone(),
-            Target::Named(named) => named.iter().map(|(kind, _)| *kind).collect(),
-        };
-        kinds.sort();
-        kinds.dedup();
-        let several_kinds = kinds.len() > 1;
+        let several_kinds = target.kinds().len() > 1;
         Printer { context, args, several_kinds, headed: false, widths: BTreeMap::new() }
     }
 
@@ -142,10 +140,8 @@ impl<'a> Printer<'a> {
             (Format::Json | Format::Yaml | Format::JsonPath(_), _) => {
                 output::text(&format::text(&self.args.output, &[], single));
             }
-            (_, Target::Kinds(kinds))
-                if kinds.iter().all(|kind| kind.is_namespaced()) && !self.args.all_namespaces =>
-            {
-                self.context.tell_nothing_found().await;
+            (_, Target::Kinds(kinds)) => {
+                self.context.tell_none_found(kinds, self.args.all_namespaces).await;
             }
             _ => output::note("No resources found"),
         }

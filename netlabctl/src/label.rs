@@ -31,6 +31,9 @@ pub(crate) struct ChangeArgs {
     /// All objects of the type
     #[arg(long)]
     all: bool,
+    /// `server`: say what would be, and change nothing
+    #[arg(long, value_parser = ["server", "none"])]
+    dry_run: Option<String>,
     #[command(flatten)]
     settle: SettleArgs,
 }
@@ -60,6 +63,7 @@ pub(crate) async fn change(
         return Err(Failure::usage(format!("at least one change of {} is required", field.path))
             .with_hint("write `KEY=VALUE` to set, `KEY-` to remove"));
     }
+    check(&changes, field.path)?;
     let target = Target::parse(&words)?;
     if matches!(target, Target::Kinds(_)) && args.selector.is_none() && !args.all {
         return Err(Failure::usage(
@@ -68,6 +72,11 @@ pub(crate) async fn change(
     }
     let selectors = Selectors::labels(args.selector.unwrap_or_default());
     let found = context.find(&target, &selectors, false).await?;
+    if found.objects.is_empty() && found.missing.is_empty() {
+        context.tell_none_found(&target.kinds(), false).await;
+    }
+    let dry_run = args.dry_run.as_deref() == Some("server");
+    let suffix = output::dry_run(args.dry_run.as_deref());
     let mut newest = None;
     for object in &found.objects {
         let name = object.slash_name();
@@ -83,23 +92,23 @@ pub(crate) async fn change(
         }
         for change in changes.iter().filter(|change| change.value.is_none()) {
             if !present.contains_key(&change.key) {
-                let one = field.path.trim_end_matches('s');
-                output::note(&format!("{one} \"{}\" not found.", change.key));
+                output::note(&format!("{} \"{}\" not found.", singular(field.path), change.key));
             }
         }
         let patch = plan(present, &changes, args.overwrite, field.path)?;
         let Some(patch) = patch else {
-            output::line(&format!("{name} not {}", field.set));
+            output::line(&format!("{name} not {}{suffix}", field.set));
             continue;
         };
         let reference = ObjectRef::of(object);
         let patch = json!({ "metadata": { field.path: patch } });
-        let answer = context.client.patch(&reference, &patch, false).await?;
-        if wait::lives_on_nodes(reference.kind) {
+        let answer = context.client.patch(&reference, &patch, dry_run).await?;
+        if !dry_run && wait::lives_on_nodes(reference.kind) {
             newest = newest.max(answer.metadata().resource_version.parse().ok());
         }
         let removed_only = changes.iter().all(|change| change.value.is_none());
-        output::line(&format!("{name} {}", if removed_only { field.removed } else { field.set }));
+        let done = if removed_only { field.removed } else { field.set };
+        output::line(&format!("{name} {done}{suffix}"));
     }
     // Labels decide which pods are behind a service.
     if let Some(revision) = newest {
@@ -128,6 +137,25 @@ impl Change {
         }
         Ok(Change { key: key.to_owned(), value })
     }
+}
+
+/// Refuses to set and to remove the same at once: which of the two is meant?
+fn check(changes: &[Change], what: &str) -> Result<(), Failure> {
+    let is_set =
+        |key: &str| changes.iter().any(|change| change.key == key && change.value.is_some());
+    let removed = changes.iter().filter(|change| change.value.is_none());
+    match removed.map(|change| &change.key).find(|key| is_set(key)) {
+        Some(key) => Err(Failure::usage(format!(
+            "can not both modify and remove {} \"{key}\" in the same command",
+            singular(what)
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// `label` of `labels`.
+fn singular(what: &str) -> &str {
+    what.trim_end_matches('s')
 }
 
 /// The merge patch that makes the changes; nothing when they are so already.
@@ -179,6 +207,13 @@ mod tests {
             plan(&["app=db"], false),
             Err("error: 'app' already has a value (web), and --overwrite is false".to_owned())
         );
+    }
+
+    #[test]
+    fn nothing_is_set_and_removed_at_once() {
+        let refused = check(&changes(&["x=1", "a=b", "a-"]), "labels").expect_err("refused");
+        assert!(refused.message.contains("modify and remove label \"a\""), "{}", refused.message);
+        assert_eq!(check(&changes(&["a=b", "b-"]), "labels"), Ok(()));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::failure::{Failure, USAGE};
-use crate::{cli, output};
+use crate::{cli, output, target};
 
 /// Turns clap's error into ours. Help and version are no errors: they are printed, code 0.
 pub(crate) fn explain(error: &clap::Error, words: &[OsString]) -> Failure {
@@ -55,18 +55,8 @@ fn more_help(verbs: &[String]) -> String {
 /// The verbs of a command line, as far as there are such: `pod run`.
 fn verbs_of(words: &[OsString]) -> Vec<String> {
     let root = cli::command();
-    let mut command = &root;
-    let mut verbs = Vec::new();
-    for word in words.iter().skip(1).filter_map(|word| word.to_str()) {
-        if word == "--" {
-            break;
-        }
-        if let Some(next) = command.find_subcommand(word) {
-            verbs.push(next.get_name().to_owned());
-            command = next;
-        }
-    }
-    verbs
+    let line = cli::Line::read(&root, words);
+    line.commands.iter().skip(1).map(|command| command.get_name().to_owned()).collect()
 }
 
 fn unknown_command(word: &str, verbs: &[String]) -> Failure {
@@ -109,23 +99,28 @@ fn unknown_argument(error: &clap::Error, word: &str, words: &[OsString]) -> Fail
 
 /// `exec web ls -l` and `run web nginx -g`: the flag belongs to the command, which needs `--`.
 fn missing_dashes(flag: &str, words: &[OsString]) -> Option<String> {
-    let words: Vec<String> = words.iter().map(|w| w.to_string_lossy().into_owned()).collect();
-    let verb = words.iter().position(|word| word == "exec" || word == "run")?;
-    if words.iter().any(|word| word == "--") {
+    let root = cli::command();
+    let line = cli::Line::read(&root, words);
+    let verb = line.command().get_name();
+    if !matches!(verb, "exec" | "run") || words.iter().any(|word| word == "--") {
         return None;
     }
-    let at = words.iter().position(|word| word.starts_with(flag))?;
-    // The name is the first word after the verb; the command begins after it.
-    let plain = |word: &&String| !word.starts_with('-');
-    let name = words.iter().skip(verb + 1).position(|word| plain(&word))? + verb + 1;
-    let command = name + 1;
-    (command < at).then(|| {
-        format!(
-            "put `--` before the command: `netlabctl {} -- {}`",
-            words[1..command].join(" "),
-            words[command..].join(" ")
-        )
-    })
+    let words: Vec<String> = words.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+    let plain: Vec<String> = line.plain.iter().map(|at| words[*at].clone()).collect();
+    // The pod is one word, and the command begins after it.
+    let (pod, rest) = match verb {
+        "exec" => target::joined(&plain),
+        _ => (plain.first()?.clone(), &plain[1..]),
+    };
+    let (name, command) = (*line.plain.first()?, *line.plain.get(plain.len() - rest.len())?);
+    words[command..].iter().find(|word| word.starts_with(flag))?;
+    let flags = (name + 1..command).filter(|at| !line.plain.contains(at)).map(|at| &words[at]);
+    let before = words[1..name].iter().chain([&pod]).chain(flags).cloned().collect::<Vec<_>>();
+    Some(format!(
+        "put `--` before the command: `netlabctl {} -- {}`",
+        before.join(" "),
+        words[command..].join(" ")
+    ))
 }
 
 #[cfg(test)]
@@ -186,6 +181,20 @@ mod tests {
     fn a_missing_double_dash_is_put_in_place() {
         check("netlabctl exec web ls -l", &["`netlabctl exec web -- ls -l`"]);
         check("netlabctl run web sleep --foo", &["`netlabctl run web -- sleep --foo`"]);
+        check(
+            "netlabctl run --replicas 2 web -l a=b sleep --foo",
+            &["`netlabctl run --replicas 2 web -l a=b -- sleep --foo`"],
+        );
+        check("netlabctl -n shop exec web -i ls -l", &["`netlabctl -n shop exec web -i -- ls -l`"]);
+        check("netlabctl exec pod web ls -l", &["`netlabctl exec pod/web -- ls -l`"]);
+    }
+
+    #[test]
+    fn a_flag_of_no_command_is_not_put_behind_the_dashes() {
+        for line in ["run web --replicas 2 --foo", "run web --foo", "exec web --foo -i"] {
+            check(&format!("netlabctl {line}"), &["unknown flag \"--foo\"\n"]);
+        }
+        check("netlabctl run web --replicas -1", &["'-1'", "'--replicas <N>'", "1..=1000"]);
     }
 
     #[test]
@@ -196,6 +205,12 @@ mod tests {
         check("netlabctl get -f pods.toml", &["unknown flag \"-f\"", "`netlabctl diff -f FILE`"]);
         check("netlabctl apply pods.toml", &["`netlabctl apply -f pods.toml`"]);
         check("netlabctl get pods --xyzzy", &["`netlabctl get --help`"]);
+        check("netlabctl get pods --show-kind", &["`-o name`"]);
+        check("netlabctl describe pod web --show-events=false", &["leave it out"]);
+        check("netlabctl logs web --limit-bytes=5", &["--tail"]);
+        check("netlabctl cp -r a web:/a", &["leave it out"]);
+        check("netlabctl wait pod/web --for delete -A", &["-n NAMESPACE"]);
+        check("netlabctl label pods --all a=b -A", &["-n NAMESPACE"]);
     }
 
     #[test]

@@ -15,6 +15,16 @@ use crate::terminal;
 /// What a shell reports of a program that SIGPIPE ended: nobody reads on, so nobody is told.
 const BROKEN_PIPE: i32 = 128 + 13;
 
+/// What stands after a line that only says what would be, as kubectl has it; `how` is the value of
+/// `--dry-run`.
+pub(crate) fn dry_run(how: Option<&str>) -> &'static str {
+    match how {
+        Some("server") => " (server dry run)",
+        Some("client") => " (dry run)",
+        _ => "",
+    }
+}
+
 /// Writes a line to stdout.
 pub(crate) fn line(text: &str) {
     bytes(format!("{text}\n").as_bytes());

@@ -62,7 +62,7 @@ pub(crate) async fn patch(context: &Context, args: PatchArgs) -> Result<(), Fail
             args.settle.programmed(context, revision(&answer).parse().unwrap_or_default()).await?;
         }
         let what = if changed || dry_run { "patched" } else { "patched (no change)" };
-        let suffix = if dry_run { " (server dry run)" } else { "" };
+        let suffix = output::dry_run(args.dry_run.as_deref());
         output::line(&format!("{} {what}{suffix}", answer.slash_name()));
     }
     Found::finish(&found.missing)

@@ -39,18 +39,18 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<(), Fail
     }
     if dry_run == Some("client") {
         let objects: Vec<Object> = pods.into_iter().map(Object::Pod).collect();
-        say(&args.output, &objects, " (dry run)");
+        say(&args.output, &objects, output::dry_run(dry_run));
         return Ok(());
     }
     let objects: Vec<Object> = pods.into_iter().map(Object::Pod).collect();
     let options = ApplyOptions { create: true, dry_run: dry_run.is_some() };
     let answer = match context.client.apply(&objects, options).await {
         Ok(answer) => answer,
-        Err(error) => return Err(explain(error.into(), args.name())),
+        Err(error) => return Err(explain(error.into(), args.name(), args.replicas())),
     };
     let made: Vec<Object> = answer.items.into_iter().map(|item| item.object).collect();
     if dry_run.is_some() {
-        say(&args.output, &made, " (server dry run)");
+        say(&args.output, &made, output::dry_run(dry_run));
         return Ok(());
     }
     if let Some(warning) = warning_of(context, args.node()).await {
@@ -119,13 +119,18 @@ fn say(format: &Format, objects: &[Object], suffix: &str) {
     }
 }
 
-fn explain(failure: Failure, name: &str) -> Failure {
-    if failure.message.contains("(AlreadyExists)") && failure.hints.is_empty() {
-        return failure.with_hint(format!(
-            "`netlabctl delete pod {name}` removes the one there is; choose another name to have both"
-        ));
+fn explain(failure: Failure, name: &str, replicas: Option<u16>) -> Failure {
+    if !failure.message.contains("(AlreadyExists)") || !failure.hints.is_empty() {
+        return failure;
     }
-    failure
+    failure.with_hint(match replicas {
+        None => format!(
+            "`netlabctl delete pod {name}` removes the one there is; choose another name to have both"
+        ),
+        Some(replicas) => format!(
+            "`netlabctl pod scale {name} {replicas}` makes those that are missing, `netlabctl pod scale {name} 0` removes those there are; choose another name to have both"
+        ),
+    })
 }
 
 /// Waits until every pod is ready or finished and programmed, and tells of each as it is.

@@ -41,7 +41,9 @@ pub(crate) fn target_port(port: &ServicePort, pod: &Pod) -> Option<u16> {
 
 /// The name of a service, given as `web` or `svc/web`.
 pub(crate) fn name_of(word: &str) -> Result<&str, Failure> {
-    let Some((kind, name)) = word.split_once('/') else { return Ok(word) };
+    let Some((kind, name)) = word.split_once('/') else {
+        return target::check_name(word).map(|()| word);
+    };
     match target::kind(kind)? {
         Kind::Service if !name.is_empty() => Ok(name),
         _ => {

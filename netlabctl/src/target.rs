@@ -21,8 +21,7 @@ impl Target {
     /// Reads the words after a verb.
     pub(crate) fn parse(words: &[String]) -> Result<Target, Failure> {
         let Some(first) = words.first() else {
-            return Err(Failure::usage("you must say which type of object")
-                .with_hint(format!("types: {}", known())));
+            return Err(unnamed_type());
         };
         if words.iter().any(|word| word.contains('/')) {
             return words
@@ -32,7 +31,9 @@ impl Target {
                 .map(Target::Named);
         }
         let kinds = kinds(first)?;
-        match &words[1..] {
+        let names = &words[1..];
+        names.iter().try_for_each(|name| check_name(name))?;
+        match names {
             [] => Ok(Target::Kinds(kinds)),
             names => Ok(Target::Named(
                 kinds
@@ -41,6 +42,17 @@ impl Target {
                     .collect(),
             )),
         }
+    }
+
+    /// The types that it is about, each once.
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        let mut kinds: Vec<Kind> = match self {
+            Target::Kinds(kinds) => kinds.clone(),
+            Target::Named(named) => named.iter().map(|(kind, _)| *kind).collect(),
+        };
+        kinds.sort();
+        kinds.dedup();
+        kinds
     }
 
     /// Reads the words after a verb that is about exactly one object.
@@ -53,6 +65,15 @@ impl Target {
                 words[0]
             ))),
         }
+    }
+}
+
+/// Refuses the name that an unset variable leaves: the path of no name is that of all objects.
+pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
+    match name.is_empty() {
+        true => Err(Failure::usage("resource name may not be empty")
+            .with_hint("there is an empty word where the name stands: is a variable not set?")),
+        false => Ok(()),
     }
 }
 
@@ -71,7 +92,14 @@ fn kinds(word: &str) -> Result<Vec<Kind>, Failure> {
             }
         }
     }
-    Ok(found)
+    match found.is_empty() {
+        true => Err(unnamed_type()),
+        false => Ok(found),
+    }
+}
+
+fn unnamed_type() -> Failure {
+    Failure::usage("you must say which type of object").with_hint(format!("types: {}", known()))
 }
 
 /// Reads one type.
@@ -181,6 +209,18 @@ fn slash_name(word: &str) -> Result<(Kind, String), Failure> {
     }
 }
 
+/// The pod and the words after it, where the pod is one word and `pod web` may have been typed for
+/// `pod/web`.
+pub(crate) fn joined(words: &[String]) -> (String, &[String]) {
+    match words {
+        [kind, name, rest @ ..] if Kind::from_word(kind) == Some(Kind::Pod) => {
+            (format!("{kind}/{name}"), rest)
+        }
+        [pod, rest @ ..] => (pod.clone(), rest),
+        [] => (String::new(), words),
+    }
+}
+
 /// Reads the name of a pod where only a pod can stand: `web`, `pod/web`, `pods/web`.
 pub(crate) fn pod_name(word: &str) -> Result<String, Failure> {
     let (kind, name) = match word.split_once('/') {
@@ -195,6 +235,7 @@ pub(crate) fn pod_name(word: &str) -> Result<String, Failure> {
         Some(_) => slash_name(word)?,
         None => (Kind::Pod, word.to_owned()),
     };
+    check_name(&name)?;
     match kind {
         Kind::Pod => Ok(name),
         kind => Err(Failure::usage(format!("`{word}` is a {}, not a pod", kind.singular()))),
@@ -202,6 +243,14 @@ pub(crate) fn pod_name(word: &str) -> Result<String, Failure> {
 }
 
 impl Context {
+    /// Says that there is nothing of these types.
+    pub(crate) async fn tell_none_found(&self, kinds: &[Kind], all_namespaces: bool) {
+        match !all_namespaces && kinds.iter().all(|kind| kind.is_namespaced()) {
+            true => self.tell_nothing_found().await,
+            false => output::note("No resources found"),
+        }
+    }
+
     /// Says that the namespace holds nothing of the kind, and when there is no such namespace.
     pub(crate) async fn tell_nothing_found(&self) {
         output::note(&format!("No resources found in {} namespace.", self.namespace));
@@ -225,7 +274,7 @@ impl Context {
         let missing = error.is_not_found();
         let failure = Failure::from(error);
         match missing && failure.hints.is_empty() && object.namespace.is_some() {
-            true => match elsewhere(&self.client, object).await {
+            true => match elsewhere(self, object).await {
                 Some(hint) => failure.with_hint(hint),
                 None => failure,
             },
@@ -297,13 +346,23 @@ impl Found {
 }
 
 /// Where there is an object of that name, or that the namespace is not there.
-async fn elsewhere(client: &Client, object: &ObjectRef) -> Option<String> {
+async fn elsewhere(context: &Context, object: &ObjectRef) -> Option<String> {
+    let client = &context.client;
     let namespace = object.namespace.as_deref()?;
     let named = Selectors::name(&object.name);
     let everywhere = client.list(&Collection::new(object.kind, None), &named).await.ok()?;
     let other = everywhere.items.iter().find_map(|found| found.metadata().namespace.clone());
     if let Some(other) = other.filter(|other| other != namespace) {
-        return Some(format!("there is one in namespace `{other}`: add `-n {other}`"));
+        let there = format!("there is one in namespace `{other}`");
+        if namespace == context.namespace {
+            return Some(format!("{there}: add `-n {other}`"));
+        }
+        // The object names its namespace itself, in a file or in `shop/web:/path`: `-n` would choose
+        // no other.
+        return Some(match homeless(client, namespace).await {
+            Some(_) => format!("{there}, and no namespace `{namespace}`"),
+            None => there,
+        });
     }
     homeless(client, namespace).await
 }
@@ -362,5 +421,24 @@ mod tests {
         refuses(&["pod", "pod/web"], 2, "no need to specify a resource type");
         refuses(&["pod/a/b"], 2, "`pod/a/b` has not");
         refuses(&[], 2, "which type of object");
+        refuses(&[""], 2, "which type of object");
+        refuses(&[",", "web"], 2, "which type of object");
+    }
+
+    #[test]
+    fn no_name_is_not_every_name() {
+        refuses(&["pod", ""], 2, "resource name may not be empty");
+        refuses(&["pod", "web", ""], 2, "is a variable not set?");
+        refuses(&["pod/"], 2, "`pod/` has not");
+        for word in ["", "pod/", "/"] {
+            assert!(pod_name(word).is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_target_has_each_type_once() {
+        let kinds = |words: &[&str]| parse(words).expect("a target").kinds();
+        assert_eq!(kinds(&["pod", "a", "b"]), [Kind::Pod]);
+        assert_eq!(kinds(&["pod/a", "node/n1", "pod/b"]), [Kind::Node, Kind::Pod]);
     }
 }

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::age;
 use crate::output::table::{Look, Table};
-use crate::{duration, output};
+use crate::{duration, output, target};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -104,6 +104,7 @@ async fn revoke(context: &Context, args: &RevokeArgs) -> Result<(), Failure> {
     for id in &args.ids {
         // Whoever pastes all of a token means its id.
         let id = id.split('_').nth(2).unwrap_or(id);
+        target::check_name(id)?;
         let info = context.client.revoke_token(id).await?;
         output::line(&format!("token/{} revoked", info.id));
     }

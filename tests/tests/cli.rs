@@ -4,7 +4,8 @@
 
 use std::fs;
 
-use netlab_tests::{Lab, Output, wait_until};
+use netlab_tests::command::run;
+use netlab_tests::{Lab, Output, poll, wait_until};
 
 const WEB: &str = "\
 apiVersion: v1
@@ -90,15 +91,32 @@ fn apply_and_diff_tell_what_they_do() {
     assert_eq!(lab.ctl(&["apply", "-f", "web.yaml"]).ok(), "pod/web created\n");
     assert_eq!(lab.ctl(&["apply", "-f", "web.yaml"]).ok(), "pod/web unchanged\n");
     assert_eq!(lab.ctl(&["diff", "-f", "web.yaml"]).ok(), "");
+    for (how, told) in [("client", "dry run"), ("server", "server dry run")] {
+        let dry_run = format!("--dry-run={how}");
+        let dry = lab.ctl(&["apply", "-f", "web.yaml", &dry_run]).ok();
+        assert_eq!(dry, format!("pod/web unchanged ({told})\n"));
+        let dry = lab.ctl(&["delete", "pod", "web", &dry_run]).ok();
+        assert_eq!(dry, format!("pod \"web\" deleted from default namespace ({told})\n"));
+    }
     fs::write(&file, WEB.replace("{app: web}", "{app: web, tier: front}")).expect("as before");
     let diff = lab.ctl(&["diff", "-f", "web.yaml"]);
     assert!(diff.code == 1 && diff.stdout.contains("+    tier: front\n"), "{diff}");
+    let dry = lab.ctl(&["apply", "-f", "web.yaml", "--dry-run=client"]).ok();
+    assert_eq!(dry, "pod/web configured (dry run)\n");
     assert_eq!(
         lab.ctl_with_input(&["apply", "-f", "-"], &fs::read_to_string(&file).expect("it is there"))
             .ok(),
         "pod/web configured\n"
     );
+    // Where an object comes from is kept, and is no change of it.
+    let source = || lab.pod("web")["metadata"]["annotations"]["netlab.io/source"].clone();
+    assert_eq!(source(), "stdin:1");
+    assert_eq!(lab.ctl(&["diff", "-f", "web.yaml"]).ok(), "");
+    assert_eq!(lab.ctl(&["apply", "-f", "web.yaml"]).ok(), "pod/web unchanged\n");
+    assert_eq!(source(), "web.yaml:1");
     fs::write(&file, WEB.replace("1000", "2000")).expect("as before");
+    lab.ctl(&["diff", "-f", "web.yaml"]).fails(2);
+    lab.ctl(&["diff", "-f", "none.yaml"]).fails(2);
     let refused = lab.ctl(&["apply", "-f", "web.yaml"]).fails(1);
     assert!(
         refused.contains("spec.command") && refused.contains("netlabctl delete pod web"),
@@ -151,7 +169,44 @@ fn labels_are_set_changed_and_removed() {
         "{refused}"
     );
     lab.ctl(&["label", "pod", "web", "a=c", "--overwrite"]).ok();
+    let dry = lab.ctl(&["label", "pod", "web", "b=c", "--dry-run=server"]).ok();
+    assert_eq!(dry, "pod/web labeled (server dry run)\n");
+    lab.ctl(&["label", "pod", "web", "b=c", "b-"]).fails(2);
     assert_eq!(lab.pod("web")["metadata"]["labels"], serde_json::json!({ "a": "c" }));
+    let nobody = lab.ctl(&["label", "pods", "-l", "app=none", "a=b"]);
+    assert_eq!(nobody.stderr, "No resources found in default namespace.\n");
+    assert_eq!(nobody.ok(), "");
+}
+
+#[test]
+fn an_edit_keeps_the_object_that_it_is_of() {
+    let lab = Lab::new("edit");
+    lab.run("web", &[]);
+    let edit = |script: &str| {
+        let mut edit = lab.netlabctl(&["edit", "pod", "web"]);
+        edit.env_remove("NETLAB_EDITOR").env("TMPDIR", lab.dir()).env("EDITOR", "false");
+        run(edit.env("KUBE_EDITOR", format!("sed -i '{script}'")))
+    };
+    assert_eq!(edit("s/app: web/app: shop/").ok(), "pod/web edited\n");
+    assert_eq!(lab.pod("web")["metadata"]["labels"], serde_json::json!({ "app": "shop" }));
+    let refused = edit("s/name: web/name: db/").fails(1);
+    assert!(refused.contains("neither kind nor name") && refused.contains("pod/db"), "{refused}");
+    assert_eq!(lab.ctl(&["get", "pods", "-o", "name"]).ok(), "pod/web\n");
+}
+
+#[test]
+fn a_command_for_a_pod_that_does_not_run_is_refused_in_one_line() {
+    let lab = Lab::new("exec-none");
+    lab.ctl(&["run", "web", "--rootfs", "/nonexistent", "--no-wait", "--", "sleep", "5"]).ok();
+    // While its first process looks for the folder, there is one.
+    let refused = poll("the pod's process has ended", || {
+        Some(lab.ctl(&["exec", "web", "--", "true"])).filter(|output| output.code == 1)
+    });
+    assert_eq!(
+        refused.stderr,
+        "Error from server (Conflict): cannot exec in pod \"web\": it is not running\n\
+         hint: look at it: netlabctl describe pod web\n"
+    );
 }
 
 #[test]
@@ -219,6 +274,14 @@ fn mistakes_are_told_with_a_way_out() {
             vec!["node \"n9\"", "does not exist", "only node is: n1"],
         ),
         (vec!["network", "mode", "vxlna"], 2, vec!["'vxlna'", "'vxlan'"]),
+        (vec!["get", "pods,svc", "-w"], 2, vec!["a single resource type"]),
+        (vec!["get", "pod", "a", "b", "-w"], 2, vec!["takes one name"]),
+        (vec!["events", "--for", "web"], 2, vec!["`--for pod/web`"]),
+        (vec!["get", "pod", ""], 2, vec!["name may not be empty"]),
+        (vec!["delete", "pod", ""], 2, vec!["name may not be empty"]),
+        (vec!["delete", "", "--all"], 2, vec!["which type"]),
+        (vec!["pod", "rm", ""], 2, vec!["name may not be empty"]),
+        (vec!["drain", ""], 2, vec!["name may not be empty"]),
     ] {
         let output = lab.ctl(&words);
         assert_eq!(output.code, code, "{output}");

@@ -98,6 +98,32 @@ fn a_switch_that_is_said_to_be_off_is_off() {
     assert_eq!(familiar(&command(), &words), ["netlabctl", "get", "--", "--watch=true"]);
     let words = ["netlabctl", "delete", "pod", "web", "--wait=false"].map(OsString::from);
     assert_eq!(familiar(&command(), &words), words);
+    let words = ["netlabctl", "logs", "-f=false", "web", "-p=true"].map(OsString::from);
+    assert_eq!(familiar(&command(), &words), ["netlabctl", "logs", "web", "-p"]);
+    // The same letter takes a value there.
+    let words = ["netlabctl", "apply", "-f=false"].map(OsString::from);
+    assert_eq!(familiar(&command(), &words), words);
+}
+
+#[test]
+fn a_line_is_read_though_something_in_it_is_wrong() {
+    let read = |line: &str| {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let root = command();
+        let line = Line::read(&root, &words);
+        let verbs: Vec<_> = line.commands[1..].iter().map(|c| c.get_name().to_owned()).collect();
+        let plain: Vec<_> =
+            line.plain.iter().map(|at| words[*at].to_string_lossy().into_owned()).collect();
+        (verbs.join(" "), plain.join(" "))
+    };
+    let expect = |line, verbs: &str, plain: &str| {
+        assert_eq!(read(line), (verbs.to_owned(), plain.to_owned()), "{line}");
+    };
+    expect("netlabctl -n get pod run web --nope -l a=b ls", "pod run", "web ls");
+    expect("netlabctl po rm -nshop web -- x", "pod rm", "web");
+    expect("netlabctl exec -itc c web", "exec", "web");
+    expect("netlabctl get run pod", "get", "run pod");
+    expect("netlabctl delete pod --wait web", "delete", "pod web");
 }
 
 #[test]

@@ -26,8 +26,10 @@ pub(super) enum Subject {
 impl Subject {
     pub(super) fn read(word: &str) -> Result<Subject, Failure> {
         let Some((kind, name)) = word.split_once('/') else {
+            target::check_name(word)?;
             return Ok(Subject::Pod(word.to_owned()));
         };
+        target::check_name(name)?;
         match target::kind(kind)? {
             Kind::Pod => Ok(Subject::Pod(name.to_owned())),
             Kind::Service => Ok(Subject::Service(name.to_owned())),

@@ -2,6 +2,7 @@
 //! `get --watch`: changes as they happen, from a daemon that may restart meanwhile.
 
 use netlab_api::client::{ClientError, Collection, Selectors};
+use netlab_api::resource::Kind;
 use netlab_api::wire::WatchEvent;
 
 use crate::context::Context;
@@ -14,6 +15,19 @@ use crate::wait::follow::{RECONNECT, may_retry};
 /// Said once while the daemon is away.
 const AWAY: &str = "netlabd closed the watch: it goes on as soon as netlabd is back";
 
+/// What is watched: all objects of a type, or the one that is named.
+pub(super) fn subject(target: &Target) -> Result<(Kind, Option<&str>), Failure> {
+    match target {
+        Target::Kinds(kinds) if kinds.len() == 1 => Ok((kinds[0], None)),
+        Target::Named(named) if named.len() == 1 => Ok((named[0].0, Some(&named[0].1))),
+        _ if target.kinds().len() > 1 => {
+            Err(Failure::usage("you may only specify a single resource type with --watch"))
+        }
+        _ => Err(Failure::usage("--watch takes one name, or all objects of a type")
+            .with_hint("-l selects several: `netlabctl get pods -l app=web --watch`")),
+    }
+}
+
 /// Prints changes after `revision` until somebody has seen enough.
 pub(super) async fn watch(
     context: &Context,
@@ -23,16 +37,10 @@ pub(super) async fn watch(
     revision: Option<u64>,
     printer: &mut Printer<'_>,
 ) -> Result<(), Failure> {
-    let kind = match target {
-        Target::Kinds(kinds) if kinds.len() == 1 => kinds[0],
-        Target::Named(named) if named.len() == 1 => {
-            selectors = Selectors::name(&named[0].1);
-            named[0].0
-        }
-        _ => {
-            return Err(Failure::usage("you may only specify a single resource type with --watch"));
-        }
-    };
+    let (kind, name) = subject(target)?;
+    if let Some(name) = name {
+        selectors = Selectors::name(name);
+    }
     let namespace = Some(context.namespace.as_str()).filter(|_| !args.all_namespaces);
     let collection = Collection::new(kind, namespace);
     // Whether it was said that the daemon is away.

@@ -32,7 +32,17 @@ pub(super) fn instead(flag: &str, verb: &str) -> Option<&'static str> {
         ("--all" | "--all-pods", "logs") => {
             "-l selects several pods, as in `netlabctl logs -l app=web`"
         }
-        ("-A" | "--all-namespaces", "logs") => "-n NAMESPACE, once for each",
+        ("-A" | "--all-namespaces", "logs" | "wait" | "label" | "annotate") => {
+            "-n NAMESPACE, once for each"
+        }
+        ("--limit-bytes", "logs") => {
+            "--tail bounds the lines; `netlabctl logs NAME | head -c BYTES` the bytes"
+        }
+        ("--show-kind", "get") => "`-o name` prints types with names, as `pod/web`",
+        ("--show-events", "describe") => "events stand at the end always: leave it out",
+        ("-r" | "-R" | "--recursive", "cp") => {
+            "a folder is copied with all that is in it: leave it out"
+        }
         ("-A" | "--all-namespaces", "delete") => {
             "-n NAMESPACE, once for each: no flag deletes in all"
         }

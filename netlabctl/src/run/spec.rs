@@ -54,7 +54,7 @@ pub(crate) struct RunArgs {
     restart: Option<RestartPolicy>,
     /// Upper bounds: `cpu=500m,memory=64Mi,pids=50`
     #[arg(long, value_name = "LIMITS", value_parser = limits)]
-    limit: Option<Limits>,
+    limit: Vec<Limits>,
     /// Ready when this succeeds: `tcp:8080`, `http:8080/path`, `exec:CMD`
     #[arg(long, value_name = "PROBE", value_parser = probe)]
     ready: Option<Probe>,
@@ -108,6 +108,11 @@ impl RunArgs {
     /// The node that was chosen by name.
     pub(crate) fn node(&self) -> Option<&str> {
         self.node.as_deref()
+    }
+
+    /// How many pods there are to be, when their names have numbers.
+    pub(crate) fn replicas(&self) -> Option<u16> {
+        self.replicas
     }
 
     /// What is to be attached, and what speaks against the flags.
@@ -170,7 +175,7 @@ pub(crate) fn pods(args: &RunArgs, namespace: &str) -> Result<Vec<Pod>, Failure>
     spec.rootfs = args.rootfs.clone();
     spec.hostname = args.hostname.clone();
     spec.working_dir = args.workdir.clone();
-    spec.resources = args.limit.clone().map(|limits| Resources { limits: Some(limits) });
+    spec.resources = all_of(&args.limit).map(|limits| Resources { limits: Some(limits) });
     spec.readiness_probe = args.ready.clone();
     spec.liveness_probe = args.live.clone();
     Ok(match args.replicas {
@@ -265,6 +270,15 @@ fn limits(text: &str) -> Result<Limits, String> {
     Ok(limits)
 }
 
+/// Limits that were said one by one; what is said twice holds as it was said last.
+fn all_of(said: &[Limits]) -> Option<Limits> {
+    said.iter().cloned().reduce(|before, after| Limits {
+        cpu: after.cpu.or(before.cpu),
+        memory: after.memory.or(before.memory),
+        pids: after.pids.or(before.pids),
+    })
+}
+
 fn probe(text: &str) -> Result<Probe, String> {
     let examples = "write `tcp:8080`, `http:8080/path` or `exec:CMD`";
     let (kind, rest) = text.split_once(':').ok_or(examples)?;
@@ -342,6 +356,16 @@ mod tests {
                 "nodeName": "n1",
                 "dnsPolicy": "ClusterFirst",
             })
+        );
+    }
+
+    #[test]
+    fn limits_may_be_said_one_by_one() {
+        let line = "netlabctl run web --limit cpu=1 --limit memory=64Mi,cpu=2 --limit pids=50";
+        let pod = &read(line).unwrap()[0];
+        assert_eq!(
+            pod["spec"]["resources"],
+            json!({ "limits": { "cpu": "2", "memory": "64Mi", "pids": 50 } })
         );
     }
 

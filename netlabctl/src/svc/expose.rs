@@ -47,6 +47,7 @@ enum Subject {
 impl Subject {
     fn read(words: &[String]) -> Result<Subject, Failure> {
         let words: Vec<&str> = words.iter().flat_map(|word| word.splitn(2, '/')).collect();
+        words.last().map_or(Ok(()), |name| target::check_name(name))?;
         match words[..] {
             [name] => Ok(Subject::Name(name.to_owned())),
             [kind, name] => match target::kind(kind)? {

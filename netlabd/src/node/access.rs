@@ -27,9 +27,9 @@ use tokio::sync::mpsc;
 
 use super::doctor;
 use super::machine::Machine;
-use super::pod::ContainerState;
 use super::pod::exec::{ExecRequest as Spawn, helper_handle, resize, wait_ready};
 use super::pod::log::{LogError, LogQuery, LogReader};
+use super::pod::{ContainerState, RuntimeError};
 use crate::control::access::{
     ExecRequest, ExecSession, FlowsRequest, LogRequest, NameLogRequest, NameRequest, PodAccess,
     PodStream, RulesRequest, ScriptRequest,
@@ -62,14 +62,12 @@ impl NodeAccess {
 impl PodAccess for NodeAccess {
     async fn exec(&self, pod: &Pod, request: ExecRequest) -> Result<ExecSession, ApiError> {
         let name = &pod.metadata.name;
-        let failed = |error: &dyn std::error::Error| {
-            ApiError::new(
-                Reason::Conflict,
-                format!("cannot exec in pod \"{name}\": {}", chain(error)),
-            )
-            .with_object(format!("pod/{name}"))
-            .with_hint(format!("look at it: netlabctl describe pod {name}"))
+        let refused = |why: String| {
+            ApiError::new(Reason::Conflict, format!("cannot exec in pod \"{name}\": {why}"))
+                .with_object(format!("pod/{name}"))
+                .with_hint(format!("look at it: netlabctl describe pod {name}"))
         };
+        let failed = |error: &dyn std::error::Error| refused(chain(error));
         let machine = self.machine.clone();
         let uid = pod.metadata.uid.clone();
         let spawn =
@@ -77,7 +75,10 @@ impl PodAccess for NodeAccess {
         let session = tokio::task::spawn_blocking(move || machine.runtime.exec(&uid, &spawn))
             .await
             .map_err(|error| failed(&error))?
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| match error {
+                RuntimeError::NotRunning { .. } => refused("it is not running".to_owned()),
+                error => failed(&error),
+            })?;
         let super::pod::exec::ExecSession { command, control, helper_end } = session;
         let mut command = tokio::process::Command::from(command);
         let terminal = request.terminal;

@@ -60,7 +60,10 @@ impl<'a> Reader<'a, '_, '_> {
         match self.events.next_event()? {
             Ok((event, span)) => Some((event, self.span(&span))),
             Err(error) => {
-                let at = self.byte(error.marker().index());
+                let marked = self.byte(error.marker().index());
+                // Within a scalar the parser names its first line, which may be right.
+                let found = error.info().contains("found a tab");
+                let at = found.then(|| self.tab_after(marked)).flatten().unwrap_or(marked);
                 let tab = self.line_starts_with_tab(at);
                 let message = format!("not valid YAML: {}", error.info());
                 let diagnostic = self.report.error(at..at + 1, message);
@@ -75,6 +78,18 @@ impl<'a> Reader<'a, '_, '_> {
     fn line_starts_with_tab(&self, at: usize) -> bool {
         let start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
         self.text[start..].trim_start_matches(' ').starts_with('\t')
+    }
+
+    /// The first tab after a place that indents something.
+    fn tab_after(&self, at: usize) -> Option<usize> {
+        let mut start = at;
+        self.text[at..].split_inclusive('\n').find_map(|line| {
+            let indent = line.len() - line.trim_start_matches(' ').len();
+            let tab = start + indent;
+            start += line.len();
+            let is_meant = line[indent..].starts_with('\t') && !line.trim().is_empty();
+            is_meant.then_some(tab)
+        })
     }
 
     fn byte(&self, character: usize) -> usize {

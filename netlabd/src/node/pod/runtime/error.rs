@@ -126,7 +126,7 @@ pub enum RuntimeError {
         source: io::Error,
     },
     /// There is no live pod to run a command in.
-    #[error("pod `{uid}` is not running: `netlabctl describe pod` shows why")]
+    #[error("pod `{uid}` is not running")]
     NotRunning {
         /// The pod.
         uid: String,
