@@ -350,8 +350,8 @@ fn node_name(config: &Config) -> anyhow::Result<String> {
     };
     netlab_api::names::dns_subdomain(&name).map_err(|error| {
         anyhow::anyhow!(
-            "`{name}` cannot be a node's name: it {}{}: give another by --node-name",
-            error.message,
+            "`{name}` cannot be a node's name: {}{}: give another by --node-name",
+            error.rule,
             error.hint.map(|hint| format!(" ({hint})")).unwrap_or_default()
         )
     })?;
