@@ -131,6 +131,9 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     let gate = readiness.gate("node: first look at all pods");
     let synced_names = readiness.gate("dns: zone not synced");
     let listening = readiness.gate("dns: not listening");
+    if let Some(refusal) = seat.refusal {
+        tokio::spawn(readiness.clone().follow("store: the last write was refused", refusal));
+    }
     let (stop, stopped) = watch::channel(false);
     let (synced, first_sync) = oneshot::channel();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
