@@ -87,6 +87,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     names::check(&config)?;
     // Whoever started us may have blocked SIGTERM, and a mask is inherited.
     SigSet::empty().thread_set_mask().context("failed to unblock signals")?;
+    config.check()?;
     raise_descriptor_limit();
     make_dir(&config.state_dir, 0o700)?;
     // Others may look up names in it: `netns`, and the socket, whose own mode decides.

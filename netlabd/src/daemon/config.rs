@@ -14,6 +14,7 @@ use crate::control::NODE_GRACE;
 use crate::control::config::ClusterConfig;
 use crate::control::ipam::{default_pod_networks, is_large_enough};
 use crate::dns::config::DnsConfig;
+use crate::node::machine::check_mtu;
 use crate::node::pod::config::BackOff;
 use crate::trust::JoinOptions;
 use crate::trust::address::ServerAddress;
@@ -26,6 +27,10 @@ pub mod services;
 
 /// Where the configuration is looked for unless `--config` names another place.
 pub const DEFAULT_CONFIG: &str = "/etc/netlab/netlabd.toml";
+
+/// The most pod links that are kept ready. Each is a network namespace, which costs the kernel some
+/// hundred kilobytes and milliseconds, and none is of use before a pod takes it.
+const MAX_POOL_SIZE: usize = 1024;
 
 /// Everything that can be configured. Field names are those of the file, with `-` for `_`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -154,6 +159,26 @@ impl Config {
             config.map_err(|error| anyhow::anyhow!("{}: {error}", source.path.display()))?;
         config.source = source;
         Ok(config)
+    }
+
+    /// Finds what cannot work before anything is made.
+    ///
+    /// # Errors
+    /// As [`Config::cluster`], and when the node's part is out of its bounds.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let cluster = self.cluster()?;
+        if let Some(mtu) = self.mtu {
+            // Which families pods have, a node that joins hears of its server.
+            let is_server = self.join.is_none();
+            check_mtu(mtu, if is_server { &cluster.pod_networks } else { &[] })?;
+        }
+        anyhow::ensure!(
+            self.pool_size <= MAX_POOL_SIZE,
+            "pool-size is {}: give at most {MAX_POOL_SIZE}; each link that is kept ready takes \
+             memory and time of the kernel before a pod needs it",
+            self.pool_size
+        );
+        Ok(())
     }
 
     /// The cluster's part.
@@ -316,6 +341,26 @@ mod tests {
         refuse(r#"["10.42.0.0/27"]"#, "too small");
         refuse(r#"["10.42.0.1/16"]"#, "write `10.42.0.0/16`");
         refuse(r#"["10.42.0.0/16", "10.44.0.0/16"]"#, "same family");
+    }
+
+    #[test]
+    fn what_a_node_cannot_do_is_refused_with_key_bounds_and_reason() {
+        let check = |text: &str| parse(text).unwrap().check().map_err(|error| error.to_string());
+        for fine in ["", "mtu = 1280", "mtu = 65535", "pool-size = 1024"] {
+            check(fine).unwrap();
+        }
+        let ipv4 = "pod-networks = ['10.42.0.0/16']\n";
+        check(&format!("{ipv4}mtu = 68")).unwrap();
+        // Its server says which families there are.
+        check("join = 'https://192.0.2.1:7411'\nmtu = 576").unwrap();
+        let refuse = |text: &str, why: &[&str]| {
+            let error = check(text).unwrap_err();
+            assert!(why.iter().all(|why| error.contains(why)), "{error}");
+        };
+        refuse("mtu = 1279", &["mtu (--mtu) is 1279", "1280 to 65535", "IPv6", "68"]);
+        refuse("mtu = 65536", &["1280 to 65535"]);
+        refuse(&format!("{ipv4}mtu = 67"), &["68 to 65535"]);
+        refuse("pool-size = 1025", &["pool-size is 1025", "at most 1024"]);
     }
 
     #[test]
