@@ -20,9 +20,11 @@ use crate::trust::JoinOptions;
 use crate::trust::address::ServerAddress;
 use crate::trust::authority::DEFAULT_LIFETIME;
 use names::{cluster_dns, read_source};
+use networks::check_set_apart;
 use services::{LoadBalancer, Services, service_config};
 
 pub mod names;
+mod networks;
 pub mod services;
 
 /// Where the configuration is looked for unless `--config` names another place.
@@ -198,6 +200,7 @@ impl Config {
                 "pod network `{network}` has host bits: write `{}`",
                 network.trunc()
             );
+            check_set_apart("pod network", network)?;
             anyhow::ensure!(
                 is_large_enough(*network),
                 "pod network `{network}` is too small: a /26 (IPv4) or /122 (IPv6) is one block, \
@@ -341,6 +344,18 @@ mod tests {
         refuse(r#"["10.42.0.0/27"]"#, "too small");
         refuse(r#"["10.42.0.1/16"]"#, "write `10.42.0.0/16`");
         refuse(r#"["10.42.0.0/16", "10.44.0.0/16"]"#, "same family");
+        for (network, kind) in [
+            ("127.0.0.0/8", "loopback"),
+            ("127.42.0.0/16", "loopback"),
+            ("224.0.0.0/8", "multicast"),
+            ("169.254.0.0/16", "link-local"),
+            ("0.0.0.0/0", "unspecified"),
+            ("fe80::/64", "link-local"),
+            ("ff02::/16", "multicast"),
+            ("::/64", "unspecified"),
+        ] {
+            refuse(&format!("[{network:?}]"), &format!("has {kind} addresses"));
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use nix::unistd::gethostname;
 use super::hosts::HostsFiles;
 use super::names::Names;
 use super::network::{self, Network, NetworkError, NetworkOptions};
+use super::overlap::{self, ClusterNetwork, Covered, OverlapError};
 use super::pod::config::BackOff;
 use super::pod::mounts::NodeMounts;
 use super::pod::{Runtime, RuntimeError};
@@ -69,6 +70,9 @@ pub enum MachineError {
     /// Pod links cannot have the MTU that they were told to have.
     #[error(transparent)]
     Mtu(#[from] MtuError),
+    /// An address of the machine would be a pod's or a service's too.
+    #[error(transparent)]
+    Overlap(#[from] OverlapError),
     /// Pod links cannot be made here.
     #[error("failed to take over the node's pod links")]
     Network {
@@ -167,6 +171,10 @@ impl Machine {
         let look = |source: Box<dyn std::error::Error + Send + Sync>| MachineError::Look { source };
         let netns = Netns::current().map_err(|e| look(e.into()))?;
         let mut socket = RouteSocket::open_in(&netns).map_err(|e| look(e.into()))?;
+        let around = overlap::check(&mut socket, &options.cluster)?;
+        for covered in overlap::covered(&ClusterNetwork::all(&options.cluster), &around) {
+            tracing::warn!("{covered}: {}", Covered::CURE);
+        }
         let uplink = netlab_link::observe_uplink(&mut socket).map_err(|e| look(e.into()))?;
         let fits = uplink.map_or(DEFAULT_MTU, |uplink| uplink.link.mtu);
         let mtu = options.mtu.unwrap_or(fits.max(least_mtu(networks)));
