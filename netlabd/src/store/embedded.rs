@@ -209,6 +209,12 @@ pub enum OpenError {
         /// How it begins.
         text: String,
     },
+    /// There is no store.
+    #[error("there is no store in `{}`: name the state folder of a netlabd by --state-dir", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// There is data but nothing says in which format.
     #[error("`{}` is missing, though there is data in `{}`: restore it from a backup", path.display(), data.display())]
     MissingFormat {
