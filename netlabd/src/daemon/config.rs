@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ipnet::IpNet;
+use netlab_api::manifest::closest;
 use netlab_api::{ProxyMode, RouteMode};
 use serde::Deserialize;
 
@@ -157,8 +158,16 @@ impl Config {
     pub fn parse(source: Source) -> anyhow::Result<Config> {
         // The message of the parser shows line, column and the place.
         let config = toml::from_str::<Config>(&source.text);
-        let mut config =
-            config.map_err(|error| anyhow::anyhow!("{}: {error}", source.path.display()))?;
+        let mut config = config.map_err(|error| {
+            let place = source.path.display();
+            match meant(error.message()) {
+                Some(word) => anyhow::anyhow!(
+                    "{place}: {}\ndid you mean `{word}`?",
+                    error.to_string().trim_end()
+                ),
+                None => anyhow::anyhow!("{place}: {error}"),
+            }
+        })?;
         config.source = source;
         Ok(config)
     }
@@ -272,6 +281,14 @@ impl Config {
     }
 }
 
+/// What somebody meant who wrote a key or a word that there is none of. Serde tells which there are
+/// in its message alone.
+fn meant(message: &str) -> Option<&str> {
+    let rest = ["unknown field `", "unknown variant `"].iter();
+    let (word, rest) = rest.filter_map(|it| message.strip_prefix(it)).next()?.split_once('`')?;
+    closest(word, rest.split('`').skip(1).step_by(2))
+}
+
 /// Reads `90d`, `12h 30m`, `45s`; a day has 24 hours.
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     use serde::de::Error;
@@ -330,6 +347,8 @@ mod tests {
         let error = parse("pool-size = 4\npod-network = []\n").unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
         assert!(error.contains("pod-network") && error.contains("pod-networks"), "{error}");
+        let error = parse("pool-size = 4\nnode-nam = 'n1'\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("did you mean `node-name`?"), "{error}");
     }
 
     #[track_caller]
