@@ -136,15 +136,52 @@ fn binary_check() -> DoctorCheck {
     }
 }
 
+/// Controllers that limits of pods need.
+const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+
 fn cgroup_check() -> DoctorCheck {
-    match Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        true => check("cgroup", DoctorOutcome::Ok, "cgroup v2 is mounted"),
-        false => failed(
-            "cgroup",
-            "cgroup v2 is not mounted on /sys/fs/cgroup: limits of pods cannot be held",
-            "boot with systemd.unified_cgroup_hierarchy=1",
-        ),
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let of_version_two = |mount: &Path| {
+        std::fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default()
+    };
+    cgroups(&mounts, of_version_two)
+}
+
+/// Looks for each controller in version 1, where the mount names its controllers, and version 2, where
+/// `of_version_two` has to be asked: netlabd takes either. The format is that of
+/// `proc_pid_mountinfo(5)`.
+fn cgroups(mountinfo: &str, of_version_two: impl Fn(&Path) -> String) -> DoctorCheck {
+    let mut found: Vec<(String, &str)> = Vec::new();
+    for line in mountinfo.lines() {
+        let Some((mount, source)) = line.split_once(" - ") else { continue };
+        let mut source = source.split(' ');
+        match (source.next(), source.nth(1), mount.split(' ').nth(4)) {
+            (Some("cgroup"), Some(options), _) => {
+                found.extend(options.split(',').map(|it| (it.to_owned(), "v1")));
+            }
+            (Some("cgroup2"), _, Some(path)) => {
+                let controllers = of_version_two(Path::new(path));
+                found.extend(controllers.split_whitespace().map(|it| (it.to_owned(), "v2")));
+            }
+            _ => {}
+        }
     }
+    let (mut told, mut missing) = (Vec::new(), Vec::new());
+    for wanted in CONTROLLERS {
+        match found.iter().find(|(controller, _)| controller == wanted) {
+            Some((_, version)) => told.push(format!("{wanted} ({version})")),
+            None => missing.push(wanted),
+        }
+    }
+    if missing.is_empty() {
+        let message = format!("controllers for limits of pods: {}", told.join(", "));
+        return check("cgroup", DoctorOutcome::Ok, message);
+    }
+    failed(
+        "cgroup",
+        format!("no cgroup is mounted with {}: such limits cannot be held", missing.join(", ")),
+        "mount cgroup v2 with these controllers on /sys/fs/cgroup, as systemd does",
+    )
 }
 
 fn namespace_check() -> DoctorCheck {
@@ -177,6 +214,30 @@ mod tests {
                fix: sysctl -w net.ipv4.ip_forward=1
         "#]]
         .assert_eq(&render(&checks, false));
+    }
+
+    #[test]
+    fn limits_can_be_held_by_either_version_of_cgroups() {
+        let v1 = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+                  32 31 0:29 / /sys/fs/cgroup/cpu rw shared:3 - cgroup cgroup rw,cpu,cpuacct\n\
+                  40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n";
+        let v2 = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+        let both = format!("{v1}{v2}");
+        let look = |mountinfo: &str, controllers: &'static str| {
+            let found = cgroups(mountinfo, |mount| {
+                assert_eq!(mount, Path::new("/sys/fs/cgroup/unified"));
+                controllers.to_owned()
+            });
+            (found.outcome, found.message)
+        };
+        let (outcome, message) = look(&both, "pids io\n");
+        assert_eq!(outcome, DoctorOutcome::Ok);
+        assert!(message.ends_with("cpu (v1), memory (v1), pids (v2)"), "{message}");
+        assert_eq!(look(v2, "cpuset cpu io memory pids\n").0, DoctorOutcome::Ok);
+        let (outcome, message) = look(&both, "");
+        assert_eq!(outcome, DoctorOutcome::Failed);
+        assert!(message.contains("with pids:"), "{message}");
+        assert!(look("", "").1.contains("with cpu, memory, pids:"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::Context;
 use netlab_api::Time;
 use netlab_api::view::NodeReport;
+use netlab_link::RouteSocket;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::unistd::{Uid, gethostname};
@@ -32,14 +33,16 @@ use crate::control::plane::ControlPlane;
 use crate::dns::chain::Notes;
 use crate::error::chain;
 use crate::node::access::NodeAccess;
+use crate::node::overlap;
 use crate::node::{Machine, MachineOptions, Reconciler};
 use crate::remote::RoutedAccess;
 use crate::server::{
-    Limits, Metrics, Readiness, ServerState, SocketFile, TunnelServer, bind_socket, serve,
-    serve_remote,
+    Limits, Metrics, Readiness, ServerState, SocketFile, TunnelServer, bind_socket, check_socket,
+    serve, serve_remote,
 };
 use crate::store::{HistoryLimits, Options as StoreOptions};
 use crate::tick;
+use crate::trust::JoinOptions;
 use config::Config;
 use lock::NetworkLock;
 use names::NamesKeeping;
@@ -85,10 +88,17 @@ const STORE_DIR: &str = "store";
 pub fn run(config: Config) -> anyhow::Result<()> {
     require_root()?;
     // Before anything is made, and before a server to join is waited for.
+    config.check()?;
     names::check(&config)?;
+    let name = node_name(&config)?;
+    let joining = config.joining(&name)?;
     // Whoever started us may have blocked SIGTERM, and a mask is inherited.
     SigSet::empty().thread_set_mask().context("failed to unblock signals")?;
     raise_descriptor_limit();
+    // Folders that are there already tell better who uses them.
+    if !config.state_dir.exists() || !config.run_dir.exists() {
+        check_first_start(&config)?;
+    }
     make_dir(&config.state_dir, 0o700)?;
     // Others may look up names in it: `netns`, and the socket, whose own mode decides.
     make_dir(&config.run_dir, 0o755)?;
@@ -99,20 +109,32 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("failed to start the threads of netlabd")?;
-    let done = runtime.block_on(serve_all(config));
+    let done = runtime.block_on(serve_all(config, name, joining));
     // Threads that wait for a log or a process of a pod need not be waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }
 
-async fn serve_all(config: Config) -> anyhow::Result<()> {
+/// Finds what is going to refuse this start as long as nothing is left of it.
+fn check_first_start(config: &Config) -> anyhow::Result<()> {
+    check_socket(&config.run_dir.join(SOCKET))?;
+    // A node that joins hears of its server which networks there are.
+    if config.join.is_none() {
+        overlap::check(&mut RouteSocket::open()?, &config.cluster()?)?;
+    }
+    Ok(())
+}
+
+async fn serve_all(
+    config: Config,
+    name: String,
+    joining: Option<JoinOptions>,
+) -> anyhow::Result<()> {
     // Before anything can be interrupted half way.
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen to SIGINT")?;
     // Until names are served nobody reads the file again, and nobody dies of being asked to.
     let hangup = signal(SignalKind::hangup()).context("failed to listen to SIGHUP")?;
-    let name = node_name(&config)?;
-    let joining = config.joining(&name)?;
     let opening = async {
         match &joining {
             Some(options) => Seat::member(&config, options).await,
@@ -134,6 +156,9 @@ async fn serve_all(config: Config) -> anyhow::Result<()> {
     let gate = readiness.gate("node: first look at all pods");
     let synced_names = readiness.gate("dns: zone not synced");
     let listening = readiness.gate("dns: not listening");
+    if let Some(refusal) = seat.refusal {
+        tokio::spawn(readiness.clone().follow("store: the last write was refused", refusal));
+    }
     let (stop, stopped) = watch::channel(false);
     let (synced, first_sync) = oneshot::channel();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
@@ -353,8 +378,8 @@ fn node_name(config: &Config) -> anyhow::Result<String> {
     };
     netlab_api::names::dns_subdomain(&name).map_err(|error| {
         anyhow::anyhow!(
-            "`{name}` cannot be a node's name: it {}{}: give another by --node-name",
-            error.message,
+            "`{name}` cannot be a node's name: {}{}: give another by --node-name",
+            error.rule,
             error.hint.map(|hint| format!(" ({hint})")).unwrap_or_default()
         )
     })?;

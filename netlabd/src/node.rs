@@ -20,6 +20,7 @@ pub mod hosts;
 pub mod machine;
 pub mod names;
 pub mod network;
+pub mod overlap;
 pub mod pod;
 pub mod proxy;
 pub mod queue;

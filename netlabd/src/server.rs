@@ -25,7 +25,8 @@ pub use health::{Gate, Readiness};
 pub use metrics::Metrics;
 pub use remote::{BoundPort, NodePort, RemoteError, bind_port, serve_remote};
 pub use socket::{
-    BoundSocket, Removal, SocketError, SocketFile, SocketLock, bind_socket, lock_socket,
+    BoundSocket, Removal, SocketError, SocketFile, SocketLock, bind_socket, check_socket,
+    lock_socket,
 };
 pub use tunnel::{TunnelServer, Tunnels};
 

@@ -30,6 +30,7 @@ mod yaml;
 use std::collections::BTreeMap;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+pub use suggest::closest;
 
 use crate::lab::Lab;
 use crate::resource::{Kind, Object};

@@ -49,7 +49,9 @@ pub use announcement::{Announcement, AnnouncementError, AnnouncementSocket};
 pub use bridge::Bridge;
 pub use fdb::FdbEntry;
 pub use if_name::{IfIndex, IfName};
-pub use link::{Link, LinkChange, LinkRef, ReversePath, Veth, VethEnd};
+pub use link::{
+    Link, LinkChange, LinkRef, MAX_MTU, MIN_MTU_V4, MIN_MTU_V6, ReversePath, Veth, VethEnd,
+};
 pub use link_addr::LinkAddr;
 pub use monitor::{Change, Event, Monitor, What};
 pub use neighbour::Neighbour;

@@ -10,6 +10,16 @@ use netlink_packet_route::link::{
 
 use crate::{IfIndex, IfName, LinkAddr, Netns};
 
+/// The smallest MTU of a link with IPv4 (`IPV4_MIN_MTU`; RFC 791).
+pub const MIN_MTU_V4: u32 = 68;
+
+/// The smallest MTU of a link with IPv6 (RFC 8200 section 5). Below it the kernel has no IPv6 on a
+/// link at all: addresses, routes and settings go, and a change of them is refused with EAFNOSUPPORT.
+pub const MIN_MTU_V6: u32 = 1280;
+
+/// The largest MTU of a veth pair or a bridge (`ETH_MAX_MTU`).
+pub const MAX_MTU: u32 = 65_535;
+
 /// A link as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Link {
@@ -223,6 +233,8 @@ pub struct LinkChange {
     pub ipv4_router: Option<ReversePath>,
     /// Keeps the kernel from making an IPv6 link-local address, and so from detecting
     /// duplicates, joining groups and soliciting routers: on a pod link nobody would answer.
+    /// Refused for a link below [`MIN_MTU_V6`], also if the same change raises it: the kernel looks
+    /// first.
     pub no_link_local: bool,
 }
 

@@ -27,8 +27,9 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    Address, Batch, IfIndex, IfName, LinkAddr, LinkChange, Neighbour, Netns, NetnsError, Request,
-    ReversePath, Route, SocketError, Veth, link::VethEnd, mark, sysctl, sysctl::SysctlError,
+    Address, Batch, IfIndex, IfName, LinkAddr, LinkChange, MIN_MTU_V6, Neighbour, Netns,
+    NetnsError, Request, ReversePath, Route, SocketError, Veth, link::VethEnd, mark, sysctl,
+    sysctl::SysctlError,
 };
 
 mod pool;
@@ -144,7 +145,7 @@ pub struct PodLink {
     pub id: PodLinkId,
     /// The number of the node's end.
     pub host_index: IfIndex,
-    /// The MTU of both ends. With IPv6 at least 1280.
+    /// The MTU of both ends. With IPv6 at least [`MIN_MTU_V6`].
     pub mtu: u32,
     /// The families whose gateways the pod has.
     pub families: Families,
@@ -167,7 +168,8 @@ impl PodLink {
         let mut requests = vec![up(mark::LOOPBACK_INDEX)];
         // Before it is up: afterwards the kernel has already made the address.
         let quiet = LinkChange { no_link_local: true, ..LinkChange::of(mark::POD_IF_INDEX) };
-        requests.extend([link(quiet), up(mark::POD_IF_INDEX)]);
+        requests.extend(self.knows_v6().then_some(link(quiet)));
+        requests.push(up(mark::POD_IF_INDEX));
         // Before the routes, so that no packet can ever ask for the gateway.
         requests.extend(self.plan_pod_neighbours().into_iter().map(Request::SetNeighbour));
         requests.extend(self.plan_pod_routes().into_iter().map(Request::SetRoute));
@@ -194,12 +196,17 @@ impl PodLink {
         }
     }
 
+    /// Whether the kernel has IPv6 on this link, be it for addresses of its own making.
+    fn knows_v6(&self) -> bool {
+        self.mtu >= MIN_MTU_V6
+    }
+
     /// What to send in the node's namespace once the pair is made.
     pub fn plan_node_setup(&self) -> Batch {
         let mut batch = Batch::new();
         batch.set_link(LinkChange {
             ipv4_router: self.families.v4.then_some(ReversePath::Strict),
-            no_link_local: true,
+            no_link_local: self.knows_v6(),
             ..LinkChange::of(self.host_index)
         });
         batch.set_link(LinkChange { up: Some(true), ..LinkChange::of(self.host_index) });

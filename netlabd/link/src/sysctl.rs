@@ -90,7 +90,9 @@ fn plan_forwarding_here(uplinks: &[IfName]) -> Result<Vec<Wanted>, SysctlError> 
         return Ok(plan);
     }
     if path("net/ipv6/conf/all/force_forwarding").exists() {
-        for uplink in uplinks {
+        // One below the smallest MTU of IPv6 has no settings of it, and none of its packets.
+        let has_v6 = |uplink: &&IfName| path(&format!("net/ipv6/conf/{uplink}")).exists();
+        for uplink in uplinks.iter().filter(has_v6) {
             want(&mut plan, format!("net/ipv6/conf/{uplink}/force_forwarding"), "1")?;
         }
     } else {

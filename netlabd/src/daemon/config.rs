@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ipnet::IpNet;
+use netlab_api::manifest::closest;
 use netlab_api::{ProxyMode, RouteMode};
 use serde::Deserialize;
 
@@ -14,18 +15,25 @@ use crate::control::NODE_GRACE;
 use crate::control::config::ClusterConfig;
 use crate::control::ipam::{default_pod_networks, is_large_enough};
 use crate::dns::config::DnsConfig;
+use crate::node::machine::check_mtu;
 use crate::node::pod::config::BackOff;
 use crate::trust::JoinOptions;
 use crate::trust::address::ServerAddress;
 use crate::trust::authority::DEFAULT_LIFETIME;
 use names::{cluster_dns, read_source};
+use networks::check_set_apart;
 use services::{LoadBalancer, Services, service_config};
 
 pub mod names;
+mod networks;
 pub mod services;
 
 /// Where the configuration is looked for unless `--config` names another place.
 pub const DEFAULT_CONFIG: &str = "/etc/netlab/netlabd.toml";
+
+/// The most pod links that are kept ready. Each is a network namespace, which costs the kernel some
+/// hundred kilobytes and milliseconds, and none is of use before a pod takes it.
+const MAX_POOL_SIZE: usize = 1024;
 
 /// Everything that can be configured. Field names are those of the file, with `-` for `_`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -150,10 +158,38 @@ impl Config {
     pub fn parse(source: Source) -> anyhow::Result<Config> {
         // The message of the parser shows line, column and the place.
         let config = toml::from_str::<Config>(&source.text);
-        let mut config =
-            config.map_err(|error| anyhow::anyhow!("{}: {error}", source.path.display()))?;
+        let mut config = config.map_err(|error| {
+            let place = source.path.display();
+            match meant(error.message()) {
+                Some(word) => anyhow::anyhow!(
+                    "{place}: {}\ndid you mean `{word}`?",
+                    error.to_string().trim_end()
+                ),
+                None => anyhow::anyhow!("{place}: {error}"),
+            }
+        })?;
         config.source = source;
         Ok(config)
+    }
+
+    /// Finds what cannot work before anything is made.
+    ///
+    /// # Errors
+    /// As [`Config::cluster`], and when the node's part is out of its bounds.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let cluster = self.cluster()?;
+        if let Some(mtu) = self.mtu {
+            // Which families pods have, a node that joins hears of its server.
+            let is_server = self.join.is_none();
+            check_mtu(mtu, if is_server { &cluster.pod_networks } else { &[] })?;
+        }
+        anyhow::ensure!(
+            self.pool_size <= MAX_POOL_SIZE,
+            "pool-size is {}: give at most {MAX_POOL_SIZE}; each link that is kept ready takes \
+             memory and time of the kernel before a pod needs it",
+            self.pool_size
+        );
+        Ok(())
     }
 
     /// The cluster's part.
@@ -173,6 +209,7 @@ impl Config {
                 "pod network `{network}` has host bits: write `{}`",
                 network.trunc()
             );
+            check_set_apart("pod network", network)?;
             anyhow::ensure!(
                 is_large_enough(*network),
                 "pod network `{network}` is too small: a /26 (IPv4) or /122 (IPv6) is one block, \
@@ -244,6 +281,14 @@ impl Config {
     }
 }
 
+/// What somebody meant who wrote a key or a word that there is none of. Serde tells which there are
+/// in its message alone.
+fn meant(message: &str) -> Option<&str> {
+    let rest = ["unknown field `", "unknown variant `"].iter();
+    let (word, rest) = rest.filter_map(|it| message.strip_prefix(it)).next()?.split_once('`')?;
+    closest(word, rest.split('`').skip(1).step_by(2))
+}
+
 /// Reads `90d`, `12h 30m`, `45s`; a day has 24 hours.
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     use serde::de::Error;
@@ -302,6 +347,8 @@ mod tests {
         let error = parse("pool-size = 4\npod-network = []\n").unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
         assert!(error.contains("pod-network") && error.contains("pod-networks"), "{error}");
+        let error = parse("pool-size = 4\nnode-nam = 'n1'\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("did you mean `node-name`?"), "{error}");
     }
 
     #[track_caller]
@@ -316,6 +363,38 @@ mod tests {
         refuse(r#"["10.42.0.0/27"]"#, "too small");
         refuse(r#"["10.42.0.1/16"]"#, "write `10.42.0.0/16`");
         refuse(r#"["10.42.0.0/16", "10.44.0.0/16"]"#, "same family");
+        for (network, kind) in [
+            ("127.0.0.0/8", "loopback"),
+            ("127.42.0.0/16", "loopback"),
+            ("224.0.0.0/8", "multicast"),
+            ("169.254.0.0/16", "link-local"),
+            ("0.0.0.0/0", "unspecified"),
+            ("fe80::/64", "link-local"),
+            ("ff02::/16", "multicast"),
+            ("::/64", "unspecified"),
+        ] {
+            refuse(&format!("[{network:?}]"), &format!("has {kind} addresses"));
+        }
+    }
+
+    #[test]
+    fn what_a_node_cannot_do_is_refused_with_key_bounds_and_reason() {
+        let check = |text: &str| parse(text).unwrap().check().map_err(|error| error.to_string());
+        for fine in ["", "mtu = 1280", "mtu = 65535", "pool-size = 1024"] {
+            check(fine).unwrap();
+        }
+        let ipv4 = "pod-networks = ['10.42.0.0/16']\n";
+        check(&format!("{ipv4}mtu = 68")).unwrap();
+        // Its server says which families there are.
+        check("join = 'https://192.0.2.1:7411'\nmtu = 576").unwrap();
+        let refuse = |text: &str, why: &[&str]| {
+            let error = check(text).unwrap_err();
+            assert!(why.iter().all(|why| error.contains(why)), "{error}");
+        };
+        refuse("mtu = 1279", &["mtu (--mtu) is 1279", "1280 to 65535", "IPv6", "68"]);
+        refuse("mtu = 65536", &["1280 to 65535"]);
+        refuse(&format!("{ipv4}mtu = 67"), &["68 to 65535"]);
+        refuse("pool-size = 1025", &["pool-size is 1025", "at most 1024"]);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use std::sync::{Arc, OnceLock};
 use netlab_api::Time;
 use netlab_api::client::{Client, Dial, Dialing, Io, Transport};
 
+use tokio::sync::watch;
+
 use super::config::Config;
 use super::lock::StateLock;
 use super::{STORE_DIR, store_options};
@@ -39,6 +41,8 @@ pub(super) struct Seat {
     pub(super) way_to: WayTo,
     /// The decisions, where they are made.
     pub(super) control: Option<Arc<Control>>,
+    /// Why the store refuses writes, where it is here.
+    pub(super) refusal: Option<watch::Receiver<Option<String>>>,
     /// The port for nodes that join.
     pub(super) port: Option<BoundPort>,
     /// Where the one goes who serves what the server asks.
@@ -54,6 +58,7 @@ impl Seat {
     /// When either cannot be had.
     pub(super) async fn server(config: &Config, name: &str) -> anyhow::Result<Seat> {
         let store = SledStore::open(&config.state_dir.join(STORE_DIR), store_options())?;
+        let refusal = store.refusal();
         let control = Control::open(Arc::new(store), config.cluster()?).await?;
         let control = control.with_node_grace(config.node_grace).with_home(name);
         let control = Arc::new(control);
@@ -77,6 +82,7 @@ impl Seat {
             tunnels,
             way_to: Box::new(move |node| ways.to(node)),
             control: Some(control),
+            refusal: Some(refusal),
             port,
             asked: None,
             _lock: None,
@@ -111,6 +117,7 @@ impl Seat {
             // The server knows the way to every node.
             way_to: Box::new(move |_| to_server.clone()),
             control: None,
+            refusal: None,
             port: None,
             asked: Some(asked),
             _lock: Some(lock),

@@ -18,6 +18,7 @@ use crate::control::cluster::{Filter, Scope};
 use crate::error::chain;
 
 mod names;
+mod overlap;
 mod routes;
 mod services;
 
@@ -106,7 +107,7 @@ fn addresses(pods: &[Pod], blocks: &[IpamBlock]) -> DoctorCheck {
 }
 
 fn kernel(machine: &Machine, pods: &[Pod]) -> Vec<DoctorCheck> {
-    vec![links(machine, pods), processes(machine, pods)]
+    vec![links(machine, pods), processes(machine, pods), overlap::examine(machine)]
 }
 
 /// Each pod has its link, address and route, and there are no others.

@@ -7,15 +7,19 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use ipnet::IpNet;
 use netlab_api::node::{NodeAddress, NodeAddressKind, NodeInfo, NodeStatus};
 use netlab_api::pod::{Condition, ConditionStatus};
 use netlab_api::{ClusterSettings, Time};
-use netlab_link::{Families, IfIndex, Netns, PodLinkId, RouteSocket, mark};
+use netlab_link::{
+    Families, IfIndex, MAX_MTU, MIN_MTU_V4, MIN_MTU_V6, Netns, PodLinkId, RouteSocket, mark,
+};
 use nix::unistd::gethostname;
 
 use super::hosts::HostsFiles;
 use super::names::Names;
 use super::network::{self, Network, NetworkError, NetworkOptions};
+use super::overlap::{self, ClusterNetwork, Covered, OverlapError};
 use super::pod::config::BackOff;
 use super::pod::mounts::NodeMounts;
 use super::pod::{Runtime, RuntimeError};
@@ -63,6 +67,12 @@ pub enum MachineError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Pod links cannot have the MTU that they were told to have.
+    #[error(transparent)]
+    Mtu(#[from] MtuError),
+    /// An address of the machine would be a pod's or a service's too.
+    #[error(transparent)]
+    Overlap(#[from] OverlapError),
     /// Pod links cannot be made here.
     #[error("failed to take over the node's pod links")]
     Network {
@@ -84,6 +94,39 @@ pub enum MachineError {
         #[source]
         source: io::Error,
     },
+}
+
+/// An MTU that pod links cannot have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("mtu (--mtu) is {mtu}: give {least} to {MAX_MTU}; {}", self.reason())]
+pub struct MtuError {
+    mtu: u32,
+    least: u32,
+}
+
+impl MtuError {
+    fn reason(&self) -> &'static str {
+        if self.least == MIN_MTU_V6 {
+            "IPv6, which pods have, needs 1280, and with an IPv4 network alone in pod-networks 68 \
+             are enough"
+        } else {
+            "below there is no IPv4, and no pod link takes more"
+        }
+    }
+}
+
+/// Whether links of pods with addresses of these networks can have an MTU.
+///
+/// # Errors
+/// When they cannot.
+pub fn check_mtu(mtu: u32, pod_networks: &[IpNet]) -> Result<(), MtuError> {
+    let least = least_mtu(pod_networks);
+    if (least..=MAX_MTU).contains(&mtu) { Ok(()) } else { Err(MtuError { mtu, least }) }
+}
+
+fn least_mtu(pod_networks: &[IpNet]) -> u32 {
+    let has_v6 = pod_networks.iter().any(|network| network.addr().is_ipv6());
+    if has_v6 { MIN_MTU_V6 } else { MIN_MTU_V4 }
 }
 
 /// This machine.
@@ -121,12 +164,20 @@ impl Machine {
         options: MachineOptions,
         cluster: Arc<dyn ControlPlane>,
     ) -> Result<Machine, MachineError> {
+        let networks = &options.cluster.pod_networks;
+        if let Some(mtu) = options.mtu {
+            check_mtu(mtu, networks)?;
+        }
         let look = |source: Box<dyn std::error::Error + Send + Sync>| MachineError::Look { source };
         let netns = Netns::current().map_err(|e| look(e.into()))?;
         let mut socket = RouteSocket::open_in(&netns).map_err(|e| look(e.into()))?;
+        let around = overlap::check(&mut socket, &options.cluster)?;
+        for covered in overlap::covered(&ClusterNetwork::all(&options.cluster), &around) {
+            tracing::warn!("{covered}: {}", Covered::CURE);
+        }
         let uplink = netlab_link::observe_uplink(&mut socket).map_err(|e| look(e.into()))?;
-        let mtu = options.mtu.or(uplink.map(|uplink| uplink.link.mtu)).unwrap_or(DEFAULT_MTU);
-        let networks = &options.cluster.pod_networks;
+        let fits = uplink.map_or(DEFAULT_MTU, |uplink| uplink.link.mtu);
+        let mtu = options.mtu.unwrap_or(fits.max(least_mtu(networks)));
         let families = Families {
             v4: networks.iter().any(|n| n.addr().is_ipv4()),
             v6: networks.iter().any(|n| n.addr().is_ipv6()),

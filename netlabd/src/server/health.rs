@@ -3,7 +3,7 @@
 //!
 //! `/livez`: the process answers. `/healthz`: the store answers too, and what the node was told of
 //! services is in its kernel. `/readyz`: every part of the
-//! daemon has opened its gate, and those that have not are named.
+//! daemon has opened its gate and the store takes writes, and what does not is named.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use netlab_api::wire::{self, DoctorReport, Programmed, Version};
+use netlab_api::wire::{self, DoctorCheck, DoctorOutcome, DoctorReport, Programmed, Version};
 use netlab_api::{ApiError, Reason};
 use schemars::JsonSchema;
 use tokio::sync::watch;
@@ -53,6 +53,20 @@ impl Readiness {
             missing.push((id, name.into()));
         });
         Gate { readiness: self.clone(), id }
+    }
+
+    /// Keeps the daemon from being ready for as long as there is a reason; `what` is said before it.
+    /// Ends with the reason's sender.
+    pub async fn follow(self, what: &str, mut reason: watch::Receiver<Option<String>>) {
+        let mut gate: Option<Gate> = None;
+        loop {
+            let why = reason.borrow_and_update().clone();
+            // The old one opens after the new one is closed.
+            drop(std::mem::replace(&mut gate, why.map(|why| self.gate(format!("{what}: {why}")))));
+            if reason.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// What is missing, in the order in which it was asked for.
@@ -126,7 +140,18 @@ pub(super) async fn version(
 
 /// `GET /v1/doctor`.
 pub(super) async fn doctor(State(app): State<App>, _: Params<NoParams>) -> Answer<DoctorReport> {
-    Answer::new(&DoctorReport { checks: app.state.pods.doctor().await })
+    let mut checks = vec![ready(&app.state.readiness)];
+    checks.extend(app.state.pods.doctor().await);
+    Answer::new(&DoctorReport { checks })
+}
+
+fn ready(readiness: &Readiness) -> DoctorCheck {
+    let missing = readiness.missing();
+    let (outcome, message) = match missing.is_empty() {
+        true => (DoctorOutcome::Ok, "all parts of netlabd work".to_owned()),
+        false => (DoctorOutcome::Failed, missing.join("; ")),
+    };
+    DoctorCheck { name: "ready".to_owned(), outcome, message, fix: None }
 }
 
 /// `GET /v1/programmed`.

@@ -134,9 +134,7 @@ pub fn bind_socket(path: &Path, group: &str) -> Result<BoundSocket, SocketError>
     if let Some(listener) = inherited()? {
         return Ok(BoundSocket { listener, group, file: None });
     }
-    let length = path.as_os_str().len();
-    let address = UnixAddr::new(path)
-        .map_err(|_| SocketError::PathTooLong { path: path.to_owned(), length })?;
+    let address = address_of(path)?;
     let lock = Lock::take(path)?;
     remove_stale(path, &address)?;
     let failed = |source| SocketError::Listen { path: path.to_owned(), source };
@@ -144,6 +142,24 @@ pub fn bind_socket(path: &Path, group: &str) -> Result<BoundSocket, SocketError>
     let file = SocketFile { path: path.to_owned(), identity, group, _lock: lock };
     let listener = UnixListener::from_std(StdListener::from(socket)).map_err(failed)?;
     Ok(BoundSocket { listener, group, file: Some(file) })
+}
+
+/// Whether [`bind_socket`] is going to refuse, as far as that can be told without making anything.
+///
+/// # Errors
+/// [`SocketError::InUse`] when a daemon answers there, [`SocketError::PathTooLong`].
+pub fn check_socket(path: &Path) -> Result<(), SocketError> {
+    if is_passed_on() {
+        return Ok(());
+    }
+    address_of(path)?;
+    // Where no lock is, none is held. One that nobody holds is removed, as whoever left it would have.
+    if lock_path(path).exists() { Lock::take(path).map(drop) } else { Ok(()) }
+}
+
+fn address_of(path: &Path) -> Result<UnixAddr, SocketError> {
+    let length = path.as_os_str().len();
+    UnixAddr::new(path).map_err(|_| SocketError::PathTooLong { path: path.to_owned(), length })
 }
 
 /// Keeps daemons from listening on `path`; for those who take away what a daemon works with.
@@ -207,11 +223,18 @@ fn remove_stale(path: &Path, address: &UnixAddr) -> Result<(), SocketError> {
     }
 }
 
+/// Children inherit the variables but not the socket: the pid tells whose it is.
+fn is_passed_on() -> bool {
+    number("LISTEN_PID") == Some(std::process::id())
+}
+
+fn number(variable: &str) -> Option<u32> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 fn inherited() -> Result<Option<UnixListener>, SocketError> {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
     let failed = |source| SocketError::Inherited { source };
-    // Children inherit the variables but not the socket: the pid tells whose it is.
-    if number("LISTEN_PID") != Some(std::process::id()) {
+    if !is_passed_on() {
         return Ok(None);
     }
     match number("LISTEN_FDS") {
@@ -296,11 +319,15 @@ struct Lock {
     _file: Flock<File>,
 }
 
+fn lock_path(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    PathBuf::from(path)
+}
+
 impl Lock {
     fn take(socket: &Path) -> Result<Lock, SocketError> {
-        let mut path = socket.as_os_str().to_owned();
-        path.push(".lock");
-        let path = PathBuf::from(path);
+        let path = lock_path(socket);
         let failed = |source| SocketError::Lock { path: path.clone(), source };
         loop {
             let file = File::options()

@@ -53,6 +53,7 @@ pub struct SledStore {
     state: Arc<State>,
     queue: Option<mpsc::Sender<Request>>,
     announced: watch::Receiver<Revision>,
+    refusal: watch::Receiver<Option<String>>,
     /// Ends when the writer has; in a mutex only to be `Sync`.
     closed: Mutex<std_mpsc::Receiver<()>>,
     path: PathBuf,
@@ -84,9 +85,11 @@ impl SledStore {
         let state = Arc::new(State::new(loaded.head.revision, entries, options.history));
         let (queue, requests) = mpsc::channel(QUEUE_LENGTH);
         let (announce, announced) = watch::channel(loaded.head.revision);
+        let (refuse, refusal) = watch::channel(None);
         let (closing, closed) = std_mpsc::channel();
+        let rebuild_bytes = options.rebuild_bytes;
         let writer =
-            Writer::new(folder, loaded, Arc::clone(&state), announce, options.rebuild_bytes);
+            Writer::new(folder, loaded, Arc::clone(&state), announce, refuse, rebuild_bytes);
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
@@ -96,7 +99,13 @@ impl SledStore {
             })
             .map_err(|source| OpenError::Thread { source })?;
         let closed = Mutex::new(closed);
-        Ok(Self { state, queue: Some(queue), announced, closed, path: path.to_owned() })
+        let queue = Some(queue);
+        Ok(Self { state, queue, announced, refusal, closed, path: path.to_owned() })
+    }
+
+    /// Why the disk refused the last write; none as long as it takes writes. Ends with the store.
+    pub fn refusal(&self) -> watch::Receiver<Option<String>> {
+        self.refusal.clone()
     }
 
     /// Looks at every record of the store in `path`, which no daemon may be using, and tells what
@@ -199,6 +208,12 @@ pub enum OpenError {
         path: PathBuf,
         /// How it begins.
         text: String,
+    },
+    /// There is no store.
+    #[error("there is no store in `{}`: name the state folder of a netlabd by --state-dir", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
     },
     /// There is data but nothing says in which format.
     #[error("`{}` is missing, though there is data in `{}`: restore it from a backup", path.display(), data.display())]

@@ -190,7 +190,7 @@ impl Membership {
         if let Err(error) = netlab_api::names::dns_subdomain(node) {
             return Err(ApiError::new(
                 Reason::Invalid,
-                format!("`{node}` cannot be a node's name: it {}", error.message),
+                format!("`{node}` cannot be a node's name: {}", error.rule),
             )
             .with_hint("give this machine another name by --node-name"));
         }

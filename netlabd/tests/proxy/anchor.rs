@@ -129,6 +129,8 @@ fn what_is_there_is_found_kept_mended_and_removed() {
         "link del nlsvc",
         "link set nlsvc down",
         "link set nlsvc mtu 1500",
+        // There is no IPv6 on the device then, and a change of its settings is refused.
+        "link set nlsvc mtu 1000",
         "route del 10.43.0.0/16",
         "-6 route del fd43::/112",
     ] {
@@ -153,6 +155,29 @@ fn what_is_there_is_found_kept_mended_and_removed() {
     assert_eq!(sh(&node, "ip -o link show type bridge"), "");
     assert_eq!(sh(&node, "ip route show proto 110; ip -6 route show proto 110"), "");
     anchor::teardown(&node).unwrap();
+}
+
+#[test]
+fn addresses_come_back_after_an_mtu_without_ipv6() {
+    let (node, _pod) = node();
+    let addresses = ["10.43.0.10", "fd43::a"].map(|it| it.parse().unwrap()).into();
+    let wish = AnchorWish { addresses, ..wish() };
+    let look = || sh(&node, "ip -o addr show dev nlsvc | sed 's/.*inet/inet/; s/ scope.*//'");
+    let mut anchor = Anchor::open(&node).unwrap();
+    anchor.ensure(&wish).unwrap();
+    assert_eq!(look(), "inet 10.43.0.10/32\ninet6 fd43::a/128\n");
+    sh(&node, "ip link set nlsvc mtu 576");
+    assert_eq!(look(), "inet 10.43.0.10/32\n");
+    // As a daemon that was started again.
+    let mut next = Anchor::open(&node).unwrap();
+    assert!(next.ensure(&wish).unwrap());
+    assert_eq!(look(), "inet 10.43.0.10/32\ninet6 fd43::a/128\n");
+    assert_eq!(next.examine(&wish).unwrap(), Vec::<String>::new());
+    // With IPv4 alone it may be so small.
+    let networks = ["10.43.0.0/16".parse().unwrap()].into();
+    let small = AnchorWish { networks, mtu: 576, ..wish };
+    next.ensure(&small).unwrap();
+    assert!(sh(&node, "ip -o link show nlsvc").contains("mtu 576"));
 }
 
 #[test]

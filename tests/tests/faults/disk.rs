@@ -71,6 +71,15 @@ fn a_full_state_dir_refuses_writes_and_touches_no_pod() {
     assert_eq!(refused.body["reason"], "InsufficientStorage");
     let message = refused.body["message"].as_str().unwrap();
     assert!(message.contains("No space left on device"), "{message}");
+    assert!(!message.contains("StorageFull"), "it is said as the kernel says it: {message}");
+    // Whoever asks how it is hears of it.
+    let told = "store: the last write was refused: No space left on device (os error 28): free some \
+                disk space";
+    let ready = client.get("/readyz").unwrap();
+    assert_eq!((ready.status, &ready.body["missing"]), (503, &json!([told])));
+    let checks = client.get("/v1/doctor").unwrap().body["checks"].clone();
+    let check = json!({ "name": "ready", "outcome": "failed", "message": told });
+    assert!(checks.as_array().unwrap().contains(&check), "{checks}");
     assert!(refused.body["hint"].as_str().unwrap().contains("nothing was changed"));
     let items = json!({ "items": [lab.pod_object("p1"), lab.pod_object("p2")] });
     assert_eq!(client.post("/v1/apply", &items).unwrap().status, 507);
@@ -117,6 +126,7 @@ fn a_full_state_dir_refuses_writes_and_touches_no_pod() {
             answer => Err(answer.body.to_string()),
         }
     });
+    assert_eq!(client.get("/readyz").unwrap().status, 200);
     lab.wait_running("last");
     lab.audit();
     lab.kill9();

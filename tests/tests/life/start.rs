@@ -29,7 +29,48 @@ fn a_second_daemon_of_the_same_run_directory_is_refused_and_disturbs_nothing() {
     assert!(refused.contains("netlabd.sock"), "{refused}");
     assert_eq!(lab.get("/readyz").status, 200, "the first one answers on its socket");
     lab.ctl(&["exec", "web", "--", "true"]).ok();
-    std::fs::remove_dir_all(other).unwrap();
+    assert!(!other.exists(), "a start that is refused leaves nothing");
+}
+
+#[test]
+fn what_cannot_work_is_refused_before_anything_is_made() {
+    let mut lab = Lab::builder("cannot").build();
+    let program = lab.netlabd(&[]).get_args().nth(2).unwrap().to_str().unwrap().to_owned();
+    let state = format!("--state-dir={}", lab.state_dir().display());
+    let run = format!("--run-dir={}", lab.run_dir().display());
+    let long = format!("--run-dir={}", lab.dir().join("x".repeat(120)).display());
+    for (words, why) in [
+        // The node is 192.0.2.1 and 2001:db8::1.
+        ([&run, "--pod-networks=192.0.2.0/24"], "`192.0.2.1`, which this machine has on `eth0`"),
+        ([&run, "--pod-networks=2001:db8::/48"], "`2001:db8::1`, which this machine has on `eth0`"),
+        ([&run, "--pod-networks=127.0.0.0/8"], "has loopback addresses"),
+        ([&run, "--mtu=1000"], "mtu (--mtu) is 1000: give 1280 to 65535"),
+        ([&run, "--node-name=Foo_Bar"], "`Foo_Bar` cannot be a node's name: a lowercase RFC 1123"),
+        ([long.as_str(), "--node-name=n1"], "use a shorter --run-dir"),
+    ] {
+        let refused = lab.netns_exec(&[&program, &state, words[0], words[1]]).fails(1);
+        assert!(refused.contains(why), "{words:?}: {refused}");
+        assert!(!lab.run_dir().exists() && !lab.state_dir().exists(), "{words:?}");
+    }
+    lab.start();
+}
+
+#[test]
+fn a_route_into_the_pod_network_is_told_and_hinders_nothing() {
+    let mut lab = Lab::new("covered");
+    lab.run("web", &[]);
+    lab.node.ip("route add 10.42.200.0/24 via 192.0.2.9");
+    let told = "route to 10.42.200.0/24 via 192.0.2.9 dev eth0 covers part of the pod network";
+    let doctor = lab.ctl(&["doctor"]).ok();
+    let line = doctor.lines().find(|line| line.contains(told)).unwrap_or(&doctor);
+    assert!(line.contains("warning"), "{doctor}");
+    lab.restart();
+    lab.ctl(&["exec", "web", "--", "true"]).ok();
+    assert!(lab.log().contains(told), "{}", lab.log());
+    // What netlab made itself is in nobody's way: not at that start, and not now.
+    assert_eq!(lab.log().matches("covers part of").count(), 1, "{}", lab.log());
+    lab.node.ip("route del 10.42.200.0/24");
+    assert!(!lab.ctl(&["doctor"]).ok().contains("warning"));
 }
 
 #[test]

@@ -2,10 +2,7 @@
 //! "Did you mean".
 
 /// The candidate that somebody who wrote `word` most likely meant.
-pub(super) fn closest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = folded(word);
     candidates
         .into_iter()

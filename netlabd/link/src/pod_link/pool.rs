@@ -341,7 +341,9 @@ fn fill(shared: &Shared, maker: &mut Maker, size: usize) {
                 if state.is_short() {
                     state.failures.push_back(error);
                 } else {
-                    tracing::warn!(%error, "a pod link could not be made ahead");
+                    // So that what caused it is told too.
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "a pod link could not be made ahead");
                 }
             }
         }

@@ -9,6 +9,7 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use netlab_api::service::IpMode;
 use serde::Deserialize;
 
+use super::networks::check_set_apart;
 use crate::control::config::{ServiceConfig, default_service_networks};
 
 /// The smallest networks of services: below 16 addresses little is left beside those that are
@@ -81,6 +82,7 @@ pub(super) fn service_config(
     );
     for network in &networks {
         check_host_bits("service network", network)?;
+        check_set_apart("service network", network)?;
         check_size(network)?;
         let family = if network.addr().is_ipv4() { "IPv4" } else { "IPv6" };
         anyhow::ensure!(

@@ -32,8 +32,8 @@ use ipnet::IpNet;
 use netlab_api::service::IpMode;
 use netlab_link::monitor::What;
 use netlab_link::{
-    Address, Batch, Bridge, Change, Event, IfName, KernelError, LinkChange, LinkRef, Netns,
-    Request, Route, RouteFilter, RouteKind, RouteSocket, SocketError, mark,
+    Address, Batch, Bridge, Change, Event, IfName, KernelError, LinkChange, LinkRef, MIN_MTU_V6,
+    Netns, Request, Route, RouteFilter, RouteKind, RouteSocket, SocketError, mark,
 };
 use nix::errno::Errno;
 
@@ -140,7 +140,7 @@ pub struct State {
 /// The device, as far as it can differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Device {
-    /// It has the number that routes lead to, and is a bridge. What it is not it cannot become.
+    /// It has the number that routes lead to, and is a bridge.
     pub fit: bool,
     /// Its group.
     pub group: u32,
@@ -148,6 +148,15 @@ pub struct Device {
     pub mtu: u32,
     /// It is set up.
     pub up: bool,
+}
+
+impl Device {
+    /// Whether changes make it what is wanted. Not what is no bridge, and not what has lost IPv6 to a
+    /// small MTU: it would get that back with an address of the kernel's making.
+    fn can_become(&self, wanted: Option<Device>) -> bool {
+        let v6 = |device: &Device| device.mtu >= MIN_MTU_V6;
+        self.fit && (v6(self) || !wanted.is_some_and(|wanted| v6(&wanted)))
+    }
 }
 
 /// What to do, and what people are told of it.
@@ -195,7 +204,7 @@ pub fn diff(observed: &State, wanted: &State) -> Difference {
         batch.del_route(route.clone());
     }
     let mut device = observed.device;
-    if device.is_some_and(|device| !device.fit) || wanted.device.is_none() {
+    if device.is_some_and(|device| !device.can_become(wanted.device)) || wanted.device.is_none() {
         if device.take().is_some() {
             batch.del_link(device_name());
         }
@@ -215,13 +224,12 @@ pub fn diff(observed: &State, wanted: &State) -> Difference {
     {
         difference.missing.push(format!("device {}", mark::SERVICE_NAME));
         let link = || LinkChange::of(mark::SERVICE_INDEX);
-        batch.set_link(LinkChange {
-            group: Some(group),
-            mtu: Some(mtu),
-            no_link_local: true,
-            ..link()
-        });
-        // Of its own, since the kernel sets a link up before it looks at the rest.
+        batch.set_link(LinkChange { group: Some(group), mtu: Some(mtu), ..link() });
+        // Each of its own: the kernel looks whether a link has IPv6, which depends on the MTU, before
+        // it changes any, and sets a link up before it looks at the rest.
+        if mtu >= MIN_MTU_V6 {
+            batch.set_link(LinkChange { no_link_local: true, ..link() });
+        }
         batch.set_link(LinkChange { up: Some(true), ..link() });
         if device.is_none() {
             (routes, addresses) = (&no_routes, &no_addresses);

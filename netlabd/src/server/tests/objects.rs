@@ -2,6 +2,7 @@
 //! Every route of every kind, as a client uses it.
 
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::*;
 use crate::control::plane::ControlPlane;
@@ -204,6 +205,29 @@ async fn health_says_what_is_missing() {
     drop(second);
     within(lab.readiness.ready()).await;
     assert_eq!(lab.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_store_is_told_until_a_write_is_taken() {
+    let lab = Lab::new().await;
+    let (refuse, refusal) = watch::channel(Some("no space".to_owned()));
+    let following = tokio::spawn(lab.readiness.clone().follow("store", refusal));
+    let missing = |expected: &'static [&'static str]| {
+        let readiness = lab.readiness.clone();
+        within(async move {
+            while readiness.missing() != expected {
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    missing(&["store: no space"]).await;
+    assert_eq!(lab.get("/readyz").await.json()["missing"], json!(["store: no space"]));
+    refuse.send_replace(Some("no quota".to_owned()));
+    missing(&["store: no quota"]).await;
+    refuse.send_replace(None);
+    missing(&[]).await;
+    drop(refuse);
+    within(following).await.unwrap();
 }
 
 #[tokio::test]

@@ -172,12 +172,25 @@ fn guard<T>(run: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
     // Unwind safe: after any error the database is dropped and opened anew.
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(error))) => Err(error),
+        Ok(Err(sled::Error::Io(error))) => Err(as_the_kernel_said(error)),
         Ok(Err(error @ sled::Error::Corruption { .. })) => {
             Err(io::Error::new(io::ErrorKind::InvalidData, error))
         }
         Ok(Err(error)) => Err(io::Error::other(error)),
         Err(panic) => Err(io::Error::other(format!("the database panicked: {}", message(&*panic)))),
+    }
+}
+
+/// sled hands some errors out as copies, which have the kernel's words as Rust debugs them and no
+/// number any more.
+fn as_the_kernel_said(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_some() {
+        return error;
+    }
+    match error.kind() {
+        io::ErrorKind::StorageFull => Errno::ENOSPC.into(),
+        io::ErrorKind::QuotaExceeded => Errno::EDQUOT.into(),
+        _ => error,
     }
 }
 
@@ -194,6 +207,15 @@ mod tests {
     fn a_panic_becomes_an_error() {
         let error = guard(|| -> sled::Result<()> { panic!("page {} is gone", 7) }).unwrap_err();
         assert_eq!(error.to_string(), "the database panicked: page 7 is gone");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_in_the_kernels_words_though_sled_copied_the_error() {
+        for full in [Errno::ENOSPC, Errno::EDQUOT] {
+            let error = sled::Error::Io(full.into());
+            let copied = guard(|| -> sled::Result<()> { Err(error.clone()) }).unwrap_err();
+            assert_eq!(copied.to_string(), io::Error::from(full).to_string());
+        }
     }
 
     #[test]

@@ -39,6 +39,10 @@ impl Folder {
     /// The format is looked at before anything is written: a folder of a newer netlabd stays as it is.
     pub(super) fn take(path: &Path, create: bool) -> Result<Self, OpenError> {
         let known = read_format(path)?;
+        let missing = || OpenError::Missing { path: path.to_owned() };
+        if !create && !path.exists() {
+            return Err(missing());
+        }
         if create {
             DirBuilder::new()
                 .recursive(true)
@@ -57,8 +61,7 @@ impl Folder {
                 });
             }
             if !create {
-                let source = io::Error::from(io::ErrorKind::NotFound);
-                return Err(OpenError::Folder { path: path.join("format"), source });
+                return Err(missing());
             }
             folder.write_format()?;
         }

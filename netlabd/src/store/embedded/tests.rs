@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{OpenError, Options, SledStore};
 use crate::store::conformance::{Subject, conformance, put, run};

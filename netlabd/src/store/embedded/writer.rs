@@ -17,6 +17,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::statvfs::statvfs;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -45,6 +46,12 @@ const CACHED_RECORDS: usize = 1000;
 /// How long nothing must have been written before that is done. It takes some milliseconds.
 const REST: Duration = Duration::from_secs(2);
 
+/// How long after a refused write is looked whether the next one would be taken.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// With fewer bytes free it would not: those of a common group, and what sled adds.
+const ROOM: u64 = 1 << 20;
+
 /// A transaction and who waits for it.
 pub(super) struct Request {
     pub(super) transaction: Transaction,
@@ -71,6 +78,8 @@ pub(super) struct Writer {
     witness: Witness,
     state: Arc<State>,
     announce: watch::Sender<Revision>,
+    /// Why the last write was refused; none when it was taken.
+    refusal: watch::Sender<Option<String>>,
     /// The size at which a rebuild is thought of.
     rebuild_bytes: u64,
     /// Records that were read or written since the database was opened.
@@ -83,6 +92,7 @@ impl Writer {
         loaded: Loaded,
         state: Arc<State>,
         announce: watch::Sender<Revision>,
+        refusal: watch::Sender<Option<String>>,
         rebuild_bytes: u64,
     ) -> Self {
         let Loaded { disk, generation, head } = loaded;
@@ -90,7 +100,18 @@ impl Writer {
         // All of them were read to load them.
         let cached = usize::try_from(head.count).unwrap_or(usize::MAX);
         let disk = Some(disk);
-        Self { folder, disk, generation, head, witness, state, announce, rebuild_bytes, cached }
+        Self {
+            folder,
+            disk,
+            generation,
+            head,
+            witness,
+            state,
+            announce,
+            refusal,
+            rebuild_bytes,
+            cached,
+        }
     }
 
     /// Writes until the store is dropped and the queue is empty.
@@ -116,24 +137,53 @@ impl Writer {
         }
     }
 
-    /// The next request; tidies up when there is none for a while.
+    /// The next request. When there is none for a while: tidies up, or looks whether the disk takes
+    /// writes again.
     fn next(
         &mut self,
         requests: &mut mpsc::Receiver<Request>,
         clock: Option<&Runtime>,
     ) -> Option<Request> {
-        if self.cached >= CACHED_RECORDS
-            && let Some(clock) = clock
-        {
-            match clock.block_on(async { timeout(REST, requests.recv()).await }) {
+        loop {
+            let refuses = self.refusal.borrow().is_some();
+            let Some(clock) = clock.filter(|_| refuses || self.cached >= CACHED_RECORDS) else {
+                return requests.blocking_recv();
+            };
+            let pause = if refuses { LOOK_AGAIN } else { REST };
+            match clock.block_on(async { timeout(pause, requests.recv()).await }) {
                 Ok(request) => return request,
+                Err(_) if refuses => self.look_again(),
                 Err(_) => {
                     self.tidy();
                     crate::memory::give_back();
                 }
             }
         }
-        requests.blocking_recv()
+    }
+
+    /// Finds out whether writes are taken again: else a refusal would be told until somebody happens
+    /// to write.
+    fn look_again(&mut self) {
+        // A record of a few bytes would fit into what is free inside of the database's file.
+        let room = statvfs(&self.folder.data(self.generation))
+            .is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() >= ROOM);
+        if !room {
+            return;
+        }
+        let disk = match self.disk.take() {
+            Some(disk) => Ok(disk),
+            None => self.reopen(),
+        };
+        let mut group = Group::default();
+        group.put(record::HEAD_KEY, self.head.encode());
+        match disk.and_then(|disk| disk.write(group).map(|()| disk)) {
+            Ok(disk) => {
+                self.disk = Some(disk);
+                self.refusal.send_replace(None);
+                tracing::info!("the store takes writes again");
+            }
+            Err(error) => tracing::debug!(%error, "the store still refuses writes"),
+        }
     }
 
     /// Opens the database again, whose pages in memory go with it: the mirror has all of it, so they
@@ -159,6 +209,8 @@ impl Writer {
         // Conflicts too wait for the disk: what they met may be in this very group.
         if let Err(error) = self.make_durable(&staged) {
             tracing::error!(%error, transactions = answers.len(), "failed to write to the store");
+            let cure = if is_disk_full(&error) { ": free some disk space" } else { "" };
+            self.refusal.send_replace(Some(format!("{error}{cure}")));
             for (answer, _) in answers {
                 let source = io::Error::new(error.kind(), error.to_string());
                 let _ = answer.send(Err(CommitError::Storage { source }));
@@ -167,6 +219,7 @@ impl Writer {
         }
         self.head = staged.head;
         if !staged.committed.is_empty() {
+            self.refusal.send_if_modified(|refusal| refusal.take().is_some());
             self.witness.note(self.head.revision);
             let revision = state.apply(staged.committed);
             self.announce.send_replace(revision);

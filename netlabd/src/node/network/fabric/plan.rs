@@ -20,8 +20,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use netlab_api::RouteMode;
 use netlab_link::{
-    Address, FdbEntry, IfIndex, IfName, LinkAddr, LinkChange, Neighbour, Request, ReversePath,
-    Route, Vxlan, mark,
+    Address, FdbEntry, IfIndex, IfName, LinkAddr, LinkChange, MIN_MTU_V6, Neighbour, Request,
+    ReversePath, Route, Vxlan, mark,
 };
 
 use super::problem::Problem;
@@ -77,7 +77,7 @@ impl Device {
         [
             Request::SetLink(LinkChange {
                 ipv4_router: Some(ReversePath::Loose),
-                no_link_local: true,
+                no_link_local: self.vxlan.mtu >= MIN_MTU_V6,
                 ..LinkChange::of(index)
             }),
             Request::SetLink(LinkChange { up: Some(true), ..LinkChange::of(index) }),
@@ -224,7 +224,7 @@ impl Planner<'_> {
             port: mark::VXLAN_PORT,
             local: self.wish.underlay.address(v6),
             mac: node_mac(&self.wish.this),
-            mtu: self.uplink_mtu().saturating_sub(overhead(v6)),
+            mtu: self.carried(self.uplink_mtu().saturating_sub(overhead(v6))),
             group: mark::FABRIC_LINK_GROUP,
             learning: false,
             name: name.clone(),
@@ -235,6 +235,13 @@ impl Planner<'_> {
 
     fn uplink_mtu(&self) -> u32 {
         self.wish.underlay.uplinks.first().map_or(DEFAULT_MTU, |uplink| uplink.mtu)
+    }
+
+    /// What links of pods' packets have where `fits` is what fits the uplinks: IPv6 needs its
+    /// smallest MTU even if larger packets must then be cut on their way.
+    fn carried(&self, fits: u32) -> u32 {
+        let has_v6 = self.wish.pod_networks.iter().any(|network| network.addr().is_ipv6());
+        if has_v6 { fits.max(MIN_MTU_V6) } else { fits }
     }
 
     /// Leads blocks through a device.
@@ -300,7 +307,7 @@ impl Planner<'_> {
             0
         };
         let fits = uplink.saturating_sub(overhead).min(self.smallest.unwrap_or(u32::MAX));
-        self.plan.pod_mtu = self.wish.mtu.unwrap_or(fits);
+        self.plan.pod_mtu = self.wish.mtu.unwrap_or(self.carried(fits));
         self.plan.problems.dedup();
         self.plan
     }

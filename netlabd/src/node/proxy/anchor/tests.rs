@@ -51,7 +51,8 @@ fn from_nothing_the_device_comes_before_its_routes() {
     let wanted = plan(&wish(&["10.43.0.0/16", "fd43::/112"]));
     expect_test::expect![[r#"
         ip link add name nlsvc index 15728645 type bridge
-        ip link set dev if15728645 mtu 1450 group 28270 addrgenmode none
+        ip link set dev if15728645 mtu 1450 group 28270
+        ip link set dev if15728645 addrgenmode none
         ip link set dev if15728645 up
         ip route add 10.43.0.0/16 dev if15728645 proto 110
         ip -6 route add fd43::/112 dev if15728645 proto 110 metric 1024
@@ -91,4 +92,29 @@ fn a_device_that_is_no_bridge_is_made_anew_with_all_routes() {
     let difference = diff(&observed, &wanted);
     assert!(difference.batch.to_string().starts_with("ip link del dev nlsvc\nip link add"));
     assert_eq!(difference.missing, ["device nlsvc", "route to 10.43.0.0/16"]);
+}
+
+#[test]
+fn a_device_that_lost_ipv6_to_a_small_mtu_is_made_anew() {
+    let wanted = plan(&wish(&["fd43::/112"]));
+    let mut observed = wanted.clone();
+    observed.device.as_mut().unwrap().mtu = 1279;
+    observed.routes.clear();
+    let difference = diff(&observed, &wanted);
+    assert!(difference.batch.to_string().starts_with("ip link del dev nlsvc\nip link add"));
+    assert_eq!(difference.missing, ["device nlsvc", "route to fd43::/112"]);
+}
+
+#[test]
+fn ipv6_is_only_asked_of_a_device_that_has_it() {
+    let mut wish = wish(&["10.43.0.0/16"]);
+    wish.mtu = 1000;
+    let wanted = plan(&wish);
+    let mut observed = wanted.clone();
+    observed.device.as_mut().unwrap().mtu = 1450;
+    expect_test::expect![[r#"
+        ip link set dev if15728645 mtu 1000 group 28270
+        ip link set dev if15728645 up
+    "#]]
+    .assert_eq(&diff(&observed, &wanted).batch.to_string());
 }

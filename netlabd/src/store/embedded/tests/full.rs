@@ -53,6 +53,12 @@ async fn fill_and_free(filler: &Path, state: &Path, round: usize, restart: bool)
     };
     assert!(error.is_disk_full(), "{error:?}");
     assert!(error.to_string().contains("free some disk space"), "{error}");
+    // The first refusal as all later ones, for which there are others' words.
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(source, io::Error::from_raw_os_error(nix::libc::ENOSPC).to_string());
+    let mut refusal = store.refusal();
+    let told = refusal.borrow_and_update().clone();
+    assert_eq!(told, Some(format!("{source}: free some disk space")));
 
     let truth = store.list("").await.unwrap();
     let many = (0..50).map(|n| {
@@ -80,9 +86,15 @@ async fn fill_and_free(filler: &Path, state: &Path, round: usize, restart: bool)
         assert_eq!(store.list("").await.unwrap(), truth, "round {round}");
     } else {
         fs::remove_file(filler).unwrap();
+        if round == 0 {
+            // Nobody writes, and yet it is known to be over.
+            let over = refusal.wait_for(Option::is_none);
+            tokio::time::timeout(Duration::from_secs(30), over).await.unwrap().unwrap();
+        }
     }
     let revision = put(&store, "after", "space").await;
     assert_eq!(revision, truth.revision.next());
+    assert_eq!(*store.refusal().borrow(), None);
     let expected = store.list("").await.unwrap();
     drop(store);
     assert_eq!(reopened(state).await, expected, "round {round}");

@@ -12,7 +12,8 @@ fn writer(path: &Path) -> Writer {
     let limits = HistoryLimits::default();
     let state = Arc::new(State::new(loaded.head.revision, entries, limits));
     let announce = watch::channel(loaded.head.revision).0;
-    let mut writer = Writer::new(folder, loaded, state, announce, u64::MAX);
+    let refusal = watch::channel(None).0;
+    let mut writer = Writer::new(folder, loaded, state, announce, refusal, u64::MAX);
     let transaction = Transaction::new().put("a", "1").put("b", "1").put("c", "1");
     let (answer, mut answered) = oneshot::channel();
     writer.write_group(vec![Request { transaction, answer }]);

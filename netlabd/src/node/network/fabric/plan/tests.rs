@@ -287,6 +287,13 @@ fn the_mtu_is_what_fits_every_way() {
     assert_eq!(mtu(RouteMode::Vxlan, &ipv6_only), 1430);
     assert_eq!(mtu(RouteMode::Vxlan, &|wish| wish.mtu = Some(1400)), 1400);
     assert_eq!(mtu(RouteMode::HostGw, &|wish| wish.underlay.uplinks.clear()), 1500);
+    // Below that there is no IPv6.
+    assert_eq!(mtu(RouteMode::Vxlan, &|wish| wish.underlay.uplinks[0].mtu = 1300), 1280);
+    let ipv4_only = |wish: &mut FabricWish| {
+        wish.underlay.uplinks[0].mtu = 1300;
+        wish.pod_networks.truncate(1);
+    };
+    assert_eq!(mtu(RouteMode::Vxlan, &ipv4_only), 1250);
 }
 
 #[test]
