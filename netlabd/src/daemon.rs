@@ -118,6 +118,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 /// Finds what is going to refuse this start as long as nothing is left of it.
 fn check_first_start(config: &Config) -> anyhow::Result<()> {
     check_socket(&config.run_dir.join(SOCKET))?;
+    drop(NetworkLock::take()?);
     // A node that joins hears of its server which networks there are.
     if config.join.is_none() {
         overlap::check(&mut RouteSocket::open()?, &config.cluster()?)?;
