@@ -40,7 +40,7 @@ fn the_script_of_a_link_makes_a_pod_that_answers_and_takes_it_away() {
          ip -6 address add fd00::1/128 dev lo nodad\n\
          {make}\
          ping -c 1 -w 5 10.42.0.5\n\
-         ping -c 1 -W 5 fd42::5\n\
+         ping -c 1 -w 5 fd42::5\n\
          ip -n default_web neigh show dev eth0\n\
          ip link show dev {host}\n\
          cat /proc/sys/net/ipv4/conf/{host}/rp_filter\n\
@@ -52,7 +52,8 @@ fn the_script_of_a_link_makes_a_pod_that_answers_and_takes_it_away() {
     let (out, err) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{make}\n{out}\n{err}");
-    assert_eq!(out.matches(" 0% packet loss").count(), 2, "{out}");
+    // A link has just come up: the kernel may still lose the first echo.
+    assert_eq!(out.matches(" 1 received").count(), 2, "{out}");
     for part in [
         "169.254.1.1 lladdr ee:ee:ee:ee:ee:ee PERMANENT",
         "mtu 1450",
