@@ -21,6 +21,8 @@ fn nodes_join_and_a_command_on_any_of_them_works_as_on_the_server() {
         let output = node.ctl_with_input(&["exec", "-i", "web", "--", "cat"], "through the tunnel");
         assert_eq!(output.ok(), "through the tunnel");
         node.ctl(&["exec", "web", "--", "sh", "-c", "exit 7"]).fails(7);
+        let long = "# nothing\n".repeat(13_000) + "echo long";
+        assert_eq!(node.ctl(&["exec", "web", "--", "sh", "-c", &long]).ok(), "long\n");
     }
     cluster.ctl(&["delete", "pod", "web", "--now"]).ok();
     wait_until("the pod's netns is gone", || !cluster.node("n3").pod_netns("web").exists());

@@ -82,3 +82,21 @@ fn run_with_rm_gives_the_exit_code_and_leaves_no_pod() {
     assert_eq!((output.code, output.stdout.as_str()), (3, "input"), "{output}");
     lab.get("/v1/namespaces/default/pods/once").error(404, "NotFound");
 }
+
+#[test]
+fn a_command_may_be_as_long_as_the_kernel_takes() {
+    let lab = Lab::new("long");
+    lab.run("web", &[]);
+    let numbers: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
+    let mut words = vec!["exec", "web", "--", "echo"];
+    words.extend(numbers.iter().map(String::as_str));
+    assert_eq!(lab.ctl(&words).ok(), numbers.join(" ") + "\n");
+    // One argument may have 128 KiB; a script is passed like that.
+    let script = "# nothing\n".repeat(13_000) + "cat; exit 4";
+    let output = lab.ctl_with_input(&["exec", "-i", "web", "--", "sh", "-c", &script], "input");
+    assert_eq!((output.code, output.stdout.as_str()), (4, "input"), "{}", output.stderr);
+    for words in [vec!["get", "pod", &script[..70_000]], vec!["get", "pods", "-l", &script]] {
+        let refused = lab.ctl(&words).fails(1);
+        assert!(refused.starts_with("error: the request is too long"), "{}", &refused[..200]);
+    }
+}

@@ -20,7 +20,7 @@ impl Client {
 
     /// Whether the daemon is ready, and what is missing.
     pub async fn ready(&self) -> Result<Readiness, ClientError> {
-        let (response, connection) = self.send(empty(Method::GET, "/readyz")).await?;
+        let (response, connection) = self.send(empty(Method::GET, "/readyz")?).await?;
         // 503 with the same body is the answer "no".
         let bytes = self.read(response, connection).await?;
         decode("GET /readyz", &bytes)
