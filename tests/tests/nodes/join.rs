@@ -52,3 +52,20 @@ fn replicas_are_spread_and_a_cordoned_node_gets_none() {
     homes.sort();
     assert_eq!(homes, ["n1", "n1", "n3", "n3"]);
 }
+
+#[test]
+fn a_followed_log_outlives_the_daemon_of_the_pods_node() {
+    let mut cluster = Cluster::builder("follow").racks(&[2]).start();
+    let script = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.02; done";
+    cluster.run_on("n2", "web", &["--", "sh", "-c", script]);
+    let follow = cluster.server().ctl_spawn(&["logs", "-f", "web"]);
+    follow.wait_for("line 10\n");
+    cluster.node_mut("n2").restart();
+    let reached = follow.output().lines().count();
+    follow.wait_for(&format!("line {}\n", reached + 50));
+    let output = follow.output();
+    let lines = output.lines().filter(|line| line.starts_with("line "));
+    for (index, line) in lines.enumerate() {
+        assert_eq!(line, format!("line {}", index + 1), "{output}");
+    }
+}
