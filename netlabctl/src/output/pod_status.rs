@@ -83,11 +83,13 @@ pub(crate) enum Verdict {
     Broken(String),
 }
 
-/// Reasons of a waiting command that waiting longer does not mend.
-const HOPELESS: [&str; 5] = [
+/// Reasons of a command that does not run which waiting longer does not mend.
+const HOPELESS: [&str; 7] = [
     "CrashLoopBackOff",
     "CommandNotFound",
     "CommandNotExecutable",
+    "RootfsNotFound",
+    "WorkingDirNotFound",
     "CreateContainerError",
     "RunContainerError",
 ];
