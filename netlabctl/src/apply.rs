@@ -12,7 +12,7 @@ use crate::output::format::{self, Format};
 use crate::svc;
 use crate::svc::create::CreateServiceCommand;
 use crate::wait::{self, SettleArgs};
-use crate::{by_hand, output};
+use crate::{by_hand, output, progress};
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
@@ -133,21 +133,22 @@ async fn write(
         return Ok(());
     }
     let options = ApplyOptions { create, dry_run: args.is_dry() };
-    let answer = match context.client.apply(&objects, options).await {
-        Ok(answer) => answer,
-        Err(error) => {
+    let deadline = args.settle.deadline();
+    let request = async {
+        context.client.apply(&objects, options).await.map_err(|error| {
             let exists = error.is(Reason::AlreadyExists);
             let failure = Failure::from(error);
-            return Err(match exists {
+            match exists {
                 true => {
                     failure.with_hint("nothing was made; `apply` changes what is there already")
                 }
                 false => failure,
-            });
-        }
+            }
+        })
     };
+    let answer = progress::answer(deadline, request).await?;
     if !args.is_dry() {
-        args.settle.programmed(context, answer.revision).await?;
+        args.settle.programmed_by(context, answer.revision, deadline).await?;
     }
     let told: Vec<_> =
         answer.items.into_iter().map(|item| (item.object, item.result.as_str())).collect();
@@ -160,22 +161,25 @@ pub(crate) async fn replace(context: &Context, args: ReplaceArgs) -> Result<(), 
     let objects = manifest::read(context, &args.files)?;
     let mut told = Vec::new();
     let mut revision = 0;
+    let deadline = args.write.settle.deadline();
     for object in objects {
         if args.write.is_client_only() {
             told.push((object, "replaced"));
             continue;
         }
-        let answer = context.client.replace(&object, args.write.is_dry()).await;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return Err(context.explain(error, &ObjectRef::of(&object)).await),
+        let request = async {
+            match context.client.replace(&object, args.write.is_dry()).await {
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(context.explain(error, &ObjectRef::of(&object)).await),
+            }
         };
+        let answer = progress::answer(deadline, request).await?;
         revision = answer.metadata().resource_version.parse().unwrap_or(revision).max(revision);
         told.push((answer, "replaced"));
     }
     let programs = told.iter().any(|(object, _)| wait::lives_on_nodes(object.kind()));
     if programs && !args.write.is_dry() {
-        args.write.settle.programmed(context, revision).await?;
+        args.write.settle.programmed_by(context, revision, deadline).await?;
     }
     args.write.say(&told);
     Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use super::exchange::{decode, empty};
+use super::exchange::{Waits, decode, empty};
 use super::{Client, ClientError, Query};
 use crate::wire::{DoctorReport, Programmed, Readiness, Version};
 
@@ -44,7 +44,9 @@ impl Client {
             .set("revision", revision.to_string())
             .set("timeoutSeconds", timeout.as_secs().max(1).to_string())
             .into_path();
-        let answer = self.json(Method::GET, &path, None::<&()>);
+        let mut request = empty(Method::GET, &path)?;
+        request.extensions_mut().insert(Waits);
+        let answer = self.answer(request);
         // The server keeps its own time; this only bounds a server that answers nothing at all.
         match tokio::time::timeout(timeout + GRACE_OVER_SERVER_TIMEOUT, answer).await {
             Ok(answer) => answer,

@@ -43,6 +43,18 @@ pub struct Exchange<'a> {
 /// Hears of every request.
 pub type Observer = Box<dyn Fn(Exchange<'_>) + Send + Sync>;
 
+/// How long an answer is waited for in silence; the wait goes on after that.
+pub struct Patience {
+    /// The silence.
+    pub time: Duration,
+    /// Called when it is over.
+    pub tell: Box<dyn Fn() + Send + Sync>,
+}
+
+/// Mark of a request whose answer comes when something has happened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits;
+
 impl Client {
     /// Sends JSON, or nothing, and reads JSON.
     pub(super) async fn json<T: DeserializeOwned>(
@@ -129,7 +141,9 @@ impl Client {
                 Some(connection) => connection,
                 None => self.transport.connect().await?,
             };
-            match connection.try_send_request(request).await {
+            let patience = self.patience.as_ref();
+            let patience = patience.filter(|_| request.extensions().get::<Waits>().is_none());
+            match answered(connection.try_send_request(request), patience).await {
                 Ok(response) => {
                     if let Some(observer) = &self.observer {
                         let status = response.status().as_u16();
@@ -165,6 +179,18 @@ impl Client {
         }
         Ok(bytes)
     }
+}
+
+/// Awaits an answer, and tells when that takes long.
+async fn answered<T>(answer: impl Future<Output = T>, patience: Option<&Patience>) -> T {
+    tokio::pin!(answer);
+    if let Some(patience) = patience {
+        if let Ok(done) = tokio::time::timeout(patience.time, answer.as_mut()).await {
+            return done;
+        }
+        (patience.tell)();
+    }
+    answer.await
 }
 
 pub(super) fn empty(method: Method, path: &str) -> Result<Request<Full<Bytes>>, ClientError> {

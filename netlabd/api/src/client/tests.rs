@@ -2,6 +2,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -233,4 +234,23 @@ async fn a_request_too_long_for_its_first_line_is_refused_with_words() {
     let text = error.to_string();
     assert!(text.contains("70028 bytes, and 65534 is the most"), "{text}");
     assert_eq!(server.connections.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_daemon_that_does_not_answer_is_told_of_unless_it_was_asked_to_wait() {
+    let server = Server::new("silent", |_| (String::new(), true));
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = told.clone();
+    let tell = Box::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let time = Duration::from_millis(1);
+    let client = server.client().with_patience(Patience { time, tell });
+    let a_while = Duration::from_millis(100);
+    let silence = tokio::time::timeout(a_while, client.version()).await;
+    assert!(silence.is_err(), "the wait goes on");
+    assert_eq!(told.load(Ordering::Relaxed), 1);
+    let wait = client.programmed(1, Duration::from_secs(60));
+    assert!(tokio::time::timeout(a_while, wait).await.is_err());
+    assert_eq!(told.load(Ordering::Relaxed), 1);
 }
