@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `apply`, `create` and `replace`: objects from files, and `create namespace`.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use netlab_api::client::{ApplyOptions, ObjectRef};
 use netlab_api::{Namespace, Object, Reason};
@@ -9,6 +11,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::manifest::{self, FileArgs};
 use crate::output::format::{self, Format};
+use crate::output::pod_status;
 use crate::svc;
 use crate::svc::create::CreateServiceCommand;
 use crate::wait::{self, SettleArgs};
@@ -148,6 +151,9 @@ async fn write(
     };
     let answer = progress::answer(deadline, request).await?;
     if !args.is_dry() {
+        for warning in unplaced(answer.items.iter().map(|item| &item.object)) {
+            output::note(&warning);
+        }
         args.settle.programmed_by(context, answer.revision, deadline).await?;
     }
     let told: Vec<_> =
@@ -155,6 +161,24 @@ async fn write(
     args.say(&told);
     let objects: Vec<Object> = told.into_iter().map(|(object, _)| object).collect();
     by_hand::print_made(context, &objects).await
+}
+
+/// Warns of pods that no node takes, which is no failure: one may take them later.
+fn unplaced<'a>(objects: impl Iterator<Item = &'a Object>) -> Vec<String> {
+    let mut waiting: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for object in objects {
+        if let Object::Pod(pod) = object
+            && let Some(why) = pod_status::unplaced(pod)
+        {
+            waiting.entry(why).or_default().push(object.slash_name());
+        }
+    }
+    let warn = |(why, names): (String, Vec<String>)| match &names[..] {
+        [one] => format!("Warning: {one} waits: {why}"),
+        [one, other] => format!("Warning: {one} and {other} wait: {why}"),
+        names => format!("Warning: {} and {} others wait: {why}", names[0], names.len() - 1),
+    };
+    waiting.into_iter().map(warn).collect()
 }
 
 pub(crate) async fn replace(context: &Context, args: ReplaceArgs) -> Result<(), Failure> {
@@ -183,4 +207,29 @@ pub(crate) async fn replace(context: &Context, args: ReplaceArgs) -> Result<(), 
     }
     args.write.say(&told);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn pods_that_no_node_takes_are_warned_of_together() {
+        let pod = |name: &str, placed: &str| -> Object {
+            serde_json::from_value(json!({
+                "kind": "Pod", "metadata": { "name": name },
+                "status": { "conditions": [{
+                    "type": "PodScheduled", "status": placed, "reason": "Unschedulable",
+                    "message": "1 node is cordoned",
+                }]},
+            }))
+            .unwrap()
+        };
+        let objects = [pod("a", "False"), pod("b", "True"), pod("c", "False"), pod("d", "False")];
+        let why = "PodScheduled is False: Unschedulable: 1 node is cordoned";
+        assert_eq!(unplaced(objects[..2].iter()), [format!("Warning: pod/a waits: {why}")]);
+        assert_eq!(unplaced(objects.iter()), [format!("Warning: pod/a and 2 others wait: {why}")]);
+    }
 }

@@ -337,6 +337,19 @@ fn a_daemon_that_hangs_is_waited_for_no_longer_than_said() {
 }
 
 #[test]
+fn apply_warns_of_a_pod_that_no_node_takes() {
+    let lab = Lab::new("unplaced");
+    fs::write(lab.dir().join("db.toml"), "[[pod]]\nname = \"db\"\n").expect("a file");
+    lab.ctl(&["cordon", "n1"]).ok();
+    let output = lab.ctl(&["apply", "-f", "db.toml"]);
+    assert_eq!((output.code, output.stdout.as_str()), (0, "pod/db created\n"), "{output}");
+    let why = "PodScheduled is False: Unschedulable: 0/1 nodes are available: 1 cordoned";
+    assert!(output.stderr.starts_with(&format!("Warning: pod/db waits: {why}")), "{output}");
+    let late = lab.ctl(&["run", "web", "--timeout=1s"]).fails(4);
+    assert!(late.contains(why), "{late}");
+}
+
+#[test]
 fn status_doctor_and_version_tell_how_it_is() {
     let mut lab = Lab::new("status");
     lab.run("web", &["--replicas=2"]);
