@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `apply`, `create` and `replace`: objects from files, and `create namespace`.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use netlab_api::client::{ApplyOptions, ObjectRef};
 use netlab_api::{Namespace, Object, Reason};
@@ -9,10 +11,11 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::manifest::{self, FileArgs};
 use crate::output::format::{self, Format};
+use crate::output::pod_status;
 use crate::svc;
 use crate::svc::create::CreateServiceCommand;
 use crate::wait::{self, SettleArgs};
-use crate::{by_hand, output};
+use crate::{by_hand, output, progress};
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
@@ -133,21 +136,25 @@ async fn write(
         return Ok(());
     }
     let options = ApplyOptions { create, dry_run: args.is_dry() };
-    let answer = match context.client.apply(&objects, options).await {
-        Ok(answer) => answer,
-        Err(error) => {
+    let deadline = args.settle.deadline();
+    let request = async {
+        context.client.apply(&objects, options).await.map_err(|error| {
             let exists = error.is(Reason::AlreadyExists);
             let failure = Failure::from(error);
-            return Err(match exists {
+            match exists {
                 true => {
                     failure.with_hint("nothing was made; `apply` changes what is there already")
                 }
                 false => failure,
-            });
-        }
+            }
+        })
     };
+    let answer = progress::answer(deadline, request).await?;
     if !args.is_dry() {
-        args.settle.programmed(context, answer.revision).await?;
+        for warning in unplaced(answer.items.iter().map(|item| &item.object)) {
+            output::note(&warning);
+        }
+        args.settle.programmed_by(context, answer.revision, deadline).await?;
     }
     let told: Vec<_> =
         answer.items.into_iter().map(|item| (item.object, item.result.as_str())).collect();
@@ -156,27 +163,73 @@ async fn write(
     by_hand::print_made(context, &objects).await
 }
 
+/// Warns of pods that no node takes, which is no failure: one may take them later.
+fn unplaced<'a>(objects: impl Iterator<Item = &'a Object>) -> Vec<String> {
+    let mut waiting: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for object in objects {
+        if let Object::Pod(pod) = object
+            && let Some(why) = pod_status::unplaced(pod)
+        {
+            waiting.entry(why).or_default().push(object.slash_name());
+        }
+    }
+    let warn = |(why, names): (String, Vec<String>)| match &names[..] {
+        [one] => format!("Warning: {one} waits: {why}"),
+        [one, other] => format!("Warning: {one} and {other} wait: {why}"),
+        names => format!("Warning: {} and {} others wait: {why}", names[0], names.len() - 1),
+    };
+    waiting.into_iter().map(warn).collect()
+}
+
 pub(crate) async fn replace(context: &Context, args: ReplaceArgs) -> Result<(), Failure> {
     let objects = manifest::read(context, &args.files)?;
     let mut told = Vec::new();
     let mut revision = 0;
+    let deadline = args.write.settle.deadline();
     for object in objects {
         if args.write.is_client_only() {
             told.push((object, "replaced"));
             continue;
         }
-        let answer = context.client.replace(&object, args.write.is_dry()).await;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return Err(context.explain(error, &ObjectRef::of(&object)).await),
+        let request = async {
+            match context.client.replace(&object, args.write.is_dry()).await {
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(context.explain(error, &ObjectRef::of(&object)).await),
+            }
         };
+        let answer = progress::answer(deadline, request).await?;
         revision = answer.metadata().resource_version.parse().unwrap_or(revision).max(revision);
         told.push((answer, "replaced"));
     }
     let programs = told.iter().any(|(object, _)| wait::lives_on_nodes(object.kind()));
     if programs && !args.write.is_dry() {
-        args.write.settle.programmed(context, revision).await?;
+        args.write.settle.programmed_by(context, revision, deadline).await?;
     }
     args.write.say(&told);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn pods_that_no_node_takes_are_warned_of_together() {
+        let pod = |name: &str, placed: &str| -> Object {
+            serde_json::from_value(json!({
+                "kind": "Pod", "metadata": { "name": name },
+                "status": { "conditions": [{
+                    "type": "PodScheduled", "status": placed, "reason": "Unschedulable",
+                    "message": "1 node is cordoned",
+                }]},
+            }))
+            .unwrap()
+        };
+        let objects = [pod("a", "False"), pod("b", "True"), pod("c", "False"), pod("d", "False")];
+        let why = "PodScheduled is False: Unschedulable: 1 node is cordoned";
+        assert_eq!(unplaced(objects[..2].iter()), [format!("Warning: pod/a waits: {why}")]);
+        assert_eq!(unplaced(objects.iter()), [format!("Warning: pod/a and 2 others wait: {why}")]);
+    }
 }

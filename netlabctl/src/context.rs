@@ -3,13 +3,15 @@
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use netlab_api::client::{Client, Transport};
+use netlab_api::client::{Client, Patience, Transport};
 
 use crate::cli::Global;
 use crate::failure::{Failure, NOT_FOUND};
 use crate::lab::folder::{self, Folder};
-use crate::{lab, output, terminal};
+use crate::{lab, output, progress, terminal};
 
 /// What every command has.
 #[derive(Debug)]
@@ -28,6 +30,9 @@ pub(crate) struct Context {
     lab: Option<String>,
 }
 
+/// No request takes so long, save those that wait for something.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The socket of the machine's own daemon.
 const SOCKET: &str = "/run/netlab/netlabd.sock";
 
@@ -36,7 +41,7 @@ impl Context {
     /// for.
     pub(crate) fn new(global: &Global, is_own: bool) -> Result<Context, Failure> {
         let socket = if is_own { SOCKET.into() } else { socket(global)? };
-        let mut client = Client::new(Transport::Unix(socket));
+        let mut client = Client::new(Transport::Unix(socket)).with_patience(patience());
         if global.verbose > 0 {
             client = client.with_observer(Box::new(|exchange| {
                 output::note(&format!(
@@ -78,6 +83,21 @@ impl Context {
     pub(crate) fn lab(&self, name: Option<&str>) -> Result<Folder, Failure> {
         lab_of(name.or(self.lab.as_deref()))
     }
+}
+
+/// Tells once of a daemon that is there and does not answer.
+fn patience() -> Patience {
+    let told = AtomicBool::new(false);
+    let tell = move || {
+        if !told.swap(true, Ordering::Relaxed) {
+            progress::clear_line();
+            output::note(&format!(
+                "netlabd has not answered for {} s; waiting goes on",
+                PATIENCE.as_secs()
+            ));
+        }
+    };
+    Patience { time: PATIENCE, tell: Box::new(tell) }
 }
 
 /// The lab of this name, or the only one.

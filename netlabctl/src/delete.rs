@@ -13,7 +13,7 @@ use netlab_api::{Object, Pod};
 use crate::context::Context;
 use crate::failure::{Failure, NOT_FOUND};
 use crate::manifest::{self, FileArgs};
-use crate::progress::{self, Bound, Progress};
+use crate::progress::{self, Bound, Deadline, Progress};
 use crate::target::Target;
 use crate::wait::follow::{Change, follow};
 use crate::{by_hand, duration, output, wait};
@@ -120,6 +120,8 @@ pub(crate) const BEYOND_GRACE: Duration = Duration::from_secs(60);
 pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Failure> {
     let how = args.how;
     let options = how.options()?;
+    // Without a bound of one's own, what is asked for has its time, and what then goes has more.
+    let deadline = Deadline::new(how.timeout.unwrap_or(BEYOND_GRACE));
     let mut missing = Vec::new();
     let explained;
     let mut kinds = Vec::new();
@@ -131,7 +133,7 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
         // What was made last goes first: pods before their namespace.
         let objects = objects.iter().rev().map(ObjectRef::of).collect::<Vec<_>>();
         explained = by_hand::removal(context, &objects).await?;
-        by_name(context, &objects, &options, &mut missing).await?
+        progress::answer(deadline, by_name(context, &objects, &options, &mut missing)).await?
     } else {
         match Target::parse(&args.words)? {
             Target::Named(named) => {
@@ -142,12 +144,13 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
                 }
                 let objects: Vec<_> = named.iter().map(|(k, n)| context.object(*k, n)).collect();
                 explained = by_hand::removal(context, &objects).await?;
-                by_name(context, &objects, &options, &mut missing).await?
+                progress::answer(deadline, by_name(context, &objects, &options, &mut missing))
+                    .await?
             }
             Target::Kinds(selected) => {
                 kinds = selected;
                 explained = removal_of_selected(context, &kinds, &how).await?;
-                by_selector(context, &kinds, &how, &options).await?
+                progress::answer(deadline, by_selector(context, &kinds, &how, &options)).await?
             }
         }
     };
@@ -162,7 +165,7 @@ pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), Fa
     let names = how.output.is_some();
     let say = |object: &Object| output::line(&told(object, how.force, names, dry_run));
     if how.wait && !how.no_wait && !options.dry_run {
-        gone(context, &doomed, how.timeout, say).await?;
+        gone(context, &doomed, how.timeout.map(|_| deadline.left()), say).await?;
     } else {
         doomed.iter().for_each(say);
     }

@@ -70,8 +70,10 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
-        let ClientError::Api(error) = error else {
-            return Failure::failed(chain(&error));
+        let error = match error {
+            ClientError::Api(error) => error,
+            ClientError::NoAnswer { .. } => return Failure::timed_out(chain(&error)),
+            error => return Failure::failed(chain(&error)),
         };
         let code = match error.reason {
             Reason::NotFound => NOT_FOUND,

@@ -61,6 +61,48 @@ pub(crate) struct Bound {
     pub(crate) left: String,
 }
 
+/// The time that a command has, from when it began.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    started: Instant,
+    /// All of the time.
+    pub(crate) timeout: Duration,
+}
+
+impl Deadline {
+    /// It begins now.
+    pub(crate) fn new(timeout: Duration) -> Deadline {
+        Deadline { started: Instant::now(), timeout }
+    }
+
+    /// What is left of the time.
+    pub(crate) fn left(&self) -> Duration {
+        self.timeout.saturating_sub(self.started.elapsed())
+    }
+}
+
+/// Awaits the answer to a request that changes something. It comes at once from a daemon that is
+/// well, so nothing is drawn, and Ctrl-C just ends the program.
+pub(crate) async fn answer<T>(
+    deadline: Deadline,
+    request: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::time::timeout(deadline.left(), request).await.unwrap_or_else(|_| {
+        Err(Failure::timed_out(format!(
+            "timed out after {}: netlabd does not answer; the request was sent and may still be carried out",
+            human(deadline.timeout)
+        )))
+    })
+}
+
+/// A time in words.
+pub(crate) fn human(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        return format!("{} ms", time.as_millis());
+    }
+    output::age::human(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
+}
+
 /// Awaits `work` within bounds.
 pub(crate) async fn wait<T>(
     bound: &Bound,
@@ -70,7 +112,7 @@ pub(crate) async fn wait<T>(
     let started = Instant::now();
     let deadline = tokio::time::sleep(bound.timeout);
     let mut ticks = tokio::time::interval_at(started + QUIET, TICK);
-    let shown = std::io::stderr().is_terminal() && !terminal::is_dumb();
+    let shown = is_drawn();
     let mut line = Line { drawn: false };
     // One for the whole wait: a Ctrl-C between two of them would be heard by none.
     let interrupt = tokio::signal::ctrl_c();
@@ -99,6 +141,20 @@ pub(crate) async fn wait<T>(
     }
 }
 
+/// Moves to the beginning of the line and clears it.
+const CLEAR: &[u8] = b"\r\x1b[K";
+
+fn is_drawn() -> bool {
+    std::io::stderr().is_terminal() && !terminal::is_dumb()
+}
+
+/// Makes room for a line of text where the progress may be drawn.
+pub(crate) fn clear_line() {
+    if is_drawn() {
+        output::raw_error(CLEAR);
+    }
+}
+
 /// One line of stderr, drawn over and over.
 struct Line {
     drawn: bool,
@@ -115,7 +171,7 @@ impl Line {
 
     fn clear(&mut self) {
         if self.drawn {
-            output::raw_error(b"\r\x1b[K");
+            output::raw_error(CLEAR);
         }
         self.drawn = false;
     }
@@ -131,6 +187,19 @@ impl Drop for Line {
 mod tests {
     use super::*;
     use crate::failure::TIMED_OUT;
+
+    #[tokio::test]
+    async fn a_daemon_that_does_not_answer_ends_the_command_in_its_time() {
+        let deadline = Deadline::new(Duration::from_millis(1));
+        let never = std::future::pending::<Result<(), Failure>>();
+        let failure = answer(deadline, never).await.expect_err("late");
+        assert_eq!(
+            failure.message,
+            "error: timed out after 1 ms: netlabd does not answer; the request was sent and may still be carried out"
+        );
+        assert_eq!(failure.code, TIMED_OUT);
+        assert_eq!(deadline.left(), Duration::ZERO);
+    }
 
     #[tokio::test]
     async fn a_wait_that_is_late_tells_what_is_missing() {

@@ -13,16 +13,18 @@ use netlab_api::resource::Kind;
 use netlab_api::{Node, Object, Pod, Time};
 
 use crate::context::Context;
-use crate::failure::{FAILED, Failure, NOT_FOUND};
+use crate::failure::{FAILED, Failure};
 use crate::output::format::{self, Format};
 use crate::output::pod_status::{self, Verdict};
-use crate::progress::{self, Bound, Progress};
+use crate::progress::{self, Bound, Deadline, Progress, human};
 pub(crate) use crate::run::spec::RunArgs;
-use crate::wait::follow::{Change, follow};
+use crate::wait::follow::{Change, RECONNECT, follow, may_retry};
 use crate::{by_hand, delete, exec, logs, output, status, wait};
 
 /// Lines of a failed pod's log that are shown.
 const LAST_LINES: u64 = 10;
+/// How long a daemon is waited for that restarts while a session's pod is to be removed.
+const AWAY: Duration = Duration::from_secs(15);
 /// What `-it` runs when no command is given.
 const SHELL: &str = "/bin/sh";
 
@@ -44,10 +46,12 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<(), Fail
     }
     let objects: Vec<Object> = pods.into_iter().map(Object::Pod).collect();
     let options = ApplyOptions { create: true, dry_run: dry_run.is_some() };
-    let answer = match context.client.apply(&objects, options).await {
-        Ok(answer) => answer,
-        Err(error) => return Err(explain(error.into(), args.name(), args.replicas())),
+    let deadline = Deadline::new(args.timeout);
+    let request = async {
+        let answer = context.client.apply(&objects, options).await;
+        answer.map_err(|error| explain(error.into(), args.name(), args.replicas()))
     };
+    let answer = progress::answer(deadline, request).await?;
     let made: Vec<Object> = answer.items.into_iter().map(|item| item.object).collect();
     if dry_run.is_some() {
         say(&args.output, &made, output::dry_run(dry_run));
@@ -62,7 +66,8 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<(), Fail
     }
     // With a session the command's output is the output.
     let quiet = session.is_some() || !matches!(args.output, Format::Table);
-    let settled = settle(context, args.timeout, &made, answer.revision, quiet).await;
+    let how = How { quiet, removes: args.rm };
+    let settled = settle(context, deadline, &made, answer.revision, how).await;
     let Some(session) = session else {
         let settled = settled?;
         if quiet {
@@ -79,8 +84,14 @@ pub(crate) async fn run(context: &Context, mut args: RunArgs) -> Result<(), Fail
         }
         Err(failure) => Err(failure),
     };
-    if args.rm {
-        remove(context, &made, args.timeout).await?;
+    if args.rm
+        && let Err(failure) = remove(context, &made, args.timeout).await
+    {
+        // What went wrong first is said first.
+        if let Err(first) = done {
+            first.report();
+        }
+        return Err(failure);
     }
     match done? {
         0 => Ok(()),
@@ -133,13 +144,22 @@ fn explain(failure: Failure, name: &str, replicas: Option<u16>) -> Failure {
     })
 }
 
+/// How pods are waited for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct How {
+    /// Nothing goes to stdout.
+    pub(crate) quiet: bool,
+    /// They are removed afterwards, whatever comes of the wait.
+    pub(crate) removes: bool,
+}
+
 /// Waits until every pod is ready or finished and programmed, and tells of each as it is.
 pub(crate) async fn settle(
     context: &Context,
-    timeout: Duration,
+    deadline: Deadline,
     made: &[Object],
     revision: u64,
-    quiet: bool,
+    how: How,
 ) -> Result<Vec<Object>, Failure> {
     let (names, stay) = match made {
         [one] => (
@@ -151,16 +171,18 @@ pub(crate) async fn settle(
             "stay, and go on without you; `netlabctl get pods` shows how far they are",
         ),
     };
+    let stay = if how.removes { "was not ready yet" } else { stay };
+    let timeout = deadline.left();
     let progress = match made {
         [one] => Progress::of(one.slash_name()),
         _ => Progress::default(),
     };
     let bound = Bound {
         timeout,
-        late: format!("timed out after {} waiting for {names}", human(timeout)),
+        late: format!("timed out after {} waiting for {names}", human(deadline.timeout)),
         left: format!("{names} {stay}"),
     };
-    let ready = watch(context, made, revision, &progress, quiet);
+    let ready = watch(context, made, revision, &progress, how);
     // Both at once: the second answers while the first still waits for the command to start.
     let programmed = async {
         let nowhere = Progress::default();
@@ -195,19 +217,17 @@ pub(crate) async fn settle(
             .map_or(Err(failure), |e| Err(e.into())),
         Err(failure) if failure.code == crate::failure::TIMED_OUT => {
             let name = made.first().map_or("NAME", |one| one.metadata().name.as_str());
-            Err(failure.with_hint(format!(
-                "the pod stays; `netlabctl describe pod {name}` tells more, `netlabctl delete pod {name}` removes it"
-            )))
+            Err(if how.removes { failure } else { failure.with_hint(stays(name)) })
         }
         done => done,
     }
 }
 
-fn human(time: Duration) -> String {
-    if time < Duration::from_secs(1) {
-        return format!("{} ms", time.as_millis());
-    }
-    output::age::human(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
+/// What becomes of a pod that was waited for in vain.
+fn stays(name: &str) -> String {
+    format!(
+        "the pod stays; `netlabctl describe pod {name}` tells more, `netlabctl delete pod {name}` removes it"
+    )
 }
 
 async fn watch(
@@ -215,21 +235,21 @@ async fn watch(
     made: &[Object],
     revision: u64,
     progress: &Progress,
-    quiet: bool,
+    how: How,
 ) -> Result<Vec<Object>, Failure> {
     let mut settling = Settling {
         left: made.iter().map(|o| (o.metadata().uid.clone(), o.metadata().name.clone())).collect(),
         alone: made.len() == 1,
         done: Vec::new(),
         progress,
-        quiet,
+        quiet: how.quiet,
     };
     // What is known from the start: a pod that no node takes may not change for long.
     for object in made {
         if let Object::Pod(pod) = object
-            && let ControlFlow::Break(Err((name, why))) = settling.look(pod.clone())
+            && let ControlFlow::Break(Err(lost)) = settling.look(pod.clone())
         {
-            return Err(broken(context, &name, &why).await);
+            return Err(broken(context, lost, how).await);
         }
     }
     let collection = Collection::new(Kind::Pod, Some(&context.namespace));
@@ -240,7 +260,7 @@ async fn watch(
     let mut step = |change: Change| settling.step(change);
     match follow(context, &collection, &selectors, Some(revision), &mut step).await? {
         Ok(()) => Ok(settling.done),
-        Err((name, why)) => Err(broken(context, &name, &why).await),
+        Err(lost) => Err(broken(context, lost, how).await),
     }
 }
 
@@ -255,8 +275,17 @@ struct Settling<'a> {
     quiet: bool,
 }
 
-/// All are ready or finished; or one, by its name, will not be, and why.
-type Settled = Result<(), (String, String)>;
+/// All are ready or finished; or one will not be.
+type Settled = Result<(), Lost>;
+
+/// A pod that will not be ready.
+#[derive(Debug, PartialEq, Eq)]
+struct Lost {
+    name: String,
+    why: String,
+    /// Somebody deletes it, or did.
+    leaves: bool,
+}
 
 impl Settling<'_> {
     fn step(&mut self, change: Change) -> ControlFlow<Settled> {
@@ -295,7 +324,10 @@ impl Settling<'_> {
             }
             Verdict::Waiting(why) if self.alone => self.progress.set(why),
             Verdict::Waiting(why) => self.progress.set(format!("pod/{name}: {why}")),
-            Verdict::Broken(why) => return ControlFlow::Break(Err((name.clone(), why))),
+            Verdict::Broken(why) => {
+                let leaves = pod.metadata.deletion_timestamp.is_some();
+                return ControlFlow::Break(Err(Lost { name: name.clone(), why, leaves }));
+            }
         }
         match self.left.is_empty() {
             true => ControlFlow::Break(Ok(())),
@@ -306,18 +338,21 @@ impl Settling<'_> {
     /// Others of the namespace may come and go; one of ours ends the wait.
     fn gone(&self, uid: &str) -> ControlFlow<Settled> {
         match self.left.get(uid) {
-            Some(name) => {
-                ControlFlow::Break(Err((name.clone(), "it was deleted meanwhile".to_owned())))
-            }
+            Some(name) => ControlFlow::Break(Err(Lost {
+                name: name.clone(),
+                why: "it was deleted meanwhile".to_owned(),
+                leaves: true,
+            })),
             None => ControlFlow::Continue(()),
         }
     }
 }
 
 /// What a pod that will not get ready has to say for itself.
-async fn broken(context: &Context, name: &str, why: &str) -> Failure {
+async fn broken(context: &Context, lost: Lost, how: How) -> Failure {
+    let Lost { name, why, leaves } = lost;
     let mut message = format!("error: pod/{name} does not run: {why}");
-    let lines = logs::last_lines(context, &context.pod(name), LAST_LINES).await;
+    let lines = logs::last_lines(context, &context.pod(&name), LAST_LINES).await;
     if !lines.is_empty() {
         message += "\nits last lines:";
         for line in lines {
@@ -325,31 +360,43 @@ async fn broken(context: &Context, name: &str, why: &str) -> Failure {
             message += &line;
         }
     }
-    Failure::new(FAILED, message).with_hint(format!(
-        "the pod stays; `netlabctl describe pod {name}` tells more, `netlabctl delete pod {name}` removes it"
-    ))
+    let failure = Failure::new(FAILED, message);
+    if leaves || how.removes { failure } else { failure.with_hint(stays(&name)) }
 }
 
 /// Removes the pod of a session that is over; the command has had its time.
 async fn remove(context: &Context, made: &[Object], timeout: Duration) -> Result<(), Failure> {
-    let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
     let mut doomed = Vec::new();
     for object in made {
-        match context.client.delete(&ObjectRef::of(object), &options).await {
-            Ok(object) => doomed.push(object),
-            Err(error) => {
-                let failure = Failure::from(error);
-                if failure.code != NOT_FOUND {
-                    return Err(failure);
-                }
-            }
-        }
+        let progress = Progress::of(object.slash_name());
+        progress.set("netlabd does not answer");
+        let stays = format!("{} stays", object.slash_name());
+        let bound = Bound { timeout: AWAY, late: stays.clone(), left: stays };
+        let asked = progress::wait(&bound, &progress, ask(context, object)).await;
+        doomed.extend(asked.map_err(|failure| {
+            let name = &object.metadata().name;
+            failure.with_hint(format!("`netlabctl delete pod {name} --force` removes it"))
+        })?);
     }
     delete::gone(context, &doomed, Some(timeout), |object| {
         // On stderr: stdout is the command's.
         output::note(&format!("pod \"{}\" deleted", object.metadata().name));
     })
     .await
+}
+
+/// Asks for a pod's deletion until it is granted: a daemon that ended the session by its restart
+/// comes back. `None` when the pod is gone already.
+async fn ask(context: &Context, object: &Object) -> Result<Option<Object>, Failure> {
+    let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    loop {
+        match context.client.delete(&ObjectRef::of(object), &options).await {
+            Ok(object) => return Ok(Some(object)),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if may_retry(&error, true) => tokio::time::sleep(RECONNECT).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -376,11 +423,10 @@ mod tests {
         let progress = Progress::default();
         let mut settling = settling(&progress);
         assert!(settling.step(Change::Gone(pod("other", "True"))).is_continue());
-        let ControlFlow::Break(Err((name, _))) = settling.step(Change::Gone(pod("b", "False")))
-        else {
+        let ControlFlow::Break(Err(lost)) = settling.step(Change::Gone(pod("b", "False"))) else {
             panic!("not ended");
         };
-        assert_eq!(name, "b");
+        assert!(lost.name == "b" && lost.leaves, "{lost:?}");
     }
 
     #[test]
@@ -388,7 +434,7 @@ mod tests {
         let progress = Progress::default();
         let mut settling = settling(&progress);
         let change = Change::Present(vec![pod("a", "True"), pod("other", "True")]);
-        assert!(matches!(settling.step(change), ControlFlow::Break(Err((name, _))) if name == "b"));
+        assert!(matches!(settling.step(change), ControlFlow::Break(Err(lost)) if lost.name == "b"));
     }
 
     #[test]

@@ -15,8 +15,9 @@ use netlab_api::{Object, Pod};
 use crate::context::Context;
 use crate::failure::{Failure, NOT_FOUND};
 use crate::manifest::bare;
+use crate::run::How;
 use crate::wait::SettleArgs;
-use crate::{by_hand, delete, output, run, target};
+use crate::{by_hand, delete, output, progress, run, target};
 
 /// Most pods that one name may have, as `pod run --replicas` has it.
 const MOST: u16 = 1000;
@@ -84,10 +85,13 @@ async fn scale(
     let mut made = Vec::new();
     if !plan.delete.is_empty() {
         let options = DeleteOptions::default();
-        let answer = context
-            .client
-            .delete_many(&collection, &plan.delete, &Selectors::default(), &options)
-            .await?;
+        let request = async {
+            let selectors = Selectors::default();
+            let answer =
+                context.client.delete_many(&collection, &plan.delete, &selectors, &options);
+            Ok(answer.await?)
+        };
+        let answer = progress::answer(settle.deadline(), request).await?;
         let say = |object: &Object| {
             output::line(&format!(
                 "pod \"{}\" deleted from {} namespace",
@@ -114,12 +118,14 @@ async fn scale(
     if !plan.create.is_empty() {
         let objects: Vec<Object> = plan.create.into_iter().map(Object::Pod).collect();
         let options = ApplyOptions { create: true, dry_run: false };
-        let answer = context.client.apply(&objects, options).await?;
+        let deadline = settle.deadline();
+        let request = async { Ok(context.client.apply(&objects, options).await?) };
+        let answer = progress::answer(deadline, request).await?;
         made = answer.items.into_iter().map(|item| item.object).collect::<Vec<Object>>();
         match settle.no_wait {
             true => made.iter().for_each(|o| output::line(&format!("{} created", o.slash_name()))),
             false => {
-                run::settle(context, settle.timeout, &made, answer.revision, false).await?;
+                run::settle(context, deadline, &made, answer.revision, How::default()).await?;
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::output::format;
 use crate::output::jsonpath::{Template, plain};
 use crate::output::{self, pod_status};
-use crate::progress::{self, Bound, Progress};
+use crate::progress::{self, Bound, Deadline, Progress};
 use crate::target::{Found, Target};
 use crate::wait::follow::{Change, follow};
 
@@ -248,19 +248,35 @@ pub(crate) struct SettleArgs {
 }
 
 impl SettleArgs {
+    /// The time that the command has, of which its first request is a part.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::new(self.timeout)
+    }
+
     /// Waits until every node's kernel reflects `revision`, unless told not to.
     pub(crate) async fn programmed(&self, context: &Context, revision: u64) -> Result<(), Failure> {
+        self.programmed_by(context, revision, self.deadline()).await
+    }
+
+    /// The same with a time of which some has passed.
+    pub(crate) async fn programmed_by(
+        &self,
+        context: &Context,
+        revision: u64,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
         if self.no_wait {
             return Ok(());
         }
+        let left = deadline.left();
         let bound = Bound {
             // The server keeps the time and names the nodes that lag; this is for its silence.
-            timeout: self.timeout + Duration::from_secs(5),
+            timeout: left + Duration::from_secs(5),
             late: "timed out waiting for the nodes' kernels".to_owned(),
             left: "the change is stored, and the nodes carry it out without you".to_owned(),
         };
         let progress = Progress::default();
-        let work = programmed(context, revision, self.timeout, &progress);
+        let work = programmed(context, revision, left, &progress);
         progress::wait(&bound, &progress, work).await
     }
 }

@@ -6,6 +6,7 @@ use std::fs;
 
 use netlab_tests::command::run;
 use netlab_tests::{Lab, Output, poll, wait_until};
+use nix::sys::signal::Signal;
 
 const WEB: &str = "\
 apiVersion: v1
@@ -312,6 +313,40 @@ fn a_command_that_ends_at_once_or_never_gets_ready_is_told_with_its_last_lines()
     let late = lab.ctl(&["run", "slow", "--ready=tcp:1", "--timeout=1s"]).fails(4);
     assert!(late.contains("timed out after 1s waiting for pod/slow"), "{late}");
     lab.ctl(&["run", "now", "--ready=tcp:1", "--no-wait"]).ok();
+}
+
+#[test]
+fn a_daemon_that_hangs_is_waited_for_no_longer_than_said() {
+    let lab = Lab::new("hangs");
+    lab.run("web", &[]);
+    fs::write(lab.dir().join("db.toml"), "[[pod]]\nname = \"db\"\n").expect("a file");
+    lab.signal(Signal::SIGSTOP);
+    let verbs: [&[&str]; 4] = [
+        &["run", "new", "--timeout=1s"],
+        &["apply", "-f", "db.toml", "--timeout=1s"],
+        &["delete", "pod", "web", "--timeout=1s"],
+        &["delete", "pods", "--all", "--timeout=1s"],
+    ];
+    let refused = verbs.map(|words| lab.ctl(words));
+    lab.signal(Signal::SIGCONT);
+    for refused in refused {
+        let text = refused.fails(4);
+        let wanted = "timed out after 1s: netlabd does not answer; the request was sent and may still be carried out";
+        assert!(text.contains(wanted), "{text}");
+    }
+}
+
+#[test]
+fn apply_warns_of_a_pod_that_no_node_takes() {
+    let lab = Lab::new("unplaced");
+    fs::write(lab.dir().join("db.toml"), "[[pod]]\nname = \"db\"\n").expect("a file");
+    lab.ctl(&["cordon", "n1"]).ok();
+    let output = lab.ctl(&["apply", "-f", "db.toml"]);
+    assert_eq!((output.code, output.stdout.as_str()), (0, "pod/db created\n"), "{output}");
+    let why = "PodScheduled is False: Unschedulable: 0/1 nodes are available: 1 cordoned";
+    assert!(output.stderr.starts_with(&format!("Warning: pod/db waits: {why}")), "{output}");
+    let late = lab.ctl(&["run", "web", "--timeout=1s"]).fails(4);
+    assert!(late.contains(why), "{late}");
 }
 
 #[test]

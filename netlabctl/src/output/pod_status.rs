@@ -14,9 +14,8 @@ pub(crate) fn word(pod: &Pod) -> String {
     let status = &pod.status;
     let mut word = status.reason.clone().unwrap_or_else(|| phase(status.phase).to_owned());
     // What no node has taken yet is not being created.
-    let unplaced =
-        status.conditions.iter().any(|c| c.kind == POD_SCHEDULED && !c.is(POD_SCHEDULED));
-    if let Some(container) = status.container_statuses.first().filter(|_| !unplaced) {
+    let placed = unplaced(pod).is_none();
+    if let Some(container) = status.container_statuses.first().filter(|_| placed) {
         let state = &container.state;
         if let Some(waiting) = state.waiting.as_ref().filter(|w| !w.reason.is_empty()) {
             word = waiting.reason.clone();
@@ -83,11 +82,13 @@ pub(crate) enum Verdict {
     Broken(String),
 }
 
-/// Reasons of a waiting command that waiting longer does not mend.
-const HOPELESS: [&str; 5] = [
+/// Reasons of a command that does not run which waiting longer does not mend.
+const HOPELESS: [&str; 7] = [
     "CrashLoopBackOff",
     "CommandNotFound",
     "CommandNotExecutable",
+    "RootfsNotFound",
+    "WorkingDirNotFound",
     "CreateContainerError",
     "RunContainerError",
 ];
@@ -123,6 +124,12 @@ pub(crate) fn verdict(pod: &Pod) -> Verdict {
         }
     }
     if pod.has_condition(READY) { Verdict::Ready } else { Verdict::Waiting(missing(pod)) }
+}
+
+/// Why no node takes a pod, if none does.
+pub(crate) fn unplaced(pod: &Pod) -> Option<String> {
+    let condition = pod.status.conditions.iter().find(|c| c.kind == POD_SCHEDULED)?;
+    (!condition.is(POD_SCHEDULED)).then(|| condition_sentence(condition))
 }
 
 /// What a pod that is not ready waits for: the first condition that does not hold.

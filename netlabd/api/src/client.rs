@@ -31,7 +31,7 @@ use http_body_util::Full;
 use hyper::client::conn::http1::SendRequest;
 
 pub use self::error::ClientError;
-pub use self::exchange::{Exchange, Observer};
+pub use self::exchange::{Exchange, Observer, Patience};
 pub use self::exec::{ExecInput, ExecOptions, ExecOutput};
 pub use self::names::NameQuery;
 pub use self::objects::{ApplyOptions, DeleteOptions};
@@ -46,6 +46,7 @@ pub struct Client {
     transport: Transport,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
     observer: Option<Observer>,
+    patience: Option<Patience>,
 }
 
 impl fmt::Debug for Client {
@@ -57,12 +58,18 @@ impl fmt::Debug for Client {
 impl Client {
     /// A client that connects when it is first asked something.
     pub fn new(transport: Transport) -> Client {
-        Client { transport, idle: Mutex::new(Vec::new()), observer: None }
+        Client { transport, idle: Mutex::new(Vec::new()), observer: None, patience: None }
     }
 
     /// The same client, telling `observer` of every request.
     pub fn with_observer(mut self, observer: Observer) -> Client {
         self.observer = Some(observer);
+        self
+    }
+
+    /// The same client, telling of each request that is not answered for long.
+    pub fn with_patience(mut self, patience: Patience) -> Client {
+        self.patience = Some(patience);
         self
     }
 

@@ -11,12 +11,22 @@
 //! ```
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Value of the `Upgrade` header.
 pub const EXEC_PROTOCOL: &str = "netlab-exec/1";
 
 /// Largest payload of a frame, in bytes; larger writes are cut into several.
 pub const MAX_FRAME: usize = 64 * 1024;
+
+/// Body of an exec whose command is too long for the query.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExecCommand {
+    /// The program and its arguments; no shell.
+    pub command: Vec<String>,
+}
 
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]

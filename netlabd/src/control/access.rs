@@ -108,6 +108,14 @@ pub struct NameLogRequest {
     pub tail: Option<usize>,
 }
 
+/// A log that was followed is cut short: more may come, but not this way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the log is cut short")]
+pub struct LogCut;
+
+/// A log in pieces of whole lines. One that is cut short says so last.
+pub type LogPieces = mpsc::Receiver<Result<Bytes, LogCut>>;
+
 /// That there is no name server here.
 pub fn no_names() -> ApiError {
     ApiError::new(Reason::ServiceUnavailable, "this node answers no names")
@@ -124,12 +132,11 @@ pub trait PodAccess: Send + Sync {
     /// `Conflict` when the pod's processes are not running.
     async fn exec(&self, pod: &Pod, request: ExecRequest) -> Result<ExecSession, ApiError>;
 
-    /// Streams a pod's log in pieces of whole lines. The stream ends when the receiver is dropped.
+    /// Streams a pod's log. The stream ends when the receiver is dropped.
     ///
     /// # Errors
     /// `NotFound` when there is no such log, `BadRequest` when there was no earlier run.
-    async fn logs(&self, pod: &Pod, request: LogRequest)
-    -> Result<mpsc::Receiver<Bytes>, ApiError>;
+    async fn logs(&self, pod: &Pod, request: LogRequest) -> Result<LogPieces, ApiError>;
 
     /// Opens a TCP connection to `port` from inside a pod: to what listens on loopback, or else on
     /// the pod's own addresses.

@@ -31,8 +31,8 @@ use super::pod::exec::{ExecRequest as Spawn, helper_handle, resize, wait_ready};
 use super::pod::log::{LogError, LogQuery, LogReader};
 use super::pod::{ContainerState, RuntimeError};
 use crate::control::access::{
-    ExecRequest, ExecSession, FlowsRequest, LogRequest, NameLogRequest, NameRequest, PodAccess,
-    PodStream, RulesRequest, ScriptRequest,
+    ExecRequest, ExecSession, FlowsRequest, LogCut, LogPieces, LogRequest, NameLogRequest,
+    NameRequest, PodAccess, PodStream, RulesRequest, ScriptRequest,
 };
 use crate::control::cluster::PodIdentity;
 use crate::error::chain;
@@ -131,11 +131,7 @@ impl PodAccess for NodeAccess {
         Ok(ExecSession { input: input_tx, output: output_rx })
     }
 
-    async fn logs(
-        &self,
-        pod: &Pod,
-        request: LogRequest,
-    ) -> Result<mpsc::Receiver<Bytes>, ApiError> {
+    async fn logs(&self, pod: &Pod, request: LogRequest) -> Result<LogPieces, ApiError> {
         let dir = self.machine.log_dir(&PodIdentity::of(pod));
         let name = pod.metadata.name.clone();
         let query = LogQuery {
@@ -347,7 +343,7 @@ async fn pump(
 fn send_log(
     mut reader: LogReader,
     goes_on: &dyn Fn(&LogReader) -> bool,
-    lines: &mpsc::Sender<Bytes>,
+    lines: &mpsc::Sender<Result<Bytes, LogCut>>,
 ) {
     let mut buffer = Vec::new();
     // What was written before the end was noticed is still to be read.
@@ -364,7 +360,7 @@ fn send_log(
                 }
             }
             Ok(_) => {
-                if lines.blocking_send(Bytes::copy_from_slice(&buffer)).is_err() {
+                if lines.blocking_send(Ok(Bytes::copy_from_slice(&buffer))).is_err() {
                     return;
                 }
             }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use netlab_api::client::{Client, Dial, ExecOptions, LogOptions, NameQuery, Transport};
 use netlab_api::dns::{DnsLogEntry, DnsRecords, DnsTrace};
 use netlab_api::exec::Frame;
@@ -16,8 +15,8 @@ use tokio::sync::mpsc;
 
 use super::failed;
 use crate::control::access::{
-    ExecRequest, ExecSession, FlowsRequest, LogRequest, NameLogRequest, NameRequest, PodAccess,
-    PodStream, RulesRequest, ScriptRequest,
+    ExecRequest, ExecSession, FlowsRequest, LogCut, LogPieces, LogRequest, NameLogRequest,
+    NameRequest, PodAccess, PodStream, RulesRequest, ScriptRequest,
 };
 
 /// Frames and pieces in flight in each direction.
@@ -86,11 +85,7 @@ impl PodAccess for RoutedAccess {
         Ok(ExecSession { input, output })
     }
 
-    async fn logs(
-        &self,
-        pod: &Pod,
-        request: LogRequest,
-    ) -> Result<mpsc::Receiver<Bytes>, ApiError> {
+    async fn logs(&self, pod: &Pod, request: LogRequest) -> Result<LogPieces, ApiError> {
         let Some(client) = self.elsewhere(pod) else { return self.here.logs(pod, request).await };
         let options = LogOptions {
             follow: request.follow,
@@ -109,8 +104,9 @@ impl PodAccess for RoutedAccess {
                     piece = stream.next() => piece,
                     () = to_show.closed() => return,
                 };
-                let Ok(Some(piece)) = piece else { return };
-                if to_show.send(piece).await.is_err() {
+                let Some(piece) = piece.map_err(|_| LogCut).transpose() else { return };
+                let is_last = piece.is_err();
+                if to_show.send(piece).await.is_err() || is_last {
                     return;
                 }
             }

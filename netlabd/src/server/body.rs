@@ -11,6 +11,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use netlab_api::resource::{API_VERSION, Kind};
 use netlab_api::wire::ApplyRequest;
 use netlab_api::{
@@ -172,6 +173,28 @@ impl<T: JsonSchema> OperationInput for Plain<T> {
     fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
         let schema = ctx.schema.subschema_for::<T>();
         set_body(ctx, operation, body_doc(JSON, schema));
+    }
+}
+
+/// The same, where there may be no body.
+pub(super) struct MaybePlain<T>(pub(super) Option<T>);
+
+impl<T: DeserializeOwned> FromRequest<App> for MaybePlain<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        if request.body().is_end_stream() {
+            return Ok(MaybePlain(None));
+        }
+        let Plain(value) = Plain::from_request(request, app).await?;
+        Ok(MaybePlain(Some(value)))
+    }
+}
+
+impl<T: JsonSchema> OperationInput for MaybePlain<T> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let schema = ctx.schema.subschema_for::<T>();
+        set_body(ctx, operation, RequestBody { required: false, ..body_doc(JSON, schema) });
     }
 }
 

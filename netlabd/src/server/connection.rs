@@ -28,7 +28,7 @@ use super::router::{App, Phase, router};
 use super::{Limits, Readiness};
 
 /// Headers of a request, and what of a body is read ahead. A request line is at most 64 KiB (the
-/// limit of the `http` crate), and an exec has its command there.
+/// limit of the `http` crate), and selectors are there, and the short commands of an exec.
 pub(super) const READ_BUFFER: usize = 128 * 1024;
 /// Refused peers are told why, but so many of them at a time and no more.
 const REFUSALS: usize = 16;

@@ -10,13 +10,13 @@
 //! command: whichever of the two it waits for, it hears of it.
 
 use aide::transform::TransformOperation;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::BytesMut;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use netlab_api::exec::{EXEC_PROTOCOL, Frame, MAX_FRAME};
+use netlab_api::exec::{EXEC_PROTOCOL, ExecCommand, Frame, MAX_FRAME};
 use netlab_api::{ApiError, Object, Pod};
 use schemars::JsonSchema;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
@@ -25,6 +25,7 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
 
 use super::answer::{Failure, bad_request, defect};
+use super::body::MaybePlain;
 use super::query::{FromQuery, Params, Query};
 use super::router::App;
 use super::target::Single;
@@ -50,19 +51,13 @@ pub(super) async fn exec(
     mut request: Request,
 ) -> Result<Response, Failure> {
     check_upgrade(request.headers())?;
-    if params.command.is_empty() {
-        return Err(bad_request("query parameter `command` is missing")
-            .with_hint("`?command=ls&command=-l` runs `ls -l`")
-            .into());
-    }
     let upgrade = upgrade_of(&mut request, "exec")?;
+    // Read before anything is looked up: whoever sends it does not expect an answer before.
+    let MaybePlain(body) = MaybePlain::<ExecCommand>::from_request(request, &app).await?;
+    let command = command_of(params.command, body)?;
     let pod = pod(&app, &key).await?;
     let size = (params.columns.unwrap_or(COLUMNS), params.rows.unwrap_or(ROWS));
-    let wanted = ExecRequest {
-        command: params.command,
-        stdin: params.stdin,
-        terminal: params.tty.then_some(size),
-    };
+    let wanted = ExecRequest { command, stdin: params.stdin, terminal: params.tty.then_some(size) };
     let session = app.state.pods.exec(&pod, wanted).await?;
     tokio::spawn(run(app, upgrade, session));
     Ok(switch_to(EXEC_PROTOCOL))
@@ -71,6 +66,7 @@ pub(super) async fn exec(
 /// Documents the answer, which has no JSON body.
 pub(super) fn document(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     operation
+        .input::<MaybePlain<ExecCommand>>()
         .response_with::<101, (), _>(|response| {
             response.description("the connection now carries frames of `netlab-exec/1`")
         })
@@ -82,6 +78,19 @@ pub(super) async fn pod(app: &App, key: &ObjectKey) -> Result<Pod, ApiError> {
     match app.state.cluster.get(key).await? {
         Object::Pod(pod) => Ok(pod),
         other => Err(defect(&format!("asked for a pod, got a {}", other.kind().singular()))),
+    }
+}
+
+/// The command, which is in the query, or in the body when it is long.
+fn command_of(query: Vec<String>, body: Option<ExecCommand>) -> Result<Vec<String>, ApiError> {
+    let in_body = body.map(|body| body.command).unwrap_or_default();
+    match (query.is_empty(), in_body.is_empty()) {
+        (false, true) => Ok(query),
+        (true, false) => Ok(in_body),
+        (true, true) => Err(bad_request("query parameter `command` is missing")
+            .with_hint("`?command=ls&command=-l` runs `ls -l`")),
+        (false, false) => Err(bad_request("the command is in the query and in the body")
+            .with_hint("a command that is too long for the query goes into the body alone")),
     }
 }
 
@@ -251,7 +260,8 @@ async fn send(mut writer: impl AsyncWrite + Unpin, mut output: mpsc::Receiver<Fr
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ExecParams {
-    /// The program, and once more for each argument.
+    /// The program, and once more for each argument; or it is in the body.
+    #[serde(default)]
     command: Vec<String>,
     /// The client sends input.
     #[serde(default)]

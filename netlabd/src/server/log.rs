@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Logs of pods, as a stream of text.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use aide::transform::TransformOperation;
@@ -17,7 +16,7 @@ use super::exec::pod;
 use super::query::{FromQuery, Params, Query};
 use super::router::App;
 use super::target::Single;
-use crate::control::access::LogRequest;
+use crate::control::access::{LogCut, LogRequest};
 
 /// `GET …/log`.
 pub(super) async fn log(
@@ -39,10 +38,15 @@ pub(super) async fn log(
         let piece = tokio::select! {
             biased;
             piece = lines.recv() => piece?,
-            // What is there is sent to its end; what would come is not waited for.
-            () = app.draining(), if follow => return None,
+            // What is there is sent to its end; what would come is not waited for, and whoever
+            // follows can tell that from the log's own end.
+            () = app.draining(), if follow => {
+                // What was given out last leaves before the connection is closed.
+                tokio::task::yield_now().await;
+                Err(LogCut)
+            }
         };
-        Some((Ok::<_, Infallible>(piece), (lines, app)))
+        Some((piece, (lines, app)))
     });
     Ok(text(Body::from_stream(pieces)))
 }

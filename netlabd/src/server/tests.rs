@@ -26,7 +26,8 @@ use tokio::task::JoinHandle;
 use super::{Limits, Metrics, Readiness, ServerState, serve};
 use crate::control::Control;
 use crate::control::access::{
-    ExecRequest, ExecSession, FlowsRequest, LogRequest, PodAccess, PodStream, RulesRequest,
+    ExecRequest, ExecSession, FlowsRequest, LogPieces, LogRequest, PodAccess, PodStream,
+    RulesRequest,
 };
 use crate::control::config::ClusterConfig;
 use crate::store::{HistoryLimits, Options, SledStore};
@@ -306,12 +307,12 @@ impl PodAccess for PlayedPods {
         Ok(ExecSession { input, output })
     }
 
-    async fn logs(&self, _: &Pod, request: LogRequest) -> Result<mpsc::Receiver<Bytes>, ApiError> {
+    async fn logs(&self, _: &Pod, request: LogRequest) -> Result<LogPieces, ApiError> {
         self.logs.lock().expect("no panic").push(request.clone());
         let (lines, receiver) = mpsc::channel(4);
         tokio::spawn(async move {
             for line in ["one\n", "two\n"] {
-                let _ = lines.send(Bytes::from_static(line.as_bytes())).await;
+                let _ = lines.send(Ok(Bytes::from_static(line.as_bytes()))).await;
             }
             if request.follow {
                 lines.closed().await;

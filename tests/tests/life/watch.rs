@@ -52,3 +52,31 @@ fn a_stranger_that_is_deleted_ends_no_wait_of_a_run() {
         "{output}"
     );
 }
+
+#[test]
+fn a_followed_log_goes_on_after_the_daemon_was_stopped_or_killed() {
+    let mut lab = Lab::new("follow-on");
+    let script = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.01; done";
+    lab.run("web", &["--", "sh", "-c", script]);
+    let follow = lab.ctl_spawn(&["logs", "-f", "web"]);
+    for kill in [false, true] {
+        let reached = follow.output().lines().count();
+        follow.wait_for(&format!("line {}\n", reached + 50));
+        match kill {
+            true => lab.kill9(),
+            false => drop(lab.stop()),
+        }
+        follow.wait_for("netlabd closed the log: it goes on as soon as netlabd is back");
+        lab.start();
+    }
+    let reached = follow.output().lines().count();
+    follow.wait_for(&format!("line {}\n", reached + 50));
+    lab.ctl(&["delete", "pod", "web", "--now"]).ok();
+    let (code, output) = follow.wait();
+    assert_eq!(code, 0, "{output}");
+    assert_eq!(output.matches("closed the log").count(), 2, "{output}");
+    let lines = output.lines().filter(|line| line.starts_with("line "));
+    for (index, line) in lines.enumerate() {
+        assert_eq!(line, format!("line {}", index + 1));
+    }
+}

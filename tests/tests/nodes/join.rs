@@ -21,6 +21,8 @@ fn nodes_join_and_a_command_on_any_of_them_works_as_on_the_server() {
         let output = node.ctl_with_input(&["exec", "-i", "web", "--", "cat"], "through the tunnel");
         assert_eq!(output.ok(), "through the tunnel");
         node.ctl(&["exec", "web", "--", "sh", "-c", "exit 7"]).fails(7);
+        let long = "# nothing\n".repeat(13_000) + "echo long";
+        assert_eq!(node.ctl(&["exec", "web", "--", "sh", "-c", &long]).ok(), "long\n");
     }
     cluster.ctl(&["delete", "pod", "web", "--now"]).ok();
     wait_until("the pod's netns is gone", || !cluster.node("n3").pod_netns("web").exists());
@@ -49,4 +51,21 @@ fn replicas_are_spread_and_a_cordoned_node_gets_none() {
     let mut homes: Vec<_> = homes.collect();
     homes.sort();
     assert_eq!(homes, ["n1", "n1", "n3", "n3"]);
+}
+
+#[test]
+fn a_followed_log_outlives_the_daemon_of_the_pods_node() {
+    let mut cluster = Cluster::builder("follow").racks(&[2]).start();
+    let script = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.02; done";
+    cluster.run_on("n2", "web", &["--", "sh", "-c", script]);
+    let follow = cluster.server().ctl_spawn(&["logs", "-f", "web"]);
+    follow.wait_for("line 10\n");
+    cluster.node_mut("n2").restart();
+    let reached = follow.output().lines().count();
+    follow.wait_for(&format!("line {}\n", reached + 50));
+    let output = follow.output();
+    let lines = output.lines().filter(|line| line.starts_with("line "));
+    for (index, line) in lines.enumerate() {
+        assert_eq!(line, format!("line {}", index + 1), "{output}");
+    }
 }

@@ -82,3 +82,61 @@ fn run_with_rm_gives_the_exit_code_and_leaves_no_pod() {
     assert_eq!((output.code, output.stdout.as_str()), (3, "input"), "{output}");
     lab.get("/v1/namespaces/default/pods/once").error(404, "NotFound");
 }
+
+#[test]
+fn a_command_may_be_as_long_as_the_kernel_takes() {
+    let lab = Lab::new("long");
+    lab.run("web", &[]);
+    let numbers: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
+    let mut words = vec!["exec", "web", "--", "echo"];
+    words.extend(numbers.iter().map(String::as_str));
+    assert_eq!(lab.ctl(&words).ok(), numbers.join(" ") + "\n");
+    // One argument may have 128 KiB; a script is passed like that.
+    let script = "# nothing\n".repeat(13_000) + "cat; exit 4";
+    let output = lab.ctl_with_input(&["exec", "-i", "web", "--", "sh", "-c", &script], "input");
+    assert_eq!((output.code, output.stdout.as_str()), (4, "input"), "{}", output.stderr);
+    for words in [vec!["get", "pod", &script[..70_000]], vec!["get", "pods", "-l", &script]] {
+        let refused = lab.ctl(&words).fails(1);
+        assert!(refused.starts_with("error: the request is too long"), "{}", &refused[..200]);
+    }
+}
+
+#[test]
+fn run_with_rm_leaves_no_pod_when_the_daemon_was_killed_meanwhile() {
+    let mut lab = Lab::new("rm-kill");
+    let words = ["run", "once", "-i", "--rm", "--", "sh", "-c", "echo begin; exec sleep 1000"];
+    let run = lab.ctl_spawn(&words);
+    run.wait_for("begin");
+    lab.kill9();
+    // Whether it asks before or after this, it finds nobody at first.
+    lab.start();
+    let (code, output) = run.wait();
+    assert_eq!(code, 1, "{output}");
+    assert!(output.contains("the exec session broke off"), "{output}");
+    assert!(output.contains("pod \"once\" deleted") && !output.contains("DELETE"), "{output}");
+    lab.get("/v1/namespaces/default/pods/once").error(404, "NotFound");
+}
+
+#[test]
+fn a_run_that_removes_its_pod_does_not_say_that_the_pod_stays() {
+    let lab = Lab::new("rm-left");
+    let phase = ["-o", "jsonpath={.status.phase}"];
+    let runs = |pod: &str| {
+        wait_until("its command runs", || {
+            lab.ctl(&["get", "pod", pod, phase[0], phase[1]]).stdout == "Running"
+        });
+    };
+    let run = lab.ctl_spawn(&["run", "once", "--rm", "--ready=exec:false", "--", "sleep", "1000"]);
+    runs("once");
+    run.signal(Signal::SIGINT);
+    let (code, output) = run.wait();
+    assert_eq!(code, 130, "{output}");
+    assert!(output.contains("pod \"once\" deleted"), "{output}");
+    assert!(output.contains("interrupted: pod/once was not ready yet"), "{output}");
+    let run = lab.ctl_spawn(&["run", "other", "--ready=exec:false", "--", "sleep", "1000"]);
+    runs("other");
+    lab.ctl(&["delete", "pod", "other", "--now"]).ok();
+    let (code, output) = run.wait();
+    assert_eq!(code, 1, "{output}");
+    assert!(output.contains("deleted") && !output.contains("stays"), "{output}");
+}

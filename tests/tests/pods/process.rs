@@ -104,6 +104,26 @@ fn a_command_that_is_not_there_or_may_not_run_is_told_by_name() {
 }
 
 #[test]
+fn a_root_that_is_no_folder_is_told_at_once_and_the_pod_starts_when_it_is_one() {
+    let lab = Lab::new("noroot");
+    let root = lab.dir().join("root");
+    fs::write(lab.dir().join("file"), "").unwrap();
+    for (pod, path) in [("a", root.clone()), ("b", lab.dir().join("file"))] {
+        let flag = format!("--rootfs={}", path.display());
+        let refused = lab.ctl(&["run", pod, &flag, "--no-wait"]).ok();
+        assert!(refused.contains("created"), "{refused}");
+        lab.wait_for_pod(pod, |pod| pod["status"]["reason"] == "RootfsNotFound");
+    }
+    let flag = format!("--rootfs={}", root.display());
+    let refused = lab.ctl(&["run", "c", &flag, "--timeout=1h"]).fails(1);
+    let wanted =
+        format!("pod/c does not run: RootfsNotFound: the pod's root folder `{}`", root.display());
+    assert!(refused.contains(&wanted), "{refused}");
+    fs::create_dir(&root).unwrap();
+    lab.wait_for_pod("a", |pod| pod["status"]["phase"] == "Running");
+}
+
+#[test]
 fn exit_codes_and_signals_are_told() {
     let lab = Lab::new("exit");
     let state = run_to_end(&lab, "zero", &[], &["true"]);

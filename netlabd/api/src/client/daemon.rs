@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use super::exchange::{decode, empty};
+use super::exchange::{Waits, decode, empty};
 use super::{Client, ClientError, Query};
 use crate::wire::{DoctorReport, Programmed, Readiness, Version};
 
@@ -20,7 +20,7 @@ impl Client {
 
     /// Whether the daemon is ready, and what is missing.
     pub async fn ready(&self) -> Result<Readiness, ClientError> {
-        let (response, connection) = self.send(empty(Method::GET, "/readyz")).await?;
+        let (response, connection) = self.send(empty(Method::GET, "/readyz")?).await?;
         // 503 with the same body is the answer "no".
         let bytes = self.read(response, connection).await?;
         decode("GET /readyz", &bytes)
@@ -44,7 +44,9 @@ impl Client {
             .set("revision", revision.to_string())
             .set("timeoutSeconds", timeout.as_secs().max(1).to_string())
             .into_path();
-        let answer = self.json(Method::GET, &path, None::<&()>);
+        let mut request = empty(Method::GET, &path)?;
+        request.extensions_mut().insert(Waits);
+        let answer = self.answer(request);
         // The server keeps its own time; this only bounds a server that answers nothing at all.
         match tokio::time::timeout(timeout + GRACE_OVER_SERVER_TIMEOUT, answer).await {
             Ok(answer) => answer,

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::exchange::MAX_PATH;
 use crate::error::{ApiError, Reason};
 use crate::exec::FrameError;
 use crate::resource::Kind;
@@ -43,6 +44,15 @@ pub enum ClientError {
         /// What hyper says.
         #[source]
         source: hyper::Error,
+    },
+    /// The request was not sent: its first line has no room for what was asked.
+    #[error(
+        "the request is too long: its path and query have {length} bytes, and {most} is the most: shorten the name or the selector",
+        most = MAX_PATH
+    )]
+    TooLong {
+        /// Bytes of path and query.
+        length: usize,
     },
     /// The connection ended before an answer came.
     #[error(

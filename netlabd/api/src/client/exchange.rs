@@ -20,6 +20,13 @@ use serde::de::DeserializeOwned;
 use super::{Client, ClientError};
 use crate::ApiError;
 
+/// Longest path and query, in bytes: the `http` crate takes no more (`uri::MAX_LEN`), neither here
+/// nor in the server.
+pub(super) const MAX_PATH: usize = u16::MAX as usize - 1;
+
+/// The content type of most bodies.
+const JSON: &str = "application/json";
+
 /// What an observer of a client hears of each request once its answer has begun.
 #[derive(Debug, Clone, Copy)]
 pub struct Exchange<'a> {
@@ -36,6 +43,18 @@ pub struct Exchange<'a> {
 /// Hears of every request.
 pub type Observer = Box<dyn Fn(Exchange<'_>) + Send + Sync>;
 
+/// How long an answer is waited for in silence; the wait goes on after that.
+pub struct Patience {
+    /// The silence.
+    pub time: Duration,
+    /// Called when it is over.
+    pub tell: Box<dyn Fn() + Send + Sync>,
+}
+
+/// Mark of a request whose answer comes when something has happened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits;
+
 impl Client {
     /// Sends JSON, or nothing, and reads JSON.
     pub(super) async fn json<T: DeserializeOwned>(
@@ -45,8 +64,8 @@ impl Client {
         content: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
         self.answer(match content {
-            Some(content) => body(method, path, content, "application/json"),
-            None => empty(method, path),
+            Some(content) => body(method, path, content, JSON)?,
+            None => empty(method, path)?,
         })
         .await
     }
@@ -62,13 +81,18 @@ impl Client {
         decode(&what, &bytes)
     }
 
-    /// Makes of the connection of a POST one that speaks another protocol.
+    /// Makes of the connection of a POST, sent with JSON or nothing, one that speaks another
+    /// protocol.
     pub(super) async fn upgrade(
         &self,
         path: &str,
+        content: Option<&impl Serialize>,
         protocol: &'static str,
     ) -> Result<Upgraded, ClientError> {
-        let mut request = empty(Method::POST, path);
+        let mut request = match content {
+            Some(content) => body(Method::POST, path, content, JSON)?,
+            None => empty(Method::POST, path)?,
+        };
         let headers = request.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static(protocol));
@@ -117,7 +141,9 @@ impl Client {
                 Some(connection) => connection,
                 None => self.transport.connect().await?,
             };
-            match connection.try_send_request(request).await {
+            let patience = self.patience.as_ref();
+            let patience = patience.filter(|_| request.extensions().get::<Waits>().is_none());
+            match answered(connection.try_send_request(request), patience).await {
                 Ok(response) => {
                     if let Some(observer) = &self.observer {
                         let status = response.status().as_u16();
@@ -155,7 +181,19 @@ impl Client {
     }
 }
 
-pub(super) fn empty(method: Method, path: &str) -> Request<Full<Bytes>> {
+/// Awaits an answer, and tells when that takes long.
+async fn answered<T>(answer: impl Future<Output = T>, patience: Option<&Patience>) -> T {
+    tokio::pin!(answer);
+    if let Some(patience) = patience {
+        if let Ok(done) = tokio::time::timeout(patience.time, answer.as_mut()).await {
+            return done;
+        }
+        (patience.tell)();
+    }
+    answer.await
+}
+
+pub(super) fn empty(method: Method, path: &str) -> Result<Request<Full<Bytes>>, ClientError> {
     request(method, path, Bytes::new())
 }
 
@@ -164,20 +202,28 @@ pub(super) fn body(
     path: &str,
     content: &impl Serialize,
     content_type: &'static str,
-) -> Request<Full<Bytes>> {
+) -> Result<Request<Full<Bytes>>, ClientError> {
     let content = serde_json::to_vec(content).expect("objects have string keys");
-    let mut request = request(method, path, content.into());
+    let mut request = request(method, path, content.into())?;
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    request
+    Ok(request)
 }
 
-fn request(method: Method, path: &str, content: Bytes) -> Request<Full<Bytes>> {
-    Request::builder()
+fn request(
+    method: Method,
+    path: &str,
+    content: Bytes,
+) -> Result<Request<Full<Bytes>>, ClientError> {
+    if path.len() > MAX_PATH {
+        return Err(ClientError::TooLong { length: path.len() });
+    }
+    let request = Request::builder()
         .method(method)
         .uri(path)
         .header(HOST, "netlab")
         .body(Full::new(content))
-        .expect("paths are escaped")
+        .expect("paths are escaped and not too long");
+    Ok(request)
 }
 
 fn describe(request: &Request<Full<Bytes>>) -> String {

@@ -64,7 +64,7 @@ impl Client {
         if let Some(tail) = tail {
             path = path.set("tail", tail.to_string());
         }
-        let response = self.open(empty(Method::GET, &path.into_path())).await?.0;
+        let response = self.open(empty(Method::GET, &path.into_path())?).await?.0;
         Ok(DnsLogStream::new(response.into_body()))
     }
 }

@@ -16,7 +16,7 @@ impl Client {
         if let Some(revision) = from {
             query = query.set("resourceVersion", revision.to_string());
         }
-        let response = self.open(empty(Method::GET, &query.into_path())).await?.0;
+        let response = self.open(empty(Method::GET, &query.into_path())?).await?.0;
         Ok(ViewStream::new(response.into_body()))
     }
 
@@ -32,7 +32,7 @@ impl Client {
     /// For a node: a connection on which the server asks and the node answers.
     pub async fn tunnel(&self, node: &str, tunnel: u64) -> Result<Upgraded, ClientError> {
         let path = node_path(node, &format!("tunnels/{tunnel}"));
-        self.upgrade(&path, TUNNEL_PROTOCOL).await
+        self.upgrade(&path, None::<&()>, TUNNEL_PROTOCOL).await
     }
 
     /// What holds for the pod network.

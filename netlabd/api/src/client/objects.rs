@@ -5,7 +5,8 @@ use hyper::Method;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::exchange::{body, empty};
+use super::exchange::{MAX_PATH, body, empty};
+use super::query::escape;
 use super::{Client, ClientError, Collection, ObjectRef, Query, Selectors, Watch};
 use crate::resource::{Kind, ListMeta, Resource};
 use crate::wire::{ApplyResponse, DeleteResponse};
@@ -127,7 +128,7 @@ impl Client {
         dry_run: bool,
     ) -> Result<Object, ClientError> {
         let path = Query::new(object.path()).flag("dryRun", dry_run).into_path();
-        let request = body(Method::PATCH, &path, patch, "application/merge-patch+json");
+        let request = body(Method::PATCH, &path, patch, "application/merge-patch+json")?;
         object_of(object.kind, self.answer(request).await?)
     }
 
@@ -141,8 +142,8 @@ impl Client {
         object_of(object.kind, self.json(Method::DELETE, &path, None::<&()>).await?)
     }
 
-    /// Asks for the deletion of several objects, all or nothing: the named ones, or with no names
-    /// all that match.
+    /// Asks for the deletion of several objects: the named ones, or with no names all that match.
+    /// All or nothing, unless there are more names than one request has room for.
     pub async fn delete_many(
         &self,
         collection: &Collection,
@@ -150,11 +151,18 @@ impl Client {
         selectors: &Selectors,
         options: &DeleteOptions,
     ) -> Result<DeleteResponse, ClientError> {
-        let mut query = options.add_to(selectors.add_to(Query::new(collection.path())));
-        if !names.is_empty() {
-            query = query.set("names", names.join(","));
+        let query = options.add_to(selectors.add_to(Query::new(collection.path())));
+        if names.is_empty() {
+            return self.json(Method::DELETE, &query.into_path(), None::<&()>).await;
         }
-        self.json(Method::DELETE, &query.into_path(), None::<&()>).await
+        let mut whole = DeleteResponse { revision: 0, items: Vec::new() };
+        for names in batches(names, ROOM_FOR_NAMES) {
+            let path = query.clone().set("names", names.join(",")).into_path();
+            let part: DeleteResponse = self.json(Method::DELETE, &path, None::<&()>).await?;
+            whole.revision = part.revision;
+            whole.items.extend(part.items);
+        }
+        Ok(whole)
     }
 
     /// Changes after revision `from`; without one, the present objects first.
@@ -171,9 +179,29 @@ impl Client {
         if let Some(revision) = from {
             query = query.set("resourceVersion", revision.to_string());
         }
-        let response = self.open(empty(Method::GET, &query.into_path())).await?.0;
+        let response = self.open(empty(Method::GET, &query.into_path())?).await?.0;
         Ok(Watch::new(response.into_body()))
     }
+}
+
+/// Bytes of names in one request; the rest is for the path and what else is asked.
+const ROOM_FOR_NAMES: usize = MAX_PATH - 4096;
+
+/// The same names in as few batches as there is room for.
+fn batches(names: &[String], room: usize) -> Vec<&[String]> {
+    let mut batches = Vec::new();
+    let (mut start, mut length) = (0, 0);
+    for (index, name) in names.iter().enumerate() {
+        // With the comma after it.
+        let more = escape(name).len() + "%2C".len();
+        if length + more > room && index > start {
+            batches.push(&names[start..index]);
+            (start, length) = (index, 0);
+        }
+        length += more;
+    }
+    batches.push(&names[start..]);
+    batches
 }
 
 impl DeleteOptions {
@@ -204,5 +232,20 @@ fn untag(value: &mut Value) {
     if let Some(fields) = value.as_object_mut() {
         fields.remove("kind");
         fields.remove("apiVersion");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_asked_for_in_as_few_requests_as_they_fit_in() {
+        let names: Vec<String> = (0..5).map(|number| format!("web-{number}")).collect();
+        let sizes = |room| batches(&names, room).iter().map(|b| b.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(40), [5]);
+        assert_eq!(sizes(39), [4, 1]);
+        assert_eq!(sizes(16), [2, 2, 1]);
+        assert_eq!(sizes(1), [1; 5], "one that does not fit is sent all the same");
     }
 }

@@ -4,11 +4,11 @@
 use hyper::Method;
 use hyper_util::rt::TokioIo;
 
-use super::exchange::empty;
+use super::exchange::{MAX_PATH, empty};
 use super::{
     Client, ClientError, ExecInput, ExecOptions, ExecOutput, Io, LogStream, ObjectRef, Query, exec,
 };
-use crate::exec::EXEC_PROTOCOL;
+use crate::exec::{EXEC_PROTOCOL, ExecCommand};
 use crate::forward::FORWARD_PROTOCOL;
 use crate::resource::Kind;
 
@@ -45,28 +45,36 @@ impl Client {
         if let Some(seconds) = options.since_seconds {
             query = query.set("sinceSeconds", seconds.to_string());
         }
-        let response = self.open(empty(Method::GET, &query.into_path())).await?.0;
+        let response = self.open(empty(Method::GET, &query.into_path())?).await?.0;
         Ok(LogStream::new(response.into_body()))
     }
 
-    /// Runs a command in a pod.
+    /// Runs a command in a pod. One that is too long for the query goes into the body.
     pub async fn exec(
         &self,
         namespace: &str,
         pod: &str,
         options: &ExecOptions,
     ) -> Result<(ExecInput, ExecOutput), ClientError> {
-        let mut query =
-            Query::new(ObjectRef::new(Kind::Pod, Some(namespace), pod).path() + "/exec")
+        let path = |in_query: &[String]| {
+            let path = ObjectRef::new(Kind::Pod, Some(namespace), pod).path() + "/exec";
+            let mut query = Query::new(path)
                 .flag("stdin", options.stdin)
                 .flag("tty", options.terminal.is_some());
-        for word in &options.command {
-            query = query.set("command", word);
-        }
-        if let Some((columns, rows)) = options.terminal {
-            query = query.set("columns", columns.to_string()).set("rows", rows.to_string());
-        }
-        let upgraded = self.upgrade(&query.into_path(), EXEC_PROTOCOL).await?;
+            for word in in_query {
+                query = query.set("command", word);
+            }
+            if let Some((columns, rows)) = options.terminal {
+                query = query.set("columns", columns.to_string()).set("rows", rows.to_string());
+            }
+            query.into_path()
+        };
+        let short = path(&options.command);
+        let (path, content) = match short.len() <= MAX_PATH {
+            true => (short, None),
+            false => (path(&[]), Some(ExecCommand { command: options.command.clone() })),
+        };
+        let upgraded = self.upgrade(&path, content.as_ref(), EXEC_PROTOCOL).await?;
         Ok(exec::session(upgraded))
     }
 
@@ -82,7 +90,7 @@ impl Client {
     ) -> Result<Box<dyn Io>, ClientError> {
         let path = ObjectRef::new(Kind::Pod, Some(namespace), pod).path() + "/portforward";
         let query = Query::new(path).set("port", port.to_string());
-        let upgraded = self.upgrade(&query.into_path(), FORWARD_PROTOCOL).await?;
+        let upgraded = self.upgrade(&query.into_path(), None::<&()>, FORWARD_PROTOCOL).await?;
         Ok(Box::new(TokioIo::new(upgraded)))
     }
 }

@@ -2,6 +2,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -207,4 +208,49 @@ async fn a_list_is_read_with_and_without_the_kind_of_its_items() {
         server.client().list_as::<crate::Pod>(None, &Selectors::default()).await.expect("list");
     let names: Vec<_> = pods.items.iter().map(|pod| pod.metadata.name.as_str()).collect();
     assert_eq!((names, pods.metadata.resource_version.as_str()), (vec!["a", "b"], "4"));
+}
+
+#[tokio::test]
+async fn a_command_too_long_for_the_query_goes_into_the_body() {
+    let server = Server::new("long", |head| {
+        assert!(head.contains("/web/exec?stdin=true HTTP"), "{}", &head[..200]);
+        let length = "content-length: 70016\r\n";
+        assert!(head.to_ascii_lowercase().contains(length), "{}", &head[..400]);
+        let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: netlab-exec/1\r\n\r\n";
+        (format!("{switch}\x03\0\0\0\x04\0\0\0\x05"), false)
+    });
+    let command = vec!["x".repeat(70_000)];
+    let options = ExecOptions { command, stdin: true, terminal: None };
+    let (_input, mut output) =
+        server.client().exec("default", "web", &options).await.expect("exec");
+    assert_eq!(output.next().await.expect("frame"), Some(Frame::Exit(5)));
+}
+
+#[tokio::test]
+async fn a_request_too_long_for_its_first_line_is_refused_with_words() {
+    let server = Server::new("too-long", |_| (String::new(), false));
+    let wanted = ObjectRef::new(Kind::Pod, Some("default"), &"a".repeat(70_000));
+    let error = server.client().get(&wanted).await.expect_err("too long");
+    let text = error.to_string();
+    assert!(text.contains("70028 bytes, and 65534 is the most"), "{text}");
+    assert_eq!(server.connections.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_daemon_that_does_not_answer_is_told_of_unless_it_was_asked_to_wait() {
+    let server = Server::new("silent", |_| (String::new(), true));
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = told.clone();
+    let tell = Box::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let time = Duration::from_millis(1);
+    let client = server.client().with_patience(Patience { time, tell });
+    let a_while = Duration::from_millis(100);
+    let silence = tokio::time::timeout(a_while, client.version()).await;
+    assert!(silence.is_err(), "the wait goes on");
+    assert_eq!(told.load(Ordering::Relaxed), 1);
+    let wait = client.programmed(1, Duration::from_secs(60));
+    assert!(tokio::time::timeout(a_while, wait).await.is_err());
+    assert_eq!(told.load(Ordering::Relaxed), 1);
 }

@@ -17,6 +17,8 @@ pub const REASON_COMMAND_NOT_FOUND: &str = "CommandNotFound";
 pub const REASON_COMMAND_NOT_EXECUTABLE: &str = "CommandNotExecutable";
 /// The working directory cannot be entered; exit code 128.
 pub const REASON_WORKING_DIR_NOT_FOUND: &str = "WorkingDirNotFound";
+/// The pod's root is no folder of the node, so nothing can be started.
+pub const REASON_ROOTFS_NOT_FOUND: &str = "RootfsNotFound";
 /// The command was not started because a system call failed; exit code 128.
 pub const REASON_START_ERROR: &str = "StartError";
 /// The command keeps ending, and its next start waits.

@@ -7,6 +7,7 @@
 use netlab_api::view::{ViewChange, ViewEvent};
 
 use super::probes::ProbeResult;
+use super::start::NotStarted;
 use super::{MachineError, Reconciler};
 use crate::control::cluster::PodIdentity;
 use crate::node::pod::PodProcess;
@@ -22,7 +23,7 @@ pub(in crate::node) enum Input {
     /// What concerns this node in the cluster.
     View(ViewEvent),
     /// A PID 1 was started, or could not be.
-    Started { uid: String, result: Result<PodProcess, String> },
+    Started { uid: String, result: Result<PodProcess, NotStarted> },
     /// Something was heard of a PID 1.
     Heard(Heard),
     /// A pod's processes and links are gone, or not quite.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! From a wired pod to a running command, and what is heard of it afterwards.
 
+use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,8 +25,22 @@ use crate::node::pod::config::{
 use crate::node::pod::resolv::plan_resolv_conf;
 use crate::node::pod::resolv_file;
 use crate::node::pod::status::{
-    ContainerState, REASON_COMPLETED, REASON_CRASH_LOOP, RuntimeStatus,
+    ContainerState, REASON_COMPLETED, REASON_CRASH_LOOP, REASON_ROOTFS_NOT_FOUND, RuntimeStatus,
 };
+
+/// Why PID 1 of a pod was not started.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::node) struct NotStarted {
+    /// One word.
+    reason: &'static str,
+    message: String,
+}
+
+impl From<String> for NotStarted {
+    fn from(message: String) -> NotStarted {
+        NotStarted { reason: "FailedCreatePodSandBox", message }
+    }
+}
 
 impl Reconciler {
     /// Starts PID 1 of a pod on a thread of its own.
@@ -42,12 +58,12 @@ impl Reconciler {
                 let netns = machine.pin_path(link.id);
                 start(&machine, &pod, netns)
             });
-            let result = started.await.unwrap_or_else(|panic| Err(panic.to_string()));
+            let result = started.await.unwrap_or_else(|panic| Err(panic.to_string().into()));
             let _ = input.send(Input::Started { uid, result });
         });
     }
 
-    pub(super) fn take_started(&mut self, uid: &str, result: Result<PodProcess, String>) {
+    pub(super) fn take_started(&mut self, uid: &str, result: Result<PodProcess, NotStarted>) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
         self.touched.insert(uid.to_owned());
         match result {
@@ -59,10 +75,10 @@ impl Reconciler {
                 }
                 self.take_status(uid);
             }
-            Err(message) => {
+            Err(NotStarted { reason, message }) => {
                 entry.process = Process::None;
                 self.doubt_pins = true;
-                self.fail(uid, "FailedCreatePodSandBox", message);
+                self.fail(uid, reason, message);
             }
         }
     }
@@ -174,13 +190,30 @@ fn start(
     machine: &Arc<Machine>,
     pod: &SeenPod,
     netns: std::path::PathBuf,
-) -> Result<PodProcess, String> {
-    let text = |error: &dyn std::error::Error| chain(error);
+) -> Result<PodProcess, NotStarted> {
+    if let Some(rootfs) = &pod.spec().rootfs {
+        check_rootfs(Path::new(rootfs))?;
+    }
+    let text = |error: &dyn std::error::Error| NotStarted::from(chain(error));
     let limits = limits_of(pod.spec())?;
     let cgroups =
         machine.runtime.cgroups().ensure(&pod.uid, &limits).map_err(|error| text(&error))?;
     let config = init_config(machine, pod, netns, cgroups);
     machine.runtime.start(&config).map_err(|error| text(&error))
+}
+
+/// Refuses a root that PID 1 could not enter whatever else is tried.
+fn check_rootfs(rootfs: &Path) -> Result<(), NotStarted> {
+    let what = match rootfs.metadata() {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => "is no folder",
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist",
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => "lies below a file",
+        // PID 1 says what the kernel says.
+        Err(_) => return Ok(()),
+    };
+    let message = format!("the pod's root folder `{}` {what} on this node", rootfs.display());
+    Err(NotStarted { reason: REASON_ROOTFS_NOT_FOUND, message })
 }
 
 fn limits_of(spec: &PodSpec) -> Result<Limits, String> {

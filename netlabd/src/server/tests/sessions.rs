@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use netlab_api::exec::ExecCommand;
 use serde_json::json;
 
 use super::*;
@@ -64,6 +65,49 @@ async fn exec_carries_input_output_size_and_exit_code() {
     let command = vec!["cat".to_owned(), "a b".to_owned()];
     assert_eq!(request, ExecRequest { command, stdin: true, terminal: Some((100, 30)) });
     lab.metric_becomes("netlab_api_exec_sessions", 0).await;
+}
+
+/// The head of an exec with this query and body.
+fn with_body(query: &str, body: &str) -> Vec<u8> {
+    format!(
+        "POST {EXEC}?{query} HTTP/1.1\r\nhost: n\r\nconnection: Upgrade, close\r\n\
+         upgrade: netlab-exec/1\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+#[tokio::test]
+async fn a_long_command_comes_in_the_body_and_frames_follow_it() {
+    let lab = lab().await;
+    let command = vec!["cat".to_owned(), "a\n".repeat(300_000)];
+    let body = serde_json::to_string(&ExecCommand { command: command.clone() }).expect("JSON");
+    let mut bytes = bytes::BytesMut::from(&with_body("stdin=true", &body)[..]);
+    Frame::Stdin(Bytes::from_static(b"early")).encode(&mut bytes);
+    Frame::StdinClosed.encode(&mut bytes);
+    let answer = lab.raw(&bytes).await;
+    assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
+    let mut frames = bytes::BytesMut::from(&answer[end..]);
+    let first = Frame::decode(&mut frames).expect("a frame");
+    assert_eq!(first, Some(Frame::Stdout(Bytes::from_static(b"early"))));
+    assert_eq!(Frame::decode(&mut frames).expect("a frame"), Some(Frame::Exit(7)));
+    let request = lab.pods.requests.lock().expect("no panic")[0].clone();
+    assert_eq!(request, ExecRequest { command, stdin: true, terminal: None });
+}
+
+#[tokio::test]
+async fn a_command_is_said_once() {
+    let lab = lab().await;
+    for (query, body, wanted) in [
+        ("command=ls", r#"{"command":["ls"]}"#, "in the query and in the body"),
+        ("stdin=true", r#"{"command":[]}"#, "`command` is missing"),
+        ("stdin=true", r#"{"cmd":["ls"]}"#, "unknown field `cmd`"),
+    ] {
+        let answer = lab.raw(&with_body(query, body)).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(wanted), "{answer}");
+    }
 }
 
 #[tokio::test]
@@ -184,8 +228,16 @@ async fn sessions_end_when_the_time_to_finish_is_over() {
     say(&mut stream, Frame::Stdin(Bytes::from_static(b"still here"))).await;
     let said = frame(&mut stream).await;
     assert_eq!(said, Some(Frame::Stdout(Bytes::from_static(b"still here"))));
-    let text = within(log.into_body().collect()).await.expect("a whole body").to_bytes();
-    assert_eq!(text, "one\ntwo\n");
+    let (mut log, mut text) = (log.into_body(), Vec::new());
+    let is_cut = loop {
+        match within(log.frame()).await {
+            Some(Ok(frame)) => text.extend_from_slice(&frame.into_data().expect("data")),
+            Some(Err(_)) => break true,
+            None => break false,
+        }
+    };
+    assert_eq!(text, b"one\ntwo\n", "what there was is sent");
+    assert!(is_cut, "a log that goes on is not at its end");
     assert_eq!(frame(&mut stream).await, None);
     becomes(&lab.pods.killed, 1).await;
     within(&mut lab.server).await.expect("the server ends");
