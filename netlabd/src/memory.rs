@@ -50,18 +50,19 @@ pub fn give_back() {
 /// Unmaps the pages of the program's code. What runs next is mapped again from the kernel's cache,
 /// sixteen pages at a time: 13 MB are resident after a start, a quarter of it in a daemon at rest.
 fn let_go_of_code() {
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
-    let here = let_go_of_code as fn() as usize;
-    let Some((first, last)) =
-        maps.lines().filter_map(code_of).find(|(first, last)| (*first..*last).contains(&here))
-    else {
-        return;
-    };
+    let Some((first, last)) = own_code() else { return };
     // SAFETY: the mapping is the program's file, may not be written and never was: what is mapped
     // again is the same. Threads that run in it wait for the page they are in.
     unsafe {
         libc::madvise(first as *mut libc::c_void, last - first, libc::MADV_DONTNEED);
     }
+}
+
+/// The bounds of the program's code.
+fn own_code() -> Option<(usize, usize)> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let here = let_go_of_code as fn() as usize;
+    maps.lines().filter_map(code_of).find(|(first, last)| (*first..*last).contains(&here))
 }
 
 /// The bounds of a mapping of proc_pid_maps(5), if it is a private one of code.
@@ -93,10 +94,7 @@ mod tests {
             panic!("no code is mapped");
         };
         // All of it is there, whatever ran until now.
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let here = let_go_of_code as fn() as usize;
-        let bounds = maps.lines().filter_map(code_of);
-        let (first, last) = bounds.into_iter().find(|(a, b)| (*a..*b).contains(&here)).unwrap();
+        let (first, last) = own_code().unwrap();
         for page in (first..last).step_by(4096) {
             // SAFETY: the mapping is the program's code, which stays and may be read.
             unsafe { std::ptr::read_volatile(page as *const u8) };

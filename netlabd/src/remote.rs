@@ -10,6 +10,8 @@
 //! Nothing is decided here. Whether the server is there decides what commands answer; pods, links
 //! and rules do not ask: what a node saw last is kept on disk for a start without a server.
 
+use std::time::Duration;
+
 use netlab_api::client::ClientError;
 use netlab_api::{ApiError, Reason};
 
@@ -21,6 +23,18 @@ mod access;
 mod cluster;
 mod memory;
 mod plane;
+
+/// How long a server may take to answer a question, or to take a report.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What a call answers, unless the server says nothing for so long: a machine that is frozen, or
+/// cut off, keeps its connections.
+async fn within<T>(
+    patience: Duration,
+    call: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ApiError> {
+    tokio::time::timeout(patience, call).await.map_err(|_| silent())?.map_err(failed)
+}
 
 /// What went wrong on the way to the server, or what the server said.
 fn failed(error: ClientError) -> ApiError {

@@ -30,7 +30,7 @@ pub(super) struct StateLock(#[expect(dead_code, reason = "held, and dropped")] F
 #[derive(Debug, thiserror::Error)]
 #[error(
     "another netlabd uses `{state_dir}`: stop it (`systemctl stop netlabd`), or give another \
-     --state-dir"
+     --state-dir, in a network namespace of its own"
 )]
 pub(super) struct StateInUse {
     state_dir: PathBuf,

@@ -93,6 +93,7 @@ pub struct Reconciler {
     /// Pods of this node, by uid. Boxed: an entry is large, and a table keeps its empty places, more
     /// than half of them after it grew, for as long as it lives.
     entries: HashMap<Arc<str>, Box<Entry>>,
+    /// What pods of this node have alike.
     alike: Alike<seen::Common>,
     /// Where the nodes are, this one too, by name.
     nodes: BTreeMap<String, ViewNode>,

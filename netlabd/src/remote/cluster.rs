@@ -5,21 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use netlab_api::client::{self, Client, ClientError, Collection, ObjectRef, Selectors};
+use netlab_api::client::{self, Client, Collection, ObjectRef, Selectors};
 use netlab_api::resource::Object;
 use netlab_api::view::NetworkSettings;
 use netlab_api::wire::{ApplyResponse, DeleteResponse, Programmed, WatchEvent};
 use netlab_api::{ApiError, Reason};
 use serde_json::Value;
 
-use super::{failed, silent};
+use super::{ANSWER, failed, within};
 use crate::control::cluster::{
     Cluster, DeleteOptions, Filter, ObjectKey, ObjectWatch, Objects, Scope, WriteOptions,
 };
 use crate::store::Revision;
-
-/// How long a server may take to answer a question.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// How long it may take to write: a file of many objects is one write.
 const WRITE: Duration = Duration::from_secs(60);
@@ -123,15 +120,6 @@ impl Cluster for RemoteCluster {
         // Not below that of the change, which is all that a waiter needs.
         Ok((self.revision().await?, settings))
     }
-}
-
-/// What a call answers, unless the server says nothing for so long: a machine that is frozen, or
-/// cut off, keeps its connections.
-async fn within<T>(
-    patience: Duration,
-    call: impl Future<Output = Result<T, ClientError>>,
-) -> Result<T, ApiError> {
-    tokio::time::timeout(patience, call).await.map_err(|_| silent())?.map_err(failed)
 }
 
 struct RemoteWatch(client::Watch);

@@ -12,7 +12,7 @@ use netlab_api::view::{NetworkSettings, NodeReport, ReportAnswer, ViewEvent, Vie
 use netlab_api::{ApiError, Reason};
 
 use super::memory::Memory;
-use super::{failed, silent};
+use super::{ANSWER, failed, silent, within};
 use crate::control::cluster::{Cluster, Filter, Objects, Scope};
 use crate::control::plane::{ControlPlane, NodeView};
 use crate::remote::RemoteCluster;
@@ -21,9 +21,6 @@ use crate::store::Revision;
 /// A server that said nothing for so long is gone, whatever TCP believes: it speaks every two
 /// seconds.
 const SILENCE: Duration = Duration::from_secs(8);
-
-/// How long a server may take to answer a report.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// Serves what the server asks on a tunnel.
 pub type ServeTunnel = Arc<dyn Fn(Upgraded) + Send + Sync>;
@@ -46,7 +43,7 @@ impl RemoteControlPlane {
 
     async fn open_view(&self, node: &str, from: Option<Revision>) -> Result<ViewStream, ApiError> {
         let view = self.client.view(node, from.map(|from| from.0));
-        tokio::time::timeout(SILENCE, view).await.map_err(|_| silent())?.map_err(failed)
+        within(SILENCE, view).await
     }
 }
 
@@ -87,8 +84,7 @@ impl ControlPlane for RemoteControlPlane {
     }
 
     async fn report(&self, node: &str, report: NodeReport) -> Result<ReportAnswer, ApiError> {
-        let answer = tokio::time::timeout(ANSWER, self.client.report(node, &report)).await;
-        answer.map_err(|_| silent())?.map_err(failed)
+        within(ANSWER, self.client.report(node, &report)).await
     }
 
     async fn list(&self, scope: &Scope, filter: &Filter) -> Result<Objects, ApiError> {

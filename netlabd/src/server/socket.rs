@@ -52,7 +52,7 @@ pub enum SocketError {
     /// Another daemon answers there.
     #[error(
         "another netlabd answers on `{path}`: stop it (`systemctl stop netlabd`), or start this \
-         one with another --run-dir"
+         one with another --run-dir, in a network namespace of its own"
     )]
     InUse {
         /// The socket's path.

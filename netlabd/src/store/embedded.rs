@@ -179,7 +179,7 @@ impl Store for SledStore {
 pub enum OpenError {
     /// Another process has it.
     #[error(
-        "state folder `{}` is in use by another netlabd{}: stop it, or give this one another --state-dir",
+        "state folder `{}` is in use by another netlabd{}: stop it, or give this one another --state-dir and a network namespace of its own",
         path.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
     )]
     InUse {

@@ -30,6 +30,7 @@ type Pair = (String, String);
 #[derive(Debug, Default)]
 pub(super) struct Index {
     spaces: HashMap<String, Space>,
+    /// What pods have alike.
     alike: Alike<Common>,
     /// Zones of nodes that are in one.
     pub(super) zones: HashMap<String, String>,

@@ -37,6 +37,7 @@ pub(super) struct State {
     pub(super) homes: HashMap<String, BTreeMap<String, usize>>,
     pub(super) nodes: BTreeMap<String, NodeFacts>,
     pub(super) recent: VecDeque<(Revision, Key)>,
+    /// Names of nodes.
     pub(super) alike: Alike<str>,
     pub(super) views: HashMap<String, Handle>,
     pub(super) next_view: u64,

@@ -59,7 +59,7 @@ fn a_folder_in_use_names_the_process() {
     let error = refused(folder.path());
     let expected = format!(
         "state folder `{}` is in use by another netlabd (pid {}): \
-         stop it, or give this one another --state-dir",
+         stop it, or give this one another --state-dir and a network namespace of its own",
         folder.path().display(),
         std::process::id()
     );
